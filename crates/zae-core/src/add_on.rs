@@ -1,0 +1,298 @@
+//! [`AddOn`]: optional features that the core knows nothing of.
+
+use std::{any::Any, path::Path, sync::Arc};
+
+use crate::{
+    engine::Engine,
+    error::{Error, Fallible},
+    metrics::{EpochSummary, Evaluation, History, Rows},
+    progress::ProgressChecker,
+    snapshot::Snapshot,
+    state::State,
+    trainer::Run,
+};
+
+/// When, among all add-ons, an add-on's hooks are called. Within a phase the order is that of the names, so the order
+/// of installation never matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub enum Phase {
+    /// Looks: meters, averages of weights.
+    #[default]
+    Observe,
+    /// Decides: early stopping.
+    Decide,
+    /// Saves: checkpoints.
+    Persist,
+    /// Tells people: bars, files, web loggers.
+    Report,
+}
+
+/// What add-ons ask of the trainer. It takes effect after the hooks of all phases, between two steps.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    pub(crate) stop: Option<String>,
+    pub(crate) snapshot: bool,
+}
+
+impl Requests {
+    /// Ends the run after this step, for this reason. The first reason given counts.
+    pub fn stop(&mut self, reason: impl Into<String>) {
+        self.stop.get_or_insert_with(|| reason.into());
+    }
+
+    /// Has a snapshot taken and handed to every add-on.
+    pub fn snapshot(&mut self) {
+        self.snapshot = true;
+    }
+
+    /// Why the run is about to end, if it is.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<&str> {
+        self.stop.as_deref()
+    }
+}
+
+/// What every hook may look at and act on.
+#[non_exhaustive]
+pub struct Context<'a> {
+    /// Where the run is. During a hook about a step, that step is counted already.
+    pub progress: &'a ProgressChecker,
+    /// The learning rate of the last step.
+    pub lr: f64,
+    /// The run's folder, if it has one. It exists.
+    pub run_dir: Option<&'a Path>,
+    /// Epochs and evaluations so far.
+    pub history: &'a History,
+    /// Parameters and gradients.
+    pub engine: &'a mut dyn Engine,
+    /// What the add-on asks for.
+    pub requests: &'a mut Requests,
+}
+
+/// When the trainer asks whether a snapshot is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Moment {
+    /// After an optimizer step.
+    Step,
+    /// After a validation.
+    Evaluation,
+    /// After an epoch and its validation.
+    Epoch,
+    /// The run is over, or interrupted.
+    End,
+}
+
+/// How far an evaluation or an inference is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Pass<'a> {
+    /// The name of the data: `valid`, `test`, `inference`, or the caller's.
+    pub set: &'a str,
+    /// Batches done. A pass begins with a call at 0.
+    pub done: u64,
+    /// Batches in all, if that is known.
+    pub total: Option<u64>,
+}
+
+/// Makes durable what an add-on has handed out before a snapshot that counts it: run by whoever writes the snapshot to
+/// disk, on the writer's thread, before the commit.
+pub type Durable = Arc<dyn Fn() -> Fallible + Send + Sync>;
+
+/// An optional feature, installed with [`Trainer::add_on`](crate::trainer::Trainer::add_on).
+///
+/// Every hook has an empty default, so an add-on writes only what it needs. An error returned by a hook ends the run.
+/// Hooks run on the training thread: what takes time belongs on a thread of the add-on's own.
+///
+/// The order in a run: `on_run_start`; for each epoch `on_epoch_start`, per step `on_gradients`, `on_step_end` and, in
+/// groups of any size, `on_rows`; per evaluation `on_pass` for each batch, then `on_evaluation_end`; `on_epoch_end`;
+/// last, exactly one of `on_run_end` and `on_error`. Snapshots are taken between steps, after the hooks of all phases.
+pub trait AddOn: Any + Send {
+    /// A name that no other add-on of the run has. States are saved under it.
+    fn name(&self) -> &str;
+
+    /// When its hooks are called.
+    fn phase(&self) -> Phase {
+        Phase::Observe
+    }
+
+    /// A run begins, or goes on after a resume.
+    ///
+    /// # Errors
+    /// Ends the run, as in every hook.
+    fn on_run_start(&mut self, cx: &mut Context<'_>) -> Fallible {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// An epoch begins, or goes on after a resume.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_epoch_start(&mut self, cx: &mut Context<'_>) -> Fallible {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// The gradients of a step are ready: summed, scaled, clipped, not yet used.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_gradients(&mut self, cx: &mut Context<'_>) -> Fallible {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// An optimizer step is done. Its losses and metrics follow in [`AddOn::on_rows`], when they have been read.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// Losses and metrics of one or more steps, each step exactly once and in order. How they are grouped depends on the
+    /// device and must not matter.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_rows(&mut self, rows: &Rows<'_>, cx: &mut Context<'_>) -> Fallible {
+        let _ = (rows, cx);
+        Ok(())
+    }
+
+    /// A pass over data without training begins, or did one more batch.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_pass(&mut self, pass: &Pass<'_>, cx: &mut Context<'_>) -> Fallible {
+        let _ = (pass, cx);
+        Ok(())
+    }
+
+    /// An evaluation is done.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_evaluation_end(&mut self, evaluation: &Evaluation, cx: &mut Context<'_>) -> Fallible {
+        let _ = (evaluation, cx);
+        Ok(())
+    }
+
+    /// An epoch and its validation are done.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_epoch_end(&mut self, epoch: &EpochSummary, cx: &mut Context<'_>) -> Fallible {
+        let _ = (epoch, cx);
+        Ok(())
+    }
+
+    /// The run has ended without an error.
+    ///
+    /// # Errors
+    /// Returned by `run`.
+    fn on_run_end(&mut self, run: &Run, cx: &mut Context<'_>) -> Fallible {
+        let _ = (run, cx);
+        Ok(())
+    }
+
+    /// The run has failed. What could still be read was handed to [`AddOn::on_rows`] before.
+    ///
+    /// # Errors
+    /// Only logged: the first error is the one that `run` returns.
+    fn on_error(&mut self, error: &Error, cx: &mut Context<'_>) -> Fallible {
+        let _ = (error, cx);
+        Ok(())
+    }
+
+    /// What of the add-on has to be saved.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn state(&self) -> Fallible<Option<State>> {
+        Ok(None)
+    }
+
+    /// Takes back what [`AddOn::state`] gave. Called before `on_run_start`.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    fn restore(&mut self, state: &State) -> Fallible {
+        let _ = state;
+        Ok(())
+    }
+
+    /// See [`Durable`].
+    fn durable(&self) -> Option<Durable> {
+        None
+    }
+
+    /// Whether a snapshot is to be taken now.
+    fn wants_snapshot(&self, moment: Moment, progress: &ProgressChecker) -> bool {
+        let _ = (moment, progress);
+        false
+    }
+
+    /// A snapshot was taken, because some add-on wanted one.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_snapshot(&mut self, snapshot: &Arc<Snapshot>, cx: &mut Context<'_>) -> Fallible {
+        let _ = (snapshot, cx);
+        Ok(())
+    }
+
+    /// The snapshot a new run is to go on from, if this add-on keeps any. The newest of all add-ons' is taken.
+    ///
+    /// # Errors
+    /// Ends the run before it starts.
+    fn latest(&mut self, run_dir: Option<&Path>) -> Fallible<Option<Arc<Snapshot>>> {
+        let _ = run_dir;
+        Ok(None)
+    }
+}
+
+/// One add-on, or several as a tuple, a `Vec` or an `Option`.
+pub trait AddOns {
+    /// As a list.
+    fn into_boxes(self) -> Vec<Box<dyn AddOn>>;
+}
+
+impl<A: AddOn> AddOns for A {
+    fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
+        vec![Box::new(self)]
+    }
+}
+
+impl AddOns for Box<dyn AddOn> {
+    fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
+        vec![self]
+    }
+}
+
+impl<A: AddOns> AddOns for Vec<A> {
+    fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
+        self.into_iter().flat_map(A::into_boxes).collect()
+    }
+}
+
+impl<A: AddOns> AddOns for Option<A> {
+    fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
+        self.into_iter().flat_map(A::into_boxes).collect()
+    }
+}
+
+macro_rules! tuples {
+    ($(($($name:ident $index:tt),+))*) => { $(
+        impl<$($name: AddOns),+> AddOns for ($($name,)+) {
+            fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
+                let mut all = Vec::new();
+                $(all.extend(self.$index.into_boxes());)+
+                all
+            }
+        }
+    )* };
+}
+tuples! { (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) (A 0, B 1, C 2, D 3, E 4) (A 0, B 1, C 2, D 3, E 4, F 5) }

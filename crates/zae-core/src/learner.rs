@@ -1,0 +1,260 @@
+//! [`Learner`]: what the trainer drives. Implementing it (and [`Engine`]) plugs in a tensor engine.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{engine::Engine, error::Fallible, task::Mode};
+
+/// How gradients are clipped before an optimizer step.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub enum Clip {
+    /// Not at all.
+    #[default]
+    None,
+    /// So that the L2 norm over all gradients together is at most this: gradients are multiplied by
+    /// min(1, max / (norm + 1e-6)), as `torch.nn.utils.clip_grad_norm_` does. The norm before clipping becomes the
+    /// metric `train/grad_norm`; `Norm(f64::INFINITY)` only measures it.
+    Norm(f64),
+    /// Each gradient to the range -v to v.
+    Value(f64),
+}
+
+/// What an optimizer step needs to know.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Update {
+    /// The learning rate of this step.
+    pub lr: f64,
+}
+
+impl Update {
+    /// A step with this learning rate.
+    #[must_use]
+    pub fn new(lr: f64) -> Self {
+        Self { lr }
+    }
+}
+
+/// Whether an optimizer step changed the weights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stepped {
+    /// It did.
+    Applied,
+    /// The engine left the update out (a gradient scaler met an overflow).
+    Skipped,
+}
+
+/// The element type of a saved tensor, with the names of the safetensors format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+#[non_exhaustive]
+pub enum Dtype {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U64,
+    U32,
+    U16,
+    U8,
+    Bool,
+}
+
+/// Where the bytes of a saved tensor come from. An engine may lend a buffer of its own that it takes back when the last
+/// snapshot holding it is dropped.
+pub trait TensorBytes: Send + Sync {
+    /// The elements, row-major, little-endian.
+    ///
+    /// # Errors
+    /// When a device fails to hand them over.
+    fn bytes(&self) -> Fallible<Cow<'_, [u8]>>;
+}
+
+impl TensorBytes for Vec<u8> {
+    fn bytes(&self) -> Fallible<Cow<'_, [u8]>> {
+        Ok(Cow::Borrowed(self))
+    }
+}
+
+/// A saved tensor. Cloning shares its bytes.
+#[derive(Clone)]
+pub struct SavedTensor {
+    /// The element type.
+    pub dtype: Dtype,
+    /// The shape.
+    pub shape: Vec<usize>,
+    /// The elements.
+    pub data: Arc<dyn TensorBytes>,
+}
+
+/// A saved number with its type.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Number {
+    Int(i64),
+    UInt(u64),
+    Float(f64),
+    Bool(bool),
+}
+
+/// All that a learner is, by name: parameters and buffers under `model/`, the optimizer's tensors and numbers under
+/// `optimizer/`.
+#[derive(Clone, Default)]
+pub struct StateDict {
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, SavedTensor>,
+    /// Numbers by name.
+    pub numbers: BTreeMap<String, Number>,
+}
+
+/// The numbers behind lazy scalars, in the order in which they were asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Readout {
+    values: Vec<f64>,
+    ends: Vec<usize>,
+}
+
+impl Readout {
+    /// Appends the number or numbers of the next scalar.
+    pub fn push(&mut self, values: &[f64]) {
+        self.values.extend_from_slice(values);
+        self.ends.push(self.values.len());
+    }
+
+    /// How many scalars were read.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether none was read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The numbers of scalar `index`; empty if there is no such scalar.
+    #[must_use]
+    pub fn get(&self, index: usize) -> &[f64] {
+        let Some(&end) = self.ends.get(index) else { return &[] };
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.values[start..end]
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+        self.ends.clear();
+    }
+}
+
+/// A model with its optimizer on a device of one tensor engine: what the trainer drives, and only the trainer.
+///
+/// The conformance suite (feature `testing`) checks an implementation; its page says how to write one.
+pub trait Learner: Engine {
+    /// The user's model.
+    type Model;
+    /// A lazy number (or small vector of numbers) on the device: a loss, a metric.
+    type Scalar: Clone;
+    /// A device.
+    type Device: Clone;
+
+    /// Draws the first weights, if they are not there yet, under this seed. Called once before anything else.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    fn init(&mut self, seed: u64) -> Fallible;
+
+    /// The device on which a batch has to be for this mode.
+    fn device(&self, mode: Mode) -> Self::Device;
+
+    /// Moves the model and the optimizer's state.
+    ///
+    /// # Errors
+    /// When the device is not there.
+    fn to_device(&mut self, device: &Self::Device) -> Fallible;
+
+    /// Whether the device works ahead of the host, so that reading a scalar waits for it. The trainer reads lazy
+    /// scalars of such a device in one transfer every `log_every` steps, and every step otherwise.
+    fn is_asynchronous(&self) -> bool {
+        false
+    }
+
+    /// Seeds the engine's generator (dropout), before each micro-batch.
+    fn seed(&mut self, seed: u64);
+
+    /// Runs `f` on the model in training mode, recording for [`Learner::backward`].
+    ///
+    /// # Errors
+    /// When the model was lost in an earlier panic.
+    fn train<R>(&mut self, f: impl FnOnce(&Self::Model) -> R) -> Fallible<R>;
+
+    /// Runs `f` on the model in evaluation mode, without gradients.
+    ///
+    /// # Errors
+    /// When the model was lost in an earlier panic.
+    fn eval<R>(&mut self, f: impl FnOnce(&Self::Model) -> R) -> Fallible<R>;
+
+    /// Adds weight x gradient of `loss` to the gradients, and returns the loss without its graph. `last` says that this
+    /// is the window's last backward pass. A weight of exactly 1 multiplies nothing.
+    ///
+    /// # Errors
+    /// When the loss does not depend on the model.
+    fn backward(&mut self, loss: Self::Scalar, weight: f64, last: bool) -> Fallible<Self::Scalar>;
+
+    /// The same value without its graph, so that nothing lazy keeps activations alive.
+    fn detach(&self, value: Self::Scalar) -> Self::Scalar;
+
+    /// Brings scalars to the host in one transfer: one [`Readout::push`] for each, in order.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn read(&self, lazy: &[Self::Scalar], out: &mut Readout) -> Fallible;
+
+    /// Multiplies the gradients by `scale` (nothing is multiplied for exactly 1) and clips them, in one pass. Returns
+    /// the global norm after scaling and before clipping, still lazy, if the clipping needed it.
+    ///
+    /// # Errors
+    /// When there are no gradients.
+    fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<Self::Scalar>>;
+
+    /// Moves the weights along the gradients and forgets the gradients.
+    ///
+    /// # Errors
+    /// When there are no gradients or no optimizer.
+    fn step(&mut self, update: &Update) -> Fallible<Stepped>;
+
+    /// Forgets the gradients.
+    fn zero_grad(&mut self);
+
+    /// A copy of everything the learner is. Later steps do not change it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    fn snapshot(&mut self) -> Fallible<StateDict>;
+
+    /// Becomes what a snapshot says. All or nothing: a state that does not fit changes nothing. A learner without an
+    /// optimizer leaves out what is under `optimizer/`.
+    ///
+    /// # Errors
+    /// When names, shapes or types do not fit; the message names the first ones.
+    fn load(&mut self, state: &StateDict) -> Fallible;
+
+    /// The model in evaluation mode.
+    ///
+    /// # Errors
+    /// When the model was lost in an earlier panic.
+    fn model(&mut self) -> Fallible<&Self::Model>;
+
+    /// The model in evaluation mode, and nothing else.
+    ///
+    /// # Errors
+    /// When the model was lost in an earlier panic.
+    fn into_model(self) -> Fallible<Self::Model>
+    where
+        Self: Sized;
+}

@@ -1,0 +1,144 @@
+//! [`Totals`]: sums over an epoch or an evaluation.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::Metrics;
+
+/// One metric's sum.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+enum Total {
+    Mean { sum: f64, weight: f64 },
+    Count(Vec<f64>),
+}
+
+/// Weighted sums in f64, by full metric name: what an epoch has gathered so far. Part of a snapshot, so that the means of
+/// an epoch cut in the middle come out bit for bit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
+pub struct Totals {
+    // By slot, so that a step finds its sums without comparing names.
+    names: Vec<Arc<str>>,
+    sums: Vec<Option<Total>>,
+    samples: f64,
+}
+
+/// The written form: sorted by name, so that equal totals have equal bytes.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct Saved {
+    sums: BTreeMap<String, Total>,
+    samples: f64,
+}
+
+impl From<Totals> for Saved {
+    fn from(totals: Totals) -> Self {
+        let named = totals.named().map(|(name, total)| (name.to_owned(), total.clone()));
+        Self { sums: named.collect(), samples: totals.samples }
+    }
+}
+
+impl From<Saved> for Totals {
+    fn from(saved: Saved) -> Self {
+        let (names, sums) = saved.sums.into_iter().map(|(name, total)| (name.into(), Some(total))).unzip();
+        Self { names, sums, samples: saved.samples }
+    }
+}
+
+impl PartialEq for Totals {
+    fn eq(&self, other: &Self) -> bool {
+        Saved::from(self.clone()) == Saved::from(other.clone())
+    }
+}
+
+impl Totals {
+    /// The slot of a metric, the same until these totals are replaced.
+    pub(crate) fn slot(&mut self, name: &Arc<str>) -> usize {
+        self.names.iter().position(|n| n == name).unwrap_or_else(|| {
+            self.names.push(name.clone());
+            self.sums.push(None);
+            self.sums.len() - 1
+        })
+    }
+
+    pub(crate) fn add_mean(&mut self, slot: usize, value: f64, by: f64) {
+        if by == 0.0 {
+            return;
+        }
+        match &mut self.sums[slot] {
+            Some(Total::Mean { sum, weight }) => {
+                *sum += value * by;
+                *weight += by;
+            }
+            empty => *empty = Some(Total::Mean { sum: value * by, weight: by }),
+        }
+    }
+
+    pub(crate) fn add_count(&mut self, slot: usize, values: &[f64]) {
+        match &mut self.sums[slot] {
+            Some(Total::Count(sums)) if sums.len() == values.len() => {
+                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            }
+            empty => *empty = Some(Total::Count(values.to_vec())),
+        }
+    }
+
+    pub(crate) fn add_samples(&mut self, samples: f64) {
+        self.samples += samples;
+    }
+
+    /// Forgets all sums but keeps the slots.
+    pub(crate) fn clear(&mut self) {
+        self.sums.fill(None);
+        self.samples = 0.0;
+    }
+
+    /// Means, and counts of a single number.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let value = |total: &Total| match total {
+            Total::Mean { sum, weight } => Some(sum / weight),
+            Total::Count(sums) => (sums.len() == 1).then(|| sums[0]),
+        };
+        self.named().filter_map(|(name, total)| Some((name.to_owned(), value(total)?))).collect()
+    }
+
+    /// All counts.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, Vec<f64>> {
+        let count = |total: &Total| match total {
+            Total::Count(sums) => Some(sums.clone()),
+            Total::Mean { .. } => None,
+        };
+        self.named().filter_map(|(name, total)| Some((name.to_owned(), count(total)?))).collect()
+    }
+
+    /// Samples added so far.
+    #[must_use]
+    pub fn samples(&self) -> f64 {
+        self.samples
+    }
+
+    fn named(&self) -> impl Iterator<Item = (&str, &Total)> {
+        self.names.iter().zip(&self.sums).filter_map(|(name, total)| Some((&**name, total.as_ref()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_are_weighted_and_counts_are_summed() {
+        let mut totals = Totals::default();
+        let (loss, hits) = (totals.slot(&"train/loss".into()), totals.slot(&"train/hits".into()));
+        totals.add_mean(loss, 1.0, 3.0);
+        totals.add_mean(loss, 5.0, 1.0);
+        totals.add_mean(loss, f64::NAN, 0.0);
+        totals.add_count(hits, &[1.0, 2.0]);
+        totals.add_count(hits, &[10.0, 20.0]);
+        assert_eq!(totals.metrics(), Metrics::from([("train/loss".to_owned(), 2.0)]));
+        assert_eq!(totals.counts()["train/hits"], [11.0, 22.0]);
+        assert_eq!(totals.slot(&"train/hits".into()), hits);
+    }
+}

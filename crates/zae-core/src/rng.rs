@@ -1,0 +1,81 @@
+//! Randomness without state: every random number is a pure function of the seed and a position, so a resumed run needs
+//! no saved generator and any batch can be reached at once.
+
+pub use rand_pcg::Pcg64Mcg;
+
+use crate::task::Mode;
+
+/// What a user's step draws from: small, fast, the same on every platform. Implements `rand_core::Rng`.
+pub type StepRng = Pcg64Mcg;
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection on 64 bits in which every bit depends on all.
+#[must_use]
+pub(crate) const fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Streams of randomness that must not meet.
+#[derive(Clone, Copy)]
+pub(crate) enum Stream {
+    /// An engine's generator during training (dropout).
+    Train = 1,
+    /// The same during evaluation.
+    Evaluate = 2,
+    /// The same during inference.
+    Predict = 3,
+    /// The first weights of a model.
+    Init = 4,
+    /// The order of an epoch.
+    Order = 5,
+    /// A step's own generator, `At::rng`.
+    Step = 6,
+    /// A data set's own generator, `Draw::rng`.
+    Data = 7,
+    /// Random splits of a data set.
+    Split = 8,
+}
+
+impl From<Mode> for Stream {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Train => Self::Train,
+            Mode::Evaluate => Self::Evaluate,
+            Mode::Predict => Self::Predict,
+        }
+    }
+}
+
+/// The seed of one stream at one position.
+#[must_use]
+pub(crate) const fn stream_seed(seed: u64, stream: Stream, epoch: u64, index: u64) -> u64 {
+    mix(mix(mix(mix(seed) ^ stream as u64) ^ epoch) ^ index)
+}
+
+/// The seed of the engine's generator for one training micro-batch, which is what the trainer gives to
+/// [`Learner::seed`](crate::learner::Learner::seed) before each `train_step`. A hand-written loop that seeds its engine
+/// with it draws the same dropout masks as the trainer.
+///
+/// ```
+/// use zae_core::rng::seed_for;
+/// assert_eq!(seed_for(42, 3, 7), seed_for(42, 3, 7));
+/// assert_ne!(seed_for(42, 3, 7), seed_for(42, 7, 3));
+/// ```
+#[must_use]
+pub const fn seed_for(seed: u64, epoch: u64, micro_batch: u64) -> u64 {
+    stream_seed(seed, Stream::Train, epoch, micro_batch)
+}
+
+/// The seed under which the trainer has an engine draw a model's first weights.
+#[must_use]
+pub const fn init_seed(seed: u64) -> u64 {
+    stream_seed(seed, Stream::Init, 0, 0)
+}
+
+/// A generator for one stream at one position.
+pub(crate) fn generator(seed: u64, stream: Stream, epoch: u64, index: u64) -> StepRng {
+    let low = stream_seed(seed, stream, epoch, index);
+    StepRng::new(u128::from(mix(low)) << 64 | u128::from(low))
+}

@@ -1,0 +1,49 @@
+//! Cosine annealing.
+
+use std::f64::consts::PI;
+
+use super::{Schedule, ScheduleAt};
+
+/// Half a cosine from the first learning rate to the last, over the whole run.
+///
+/// lr(t) = min + (max - min) * (1 + cos(pi * t / T)) / 2, as `torch.optim.lr_scheduler.CosineAnnealingLR` with
+/// `T_max = T` (Loshchilov, Hutter 2017, without restarts). T is the length of the run, or [`Cosine::over`].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Cosine {
+    max: f64,
+    min: f64,
+    over: Option<u64>,
+}
+
+impl Cosine {
+    /// From `lr` to 0 over the run.
+    #[must_use]
+    pub fn new(lr: f64) -> Self {
+        Self { max: lr, min: 0.0, over: None }
+    }
+
+    /// The last learning rate.
+    #[must_use]
+    pub fn min_lr(mut self, lr: f64) -> Self {
+        self.min = lr;
+        self
+    }
+
+    /// A length other than the run's; after it the learning rate stays at its last value.
+    #[must_use]
+    pub fn over(mut self, steps: u64) -> Self {
+        self.over = Some(steps);
+        self
+    }
+}
+
+impl Schedule for Cosine {
+    fn lr(&self, at: &ScheduleAt) -> f64 {
+        let Some(total) = self.over.or(at.total) else { return self.max };
+        let t = at.step.min(total) as f64 / total.max(1) as f64;
+        self.min + (self.max - self.min) * (1.0 + (PI * t).cos()) / 2.0
+    }
+    fn needs_length(&self) -> bool {
+        self.over.is_none()
+    }
+}

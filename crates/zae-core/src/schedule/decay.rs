@@ -1,0 +1,72 @@
+//! Decay by a factor: in steps, at milestones, or continuously.
+
+use super::{Schedule, ScheduleAt};
+
+fn power(gamma: f64, times: u64) -> f64 {
+    gamma.powi(i32::try_from(times).unwrap_or(i32::MAX))
+}
+
+/// lr(t) = lr * gamma^floor(t / every), as `torch.optim.lr_scheduler.StepLR`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StepDecay {
+    lr: f64,
+    every: u64,
+    gamma: f64,
+}
+
+impl StepDecay {
+    /// Multiplies by `gamma` every `every` steps (at least 1).
+    #[must_use]
+    pub fn new(lr: f64, every: u64, gamma: f64) -> Self {
+        Self { lr, every: every.max(1), gamma }
+    }
+}
+
+impl Schedule for StepDecay {
+    fn lr(&self, at: &ScheduleAt) -> f64 {
+        self.lr * power(self.gamma, at.step / self.every)
+    }
+}
+
+/// lr(t) = lr * gamma^(milestones at or before t), as `torch.optim.lr_scheduler.MultiStepLR`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MultiStep {
+    lr: f64,
+    milestones: Vec<u64>,
+    gamma: f64,
+}
+
+impl MultiStep {
+    /// Multiplies by `gamma` at each of the `milestones`, in any order.
+    #[must_use]
+    pub fn new(lr: f64, milestones: impl Into<Vec<u64>>, gamma: f64) -> Self {
+        Self { lr, milestones: milestones.into(), gamma }
+    }
+}
+
+impl Schedule for MultiStep {
+    fn lr(&self, at: &ScheduleAt) -> f64 {
+        self.lr * power(self.gamma, self.milestones.iter().filter(|m| **m <= at.step).count() as u64)
+    }
+}
+
+/// lr(t) = lr * gamma^t, as `torch.optim.lr_scheduler.ExponentialLR`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Exponential {
+    lr: f64,
+    gamma: f64,
+}
+
+impl Exponential {
+    /// Multiplies by `gamma` every step.
+    #[must_use]
+    pub fn new(lr: f64, gamma: f64) -> Self {
+        Self { lr, gamma }
+    }
+}
+
+impl Schedule for Exponential {
+    fn lr(&self, at: &ScheduleAt) -> f64 {
+        self.lr * power(self.gamma, at.step)
+    }
+}

@@ -1,0 +1,44 @@
+//! Linear warm-up in front of any schedule.
+
+use super::{Schedule, ScheduleAt};
+use crate::{error::Fallible, metrics::Evaluation, state::State};
+
+/// Linear warm-up, then another schedule: see [`Schedule::warmup`].
+///
+/// During the n warm-up steps, step t has (t + 1) / n times the other schedule's first learning rate; then the other
+/// schedule runs over what is left of the run.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Warmup<S> {
+    then: S,
+    steps: u64,
+}
+
+impl<S: Schedule> Warmup<S> {
+    pub(super) fn new(then: S, steps: u64) -> Self {
+        Self { then, steps }
+    }
+}
+
+impl<S: Schedule> Schedule for Warmup<S> {
+    fn lr(&self, at: &ScheduleAt) -> f64 {
+        let after = ScheduleAt {
+            step: at.step.saturating_sub(self.steps),
+            total: at.total.map(|total| total.saturating_sub(self.steps)),
+            ..*at
+        };
+        let lr = self.then.lr(&after);
+        if at.step < self.steps { lr * (at.step + 1) as f64 / self.steps as f64 } else { lr }
+    }
+    fn needs_length(&self) -> bool {
+        self.then.needs_length()
+    }
+    fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
+        self.then.observe(evaluation)
+    }
+    fn state(&self) -> Fallible<Option<State>> {
+        self.then.state()
+    }
+    fn restore(&mut self, state: &State) -> Fallible {
+        self.then.restore(state)
+    }
+}

@@ -1,0 +1,74 @@
+//! [`Snapshot`]: one value that holds a whole run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    add_on::Durable,
+    learner::StateDict,
+    metrics::{History, Totals},
+    progress::ProgressChecker,
+    state::State,
+};
+
+/// What is still to be done at a cursor before training goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Due {
+    /// A validation.
+    pub evaluation: bool,
+    /// The end of the epoch before the cursor: its summary and the hooks about it.
+    pub epoch_end: bool,
+}
+
+/// All of a run but the learner. `serde` keeps every f64 bit for bit in any binary format
+/// ([`State::encode`] writes one); JSON does not.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunState {
+    /// Where the run is.
+    pub progress: ProgressChecker,
+    /// What is owed before the next step.
+    pub due: Due,
+    /// The run's seed.
+    pub seed: u64,
+    /// Micro-batches per optimizer step, fixed at the run's first step.
+    pub window: u64,
+    /// The power of two by which weights are divided, fixed at the first accumulated step.
+    pub unit: Option<f64>,
+    /// Why the run was ended before its length, if it was.
+    pub stopped: Option<String>,
+    /// The learning rate of the last step.
+    pub lr: f64,
+    /// Sums of the epoch so far.
+    pub totals: Totals,
+    /// Epochs and evaluations so far.
+    pub history: History,
+    /// The schedule's state.
+    pub schedule: Option<State>,
+    /// The task's state.
+    pub task: Option<State>,
+    /// States of add-ons by name.
+    pub add_ons: BTreeMap<String, State>,
+}
+
+/// A whole run at a moment between two steps: what a resumed run starts from, and ends bit for bit where the run that was
+/// never interrupted ends.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Progress, schedule, metrics, and the states of task and add-ons.
+    pub run: RunState,
+    /// Model and optimizer.
+    pub learner: StateDict,
+    /// To be run, in any order, before a written snapshot is committed.
+    pub durable: Vec<Durable>,
+}
+
+impl Snapshot {
+    /// A snapshot read back from somewhere.
+    #[must_use]
+    pub fn new(run: RunState, learner: StateDict) -> Self {
+        Self { run, learner, durable: Vec::new() }
+    }
+}

@@ -1,0 +1,79 @@
+//! [`Step`]: what one micro-batch brought.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+/// A metric's name.
+pub type Name = Cow<'static, str>;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value<S> {
+    Lazy(S),
+    Now(f64),
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Kind {
+    Mean { weight: f64 },
+    Count,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Metric<S> {
+    pub(crate) name: Name,
+    pub(crate) value: Value<S>,
+    pub(crate) kind: Kind,
+}
+
+/// Loss and metrics of one micro-batch.
+///
+/// The loss is the **mean** over the batch, and the weight says over how many samples (or tokens) that mean was taken:
+/// so the trainer can average batches of different size exactly, within a window of accumulated gradients as well as
+/// over an epoch.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Step<S> {
+    pub(crate) loss: S,
+    pub(crate) weight: f64,
+    pub(crate) metrics: SmallVec<[Metric<S>; 4]>,
+}
+
+impl<S> Step<S> {
+    /// A mean loss over `weight` samples or tokens. A weight of 0 (everything was masked) leaves the batch out.
+    pub fn new(loss: S, weight: usize) -> Self {
+        Self::weighted(loss, weight as f64)
+    }
+
+    /// A mean loss with a weight that is not a count.
+    pub fn weighted(loss: S, weight: f64) -> Self {
+        Self { loss, weight, metrics: SmallVec::new() }
+    }
+
+    /// A metric that is a mean over the same samples as the loss.
+    pub fn metric(self, name: impl Into<Name>, value: S) -> Self {
+        let weight = self.weight;
+        self.with(name, Value::Lazy(value), Kind::Mean { weight })
+    }
+
+    /// A metric that is a mean over a number of samples of its own.
+    pub fn metric_over(self, name: impl Into<Name>, value: S, weight: usize) -> Self {
+        self.with(name, Value::Lazy(value), Kind::Mean { weight: weight as f64 })
+    }
+
+    /// One or several numbers that are summed over the epoch, never averaged (hits, a confusion matrix).
+    pub fn count(self, name: impl Into<Name>, value: S) -> Self {
+        self.with(name, Value::Lazy(value), Kind::Count)
+    }
+
+    /// A metric that is on the host already, a mean over the same samples as the loss.
+    pub fn number(self, name: impl Into<Name>, value: f64) -> Self {
+        let weight = self.weight;
+        self.with(name, Value::Now(value), Kind::Mean { weight })
+    }
+
+    fn with(mut self, name: impl Into<Name>, value: Value<S>, kind: Kind) -> Self {
+        self.metrics.push(Metric { name: name.into(), value, kind });
+        self
+    }
+}

@@ -1,0 +1,112 @@
+//! What the user writes: [`Task`], and [`Predict`] for inference.
+
+use crate::{
+    error::Fallible,
+    learner::Learner,
+    place::Place,
+    progress::Cursor,
+    rng::{StepRng, Stream, generator, stream_seed},
+    state::State,
+    step::Step,
+};
+
+/// The model type of a task.
+pub type Model<T> = <<T as Task>::Learner as Learner>::Model;
+/// The lazy scalar type of a task.
+pub type Scalar<T> = <<T as Task>::Learner as Learner>::Scalar;
+/// The device type of a task.
+pub type Device<T> = <<T as Task>::Learner as Learner>::Device;
+/// What `train_step` and `test_step` return.
+pub type StepResult<T> = Fallible<Step<Scalar<T>>>;
+
+/// What a step is run for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Mode {
+    /// To learn: dropout on, gradients recorded.
+    Train,
+    /// To measure: dropout off, no gradients.
+    Evaluate,
+    /// To predict: as to measure.
+    Predict,
+}
+
+/// What a step may know about where it is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct At {
+    /// What the step is run for.
+    pub mode: Mode,
+    /// Epoch and micro-batch. In evaluation and inference the micro-batch counts that loader's batches.
+    pub cursor: Cursor,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Optimizer steps the run goes to, if that is known.
+    pub total_steps: Option<u64>,
+    /// The run's seed.
+    pub seed: u64,
+}
+
+impl At {
+    /// A generator keyed by seed, mode, epoch and micro-batch: the same batch draws the same numbers in every run of
+    /// this seed, also after a resume.
+    #[must_use]
+    pub fn rng(&self) -> StepRng {
+        let seed = stream_seed(self.seed, Stream::from(self.mode), 0, 0);
+        generator(seed, Stream::Step, self.cursor.epoch, self.cursor.micro_batch)
+    }
+
+    pub(crate) fn engine_seed(&self) -> u64 {
+        stream_seed(self.seed, Stream::from(self.mode), self.cursor.epoch, self.cursor.micro_batch)
+    }
+}
+
+/// What is learned, and how: the part of a training program that only its user can write.
+pub trait Task {
+    /// The tensor engine and the model, for example `BurnLearner<Cnn>`.
+    type Learner: Learner;
+    /// One batch as the loader yields it; the trainer moves it to the device.
+    type Batch: Place<Self::Learner> + 'static;
+
+    /// Computes the loss of one training batch, and any metrics.
+    ///
+    /// # Errors
+    /// Whatever goes wrong; the trainer adds where it was.
+    fn train_step(&self, model: &Model<Self>, batch: Self::Batch, at: &At) -> StepResult<Self>;
+
+    /// Computes loss and metrics of one validation or test batch.
+    ///
+    /// # Errors
+    /// Whatever goes wrong; the trainer adds where it was.
+    fn test_step(&self, model: &Model<Self>, batch: Self::Batch, at: &At) -> StepResult<Self>;
+
+    /// What of the task itself has to be saved. Most tasks have nothing.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    fn state(&self) -> Fallible<Option<State>> {
+        Ok(None)
+    }
+
+    /// Takes back what [`Task::state`] gave.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    fn restore(&mut self, state: &State) -> Fallible {
+        let _ = state;
+        Ok(())
+    }
+}
+
+/// A task that can also predict. Its input is a type of its own: unlabelled data is not a training batch.
+pub trait Predict: Task {
+    /// One batch of unlabelled data.
+    type Input: Place<Self::Learner> + 'static;
+    /// What comes out for it.
+    type Output;
+
+    /// Predicts for one batch, in evaluation mode.
+    ///
+    /// # Errors
+    /// Whatever goes wrong; the trainer adds where it was.
+    fn predict(&self, model: &Model<Self>, input: Self::Input, at: &At) -> Fallible<Self::Output>;
+}

@@ -13,6 +13,15 @@ pub(crate) enum Value<S> {
     Now(f64),
 }
 
+impl<S> Value<S> {
+    pub(crate) fn map(self, f: impl FnOnce(S) -> S) -> Self {
+        match self {
+            Self::Lazy(scalar) => Self::Lazy(f(scalar)),
+            Self::Now(number) => Self::Now(number),
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Kind {
     Mean { weight: f64 },

@@ -24,8 +24,21 @@ impl Direction {
     #[must_use]
     pub fn of(name: &str) -> Self {
         const MORE: [&str; 15] = [
-            "acc", "accuracy", "precision", "recall", "f1", "auc", "auroc", "r2", "iou", "miou", "map", "bleu", "rouge",
-            "score", "psnr",
+            "acc",
+            "accuracy",
+            "precision",
+            "recall",
+            "f1",
+            "auc",
+            "auroc",
+            "r2",
+            "iou",
+            "miou",
+            "map",
+            "bleu",
+            "rouge",
+            "score",
+            "psnr",
         ];
         let name = name.to_ascii_lowercase();
         let words = || name.split(|c: char| !c.is_ascii_alphanumeric());

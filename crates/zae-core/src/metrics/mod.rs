@@ -9,6 +9,7 @@ mod totals;
 pub use direction::Direction;
 pub use history::{EpochSummary, Evaluation, History};
 
+pub(crate) use pending::Pending;
 pub use rows::{Row, RowHead, Rows};
 pub use totals::Totals;
 

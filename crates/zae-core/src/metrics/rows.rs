@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::progress::Cursor;
 
 /// Which step a row belongs to.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 #[non_exhaustive]
 pub struct RowHead {
     /// The optimizer step, from 0.

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use super::{Schedule, ScheduleAt};
+use super::{Needs, Schedule, ScheduleAt};
 
 /// Half a cosine from the first learning rate to the last, over the whole run.
 ///
@@ -43,7 +43,7 @@ impl Schedule for Cosine {
         let t = at.step.min(total) as f64 / total.max(1) as f64;
         self.min + (self.max - self.min) * (1.0 + (PI * t).cos()) / 2.0
     }
-    fn needs_length(&self) -> bool {
-        self.over.is_none()
+    fn needs(&self) -> Needs {
+        if self.over.is_none() { Needs::Steps } else { Needs::Nothing }
     }
 }

@@ -34,6 +34,17 @@ impl ScheduleAt {
     }
 }
 
+/// What a schedule has to know of a run's length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// How many steps it has.
+    Steps,
+    /// How many epochs it has.
+    Epochs,
+}
+
 /// The learning rate at every position of a run.
 ///
 /// A number is the constant schedule, and a closure `|at: &ScheduleAt| ...` is a schedule. Time is counted in optimizer
@@ -51,9 +62,9 @@ pub trait Schedule: Send {
     /// The learning rate of the step about to be made.
     fn lr(&self, at: &ScheduleAt) -> f64;
 
-    /// Whether it cannot work without the length of the run (in steps, or in epochs under `per_epoch`).
-    fn needs_length(&self) -> bool {
-        false
+    /// What it cannot work without.
+    fn needs(&self) -> Needs {
+        Needs::Nothing
     }
 
     /// Looks at a validation, for schedules that react.
@@ -118,8 +129,8 @@ impl Schedule for Box<dyn Schedule> {
     fn lr(&self, at: &ScheduleAt) -> f64 {
         (**self).lr(at)
     }
-    fn needs_length(&self) -> bool {
-        (**self).needs_length()
+    fn needs(&self) -> Needs {
+        (**self).needs()
     }
     fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
         (**self).observe(evaluation)
@@ -140,8 +151,11 @@ impl<S: Schedule> Schedule for PerEpoch<S> {
     fn lr(&self, at: &ScheduleAt) -> f64 {
         self.0.lr(&ScheduleAt { step: at.epoch, total: at.epochs, ..*at })
     }
-    fn needs_length(&self) -> bool {
-        self.0.needs_length()
+    fn needs(&self) -> Needs {
+        match self.0.needs() {
+            Needs::Steps => Needs::Epochs,
+            other => other,
+        }
     }
     fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
         self.0.observe(evaluation)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Schedule, ScheduleAt};
+use super::{Needs, Schedule, ScheduleAt};
 use crate::{
     error::Fallible,
     metrics::{Direction, Evaluation},
@@ -113,8 +113,8 @@ impl<S: Schedule> Schedule for ReduceOnPlateau<S> {
         if self.watch.scale == 1.0 { lr } else { (lr * self.watch.scale).max(self.min_lr.min(lr)) }
     }
 
-    fn needs_length(&self) -> bool {
-        self.inner.needs_length()
+    fn needs(&self) -> Needs {
+        self.inner.needs()
     }
 
     fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
@@ -122,7 +122,8 @@ impl<S: Schedule> Schedule for ReduceOnPlateau<S> {
         let value = evaluation.watched(&self.metric, "ReduceOnPlateau")?;
         let direction = self.direction.unwrap_or_else(|| Direction::of(&self.metric));
         let watch = &mut self.watch;
-        if watch.best.is_none_or(|best| direction.is_gain(value, best, self.threshold * best.abs())) && !value.is_nan() {
+        if watch.best.is_none_or(|best| direction.is_gain(value, best, self.threshold * best.abs())) && !value.is_nan()
+        {
             watch.best = Some(value);
             watch.bad = 0;
         } else {

@@ -1,6 +1,6 @@
 //! Linear warm-up in front of any schedule.
 
-use super::{Schedule, ScheduleAt};
+use super::{Needs, Schedule, ScheduleAt};
 use crate::{error::Fallible, metrics::Evaluation, state::State};
 
 /// Linear warm-up, then another schedule: see [`Schedule::warmup`].
@@ -29,8 +29,8 @@ impl<S: Schedule> Schedule for Warmup<S> {
         let lr = self.then.lr(&after);
         if at.step < self.steps { lr * (at.step + 1) as f64 / self.steps as f64 } else { lr }
     }
-    fn needs_length(&self) -> bool {
-        self.then.needs_length()
+    fn needs(&self) -> Needs {
+        self.then.needs()
     }
     fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
         self.then.observe(evaluation)

@@ -1,5 +1,273 @@
-//! The trainer.
+//! [`Trainer`]: owns everything about training but the two steps.
+
+mod evaluate;
+mod hooks;
 mod outcome;
+mod resume;
+mod run;
+mod settings;
+mod window;
+
 pub use outcome::{Outcome, Run};
-/// x
-pub struct Trainer;
+pub use settings::{Every, NonFinite, Until};
+
+use std::{any::Any, path::PathBuf};
+
+use crate::{
+    add_on::{AddOn, AddOns},
+    error::{Error, Fallible, Site, Stage},
+    learner::{Clip, Learner},
+    metrics::{History, Pending},
+    progress::ProgressChecker,
+    rng,
+    schedule::Schedule,
+    signal::Listener,
+    snapshot::RunState,
+    task::{Device, Mode, Model, Scalar, Task},
+};
+use hooks::Installed;
+use settings::Settings;
+
+/// Trains, evaluates and predicts: the user supplies a [`Task`], a [`Learner`] and data, the trainer owns the rest.
+///
+/// Setters can be called in any order; what cannot work is reported by [`Trainer::run`] as one clear error.
+///
+/// The order of a run, and what of it other code may rely on, is told with [`AddOn`].
+pub struct Trainer<T: Task> {
+    task: T,
+    learner: T::Learner,
+    schedule: Option<Box<dyn Schedule>>,
+    add_ons: Installed,
+    settings: Settings,
+    /// The run as it stands, and as a snapshot holds it.
+    state: RunState,
+    pending: Pending<Scalar<T>>,
+    signals: Option<Listener>,
+    /// Where we are, for errors: also those made of panics.
+    site: Site,
+    initialised: bool,
+    resumed: bool,
+}
+
+impl<T: Task> Trainer<T> {
+    /// A trainer without add-ons.
+    pub fn new(task: T, learner: T::Learner) -> Self {
+        Self {
+            task,
+            learner,
+            schedule: None,
+            add_ons: Installed::default(),
+            settings: Settings::default(),
+            state: RunState { window: 1, ..RunState::default() },
+            pending: Pending::new("train"),
+            signals: None,
+            site: Site::default(),
+            initialised: false,
+            resumed: false,
+        }
+    }
+
+    /// The folder of the run, made if it is not there. Add-ons keep their files in it.
+    #[must_use]
+    pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.run_dir = Some(path.into());
+        self
+    }
+
+    /// The seed of everything random: first weights, the order of the data, dropout, `At::rng`. 0 by default.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.late_seed |= self.initialised;
+        self.settings.seed = Some(seed);
+        self.state.seed = seed;
+        self
+    }
+
+    /// The learning rate: a number, one of the schedules, or a closure `|at: &ScheduleAt| ...`.
+    #[must_use]
+    pub fn scheduler(mut self, schedule: impl Schedule + 'static) -> Self {
+        self.schedule = Some(Box::new(schedule));
+        self
+    }
+
+    /// Clips gradients before each optimizer step. Off by default.
+    #[must_use]
+    pub fn gradient_clip(mut self, clip: Clip) -> Self {
+        self.settings.clip = clip;
+        self
+    }
+
+    /// Accumulates the gradients of this many micro-batches (batches of the loader) per optimizer step: the gradient is
+    /// that of the weighted mean over all of them. 1 by default.
+    #[must_use]
+    pub fn accumulate(mut self, micro_batches: u64) -> Self {
+        self.settings.accumulate = Some(micro_batches);
+        self.state.window = micro_batches;
+        self
+    }
+
+    /// When to validate: at the end of each epoch by default.
+    #[must_use]
+    pub fn validate(mut self, every: Every) -> Self {
+        self.settings.validate = every;
+        self
+    }
+
+    /// What to do about a loss or gradient norm that is NaN or infinite: end the run by default.
+    #[must_use]
+    pub fn on_non_finite(mut self, policy: NonFinite) -> Self {
+        self.settings.non_finite = policy;
+        self
+    }
+
+    /// On an asynchronous device, after how many steps losses and metrics are read, in one transfer. 50 by default. On
+    /// a synchronous device every step is read.
+    #[must_use]
+    pub fn log_every(mut self, steps: u64) -> Self {
+        self.settings.log_every = steps;
+        self
+    }
+
+    /// Installs add-ons: one, or several as a tuple. The order does not matter.
+    #[must_use]
+    pub fn add_on(mut self, add_ons: impl AddOns) -> Self {
+        self.add_ons.install(add_ons);
+        self
+    }
+
+    /// Starts over even if an add-on has kept a snapshot of this run.
+    #[must_use]
+    pub fn fresh(mut self) -> Self {
+        self.settings.fresh = true;
+        self
+    }
+
+    /// Whether SIGINT and SIGTERM end a run between two steps (on by default; a second signal kills). Off leaves them to
+    /// the program.
+    #[must_use]
+    pub fn handle_signals(mut self, on: bool) -> Self {
+        self.settings.signals = on;
+        self
+    }
+
+    /// Where the run is.
+    #[must_use]
+    pub fn progress(&self) -> &ProgressChecker {
+        &self.state.progress
+    }
+
+    /// Epochs and validations so far.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.state.history
+    }
+
+    /// The user's task.
+    #[must_use]
+    pub fn task(&self) -> &T {
+        &self.task
+    }
+
+    /// An installed add-on, by its type.
+    #[must_use]
+    pub fn get<A: AddOn>(&self) -> Option<&A> {
+        self.add_ons.iter().find_map(|add_on| (add_on as &dyn Any).downcast_ref())
+    }
+
+    /// The device the model is on.
+    #[must_use]
+    pub fn device(&self) -> Device<T> {
+        self.learner.device(Mode::Evaluate)
+    }
+
+    /// Moves the model and the optimizer's state to a device.
+    ///
+    /// # Errors
+    /// When the device is not there.
+    pub fn to_device(&mut self, device: &Device<T>) -> Result<(), Error> {
+        self.ready()?;
+        self.learner.to_device(device).map_err(|source| self.fail(source))
+    }
+
+    /// The model, in evaluation mode.
+    ///
+    /// # Errors
+    /// When its first weights cannot be made, or it was lost in an earlier panic.
+    pub fn model(&mut self) -> Result<&Model<T>, Error> {
+        self.ready()?;
+        let site = self.site;
+        self.learner.model().map_err(|source| Error::Step { site, source })
+    }
+
+    /// The learner: model and optimizer.
+    pub fn into_learner(self) -> T::Learner {
+        self.learner
+    }
+
+    /// The model, in evaluation mode.
+    ///
+    /// # Errors
+    /// As [`Trainer::model`].
+    pub fn into_model(mut self) -> Result<Model<T>, Error> {
+        self.ready()?;
+        let site = self.site;
+        self.learner.into_model().map_err(|source| Error::Step { site, source })
+    }
+
+    /// Makes the first weights, once.
+    fn ready(&mut self) -> Result<(), Error> {
+        if !self.initialised {
+            self.site.stage = Stage::Start;
+            self.learner.init(rng::init_seed(self.state.seed)).map_err(|source| self.fail(source))?;
+            self.initialised = true;
+        }
+        Ok(())
+    }
+
+    /// Before any work: what was set up wrongly is said, signals become requests, the run folder and the first weights
+    /// are made.
+    fn open(&mut self) -> Result<(), Error> {
+        if let Some(misuse) = self.settings.misuse() {
+            return Err(Error::Misuse(misuse.to_owned()));
+        }
+        if let Some(name) = self.add_ons.twice() {
+            return Err(Error::Misuse(format!(
+                "two add-ons are named `{name}`: install one, or give one of them another name"
+            )));
+        }
+        if let Some(dir) = &self.settings.run_dir {
+            std::fs::create_dir_all(dir).map_err(|e| {
+                let dir = dir.display();
+                Error::Misuse(format!(
+                    "the run folder `{dir}` cannot be made ({e}): choose another with `.run_dir(..)`"
+                ))
+            })?;
+        }
+        if self.settings.signals && self.signals.is_none() {
+            self.signals = Some(Listener::start().map_err(|e| Error::Misuse(e.to_string()))?);
+        }
+        self.ready()
+    }
+
+    /// The signal that asked for an end, if one did.
+    fn signal(&self) -> Option<&'static str> {
+        self.signals.as_ref().and_then(Listener::received)
+    }
+
+    /// The error for what went wrong where we are.
+    fn fail(&self, source: impl Into<crate::error::BoxError>) -> Error {
+        let (site, source) = (self.site, source.into());
+        match site.stage {
+            Stage::Data => Error::Data { site, source },
+            Stage::Snapshot => Error::Snapshot { site, source },
+            Stage::AddOn => Error::AddOn { name: self.add_ons.name_of_current(), site, source },
+            _ => Error::Step { site, source },
+        }
+    }
+
+    /// Does `work` with `stage` as the place of its errors.
+    fn at<R>(&mut self, stage: Stage, work: impl FnOnce(&mut Self) -> Fallible<R>) -> Result<R, Error> {
+        self.site.stage = stage;
+        work(self).map_err(|source| self.fail(source))
+    }
+}

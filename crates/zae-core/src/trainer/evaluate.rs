@@ -1,0 +1,141 @@
+//! Passes over data without training: evaluation and inference.
+
+use std::time::Instant;
+
+use super::Trainer;
+use crate::{
+    add_on::Pass,
+    data::{Draw, Loader},
+    error::{Error, Fallible, Stage},
+    learner::Learner,
+    metrics::{Evaluation, Pending, RowHead, Totals},
+    place::Place,
+    progress::Cursor,
+    task::{At, Mode, Predict, Task},
+};
+
+impl<T: Task> Trainer<T> {
+    /// Measures the model on test data. Metrics get the prefix `test/`; they are not part of the run's history.
+    ///
+    /// # Errors
+    /// Whatever goes wrong, with the place. After an interrupt, in this call or in a run before it,
+    /// [`Error::Interrupted`] at once, so that `?` ends the program.
+    pub fn evaluate<D: Loader<T::Batch>>(&mut self, data: D) -> Result<Evaluation, Error> {
+        self.evaluate_as("test", data)
+    }
+
+    /// The same for data of another name, which is the prefix of its metrics.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn evaluate_as<D: Loader<T::Batch>>(&mut self, set: &str, data: D) -> Result<Evaluation, Error> {
+        self.open()?;
+        let result = self.guard(|t| {
+            let evaluation = t.measure(set, &data)?;
+            t.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
+            Ok(evaluation)
+        });
+        self.signals = None;
+        result
+    }
+
+    /// Predicts for every batch of unlabelled data; the outputs are in the order of the data.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn inference<D: Loader<T::Input>>(&mut self, data: D) -> Result<Vec<T::Output>, Error>
+    where
+        T: Predict,
+    {
+        self.open()?;
+        let result = self.guard(|t| {
+            let mut outputs = Vec::new();
+            t.pass("inference", Mode::Predict, &data, |t, input: T::Input, at| {
+                let input = input.place(&t.learner.device(Mode::Predict));
+                outputs.push(t.learner.eval(|model| t.task.predict(model, input, at))??);
+                Ok(())
+            })?;
+            Ok(outputs)
+        });
+        self.signals = None;
+        result
+    }
+
+    pub(super) fn measure<D: Loader<T::Batch>>(&mut self, set: &str, data: &D) -> Result<Evaluation, Error> {
+        let since = Instant::now();
+        let mut totals = Totals::default();
+        let mut pending = Pending::new(set);
+        let log_every = if self.learner.is_asynchronous() { self.settings.log_every as usize } else { 1 };
+        self.pass(set, Mode::Evaluate, data, |t, batch: T::Batch, at| {
+            let batch = batch.place(&t.learner.device(Mode::Evaluate));
+            let step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
+            pending.push_loss(t.learner.detach(step.loss), step.weight);
+            for (i, mut metric) in step.metrics.into_iter().enumerate() {
+                metric.value = metric.value.map(|scalar| t.learner.detach(scalar));
+                pending.push_metric(i, metric)?;
+            }
+            pending.end_row(RowHead::default(), None, step.weight);
+            if pending.waiting() >= log_every {
+                pending.read(&t.learner)?;
+                pending.settle(&mut totals)?;
+            }
+            Ok(())
+        })?;
+        self.at(Stage::Read, |t| {
+            pending.read(&t.learner)?;
+            pending.settle(&mut totals)
+        })?;
+        let progress = &self.state.progress;
+        // A validation at an epoch's end belongs to that epoch, though the cursor is at the next.
+        let epoch = progress.cursor.epoch - u64::from(self.state.due.epoch_end);
+        Ok(Evaluation {
+            set: set.to_owned(),
+            epoch,
+            step: progress.step,
+            metrics: totals.metrics(),
+            counts: totals.counts(),
+            samples: totals.samples(),
+            seconds: since.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Runs `step` on every batch. Signals are looked at before each.
+    fn pass<B: 'static>(
+        &mut self,
+        set: &str,
+        mode: Mode,
+        data: &impl Loader<B>,
+        mut step: impl FnMut(&mut Self, B, &At) -> Fallible,
+    ) -> Result<(), Error> {
+        let stage = if mode == Mode::Predict { Stage::Predict } else { Stage::TestStep };
+        let mut at = At {
+            mode,
+            cursor: Cursor::default(),
+            step: self.state.progress.step,
+            total_steps: self.state.progress.plan.total_steps,
+            seed: self.state.seed,
+        };
+        self.site.step = at.step;
+        self.site.cursor = at.cursor;
+        let total = data.micro_batches(0);
+        let mut batches = self.at(Stage::Data, |_| data.epoch(&Draw::new(at.seed, at.cursor)))?;
+        loop {
+            if let Some(signal) = self.signal() {
+                return Err(Error::Interrupted { signal });
+            }
+            let done = at.cursor.micro_batch;
+            self.each(|add_on, cx| add_on.on_pass(&Pass { set, done, total }, cx))?;
+            self.site.cursor = at.cursor;
+            let Some(batch) = self.at(Stage::Data, |_| batches.next().transpose())? else { break };
+            self.at(stage, |t| {
+                t.learner.seed(at.engine_seed());
+                step(t, batch, &at)
+            })?;
+            at.cursor.micro_batch += 1;
+        }
+        if at.cursor.micro_batch == 0 {
+            return self.at(Stage::Data, |_| Err(format!("`{set}` has no batch: give a loader that has some").into()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Calling add-ons, and keeping what goes wrong in user code from taking the process down.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use super::Trainer;
+use crate::{
+    add_on::{AddOn, AddOns, Context, Moment, Requests},
+    engine::Engine,
+    error::{Error, Fallible, Panicked, Site, Stage},
+    snapshot::RunState,
+    task::Task,
+};
+
+/// The add-ons of a run, in canonical order.
+#[derive(Default)]
+pub(super) struct Installed {
+    add_ons: Vec<Box<dyn AddOn>>,
+    requests: Requests,
+    /// The one whose hook is running.
+    current: usize,
+}
+
+impl Installed {
+    pub(super) fn install(&mut self, add_ons: impl AddOns) {
+        self.add_ons.extend(add_ons.into_boxes());
+        self.add_ons.sort_by(|a, b| (a.phase(), a.name()).cmp(&(b.phase(), b.name())));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.add_ons.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &dyn AddOn> {
+        self.add_ons.iter().map(|add_on| &**add_on)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn AddOn>> {
+        self.add_ons.iter_mut()
+    }
+
+    /// A name that two of them have.
+    pub(super) fn twice(&self) -> Option<&str> {
+        let mut names: Vec<_> = self.iter().map(AddOn::name).collect();
+        names.sort_unstable();
+        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+    }
+
+    pub(super) fn name_of_current(&self) -> String {
+        self.add_ons.get(self.current).map_or_else(String::new, |add_on| add_on.name().to_owned())
+    }
+
+    /// Calls one hook of every add-on: also of those behind one that fails, for they have not failed. The first error
+    /// counts.
+    fn call(
+        &mut self,
+        engine: &mut dyn Engine,
+        state: &mut RunState,
+        run_dir: Option<&Path>,
+        site: &mut Site,
+        mut hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
+    ) -> Result<(), Error> {
+        let before = std::mem::replace(&mut site.stage, Stage::AddOn);
+        let mut cx = Context {
+            progress: &state.progress,
+            lr: state.lr,
+            run_dir,
+            history: &state.history,
+            engine,
+            requests: &mut self.requests,
+        };
+        let mut first = Ok(());
+        for (i, add_on) in self.add_ons.iter_mut().enumerate() {
+            self.current = i;
+            if let Err(source) = hook(&mut **add_on, &mut cx) {
+                tracing::error!(add_on = add_on.name(), error = %source, "an add-on failed");
+                first = first.and(Err(Error::AddOn { name: add_on.name().to_owned(), site: *site, source }));
+            }
+        }
+        site.stage = before;
+        if let Some(reason) = self.requests.stop.take() {
+            state.stopped.get_or_insert(reason);
+        }
+        first
+    }
+}
+
+impl<T: Task> Trainer<T> {
+    /// Calls one hook of every add-on, in canonical order.
+    pub(super) fn each(&mut self, hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible) -> Result<(), Error> {
+        if self.add_ons.is_empty() {
+            return Ok(());
+        }
+        let Self { add_ons, learner, state, settings, site, .. } = self;
+        add_ons.call(learner, state, settings.run_dir.as_deref(), site, hook)
+    }
+
+    /// Reads what is still on the device and hands out the rows.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        let bad = if self.pending.waiting() > 0 { self.read()? } else { None };
+        self.hand_out()?;
+        bad.map_or(Ok(()), Err)
+    }
+
+    /// Hands out rows that have been read.
+    pub(super) fn hand_out(&mut self) -> Result<(), Error> {
+        let Self { add_ons, learner, state, settings, site, pending, .. } = self;
+        let mut first = Ok(());
+        if !add_ons.is_empty() {
+            let run_dir = settings.run_dir.as_deref();
+            for rows in pending.ready() {
+                first = first.and(add_ons.call(learner, state, run_dir, site, |add_on, cx| add_on.on_rows(&rows, cx)));
+            }
+        }
+        pending.clear_ready();
+        first
+    }
+
+    /// Takes a snapshot and hands it out, if somebody wants one.
+    pub(super) fn snapshot_if_wanted(&mut self, moment: Moment) -> Result<(), Error> {
+        let progress = &self.state.progress;
+        let wanted = self.add_ons.iter().any(|add_on| add_on.wants_snapshot(moment, progress));
+        if std::mem::take(&mut self.add_ons.requests.snapshot) || wanted {
+            let snapshot = self.take_snapshot()?;
+            self.each(|add_on, cx| add_on.on_snapshot(&snapshot, cx))?;
+        }
+        Ok(())
+    }
+
+    /// Does `work`; a panic in it, be it of the task, the data, an add-on or the engine, becomes an error that says where.
+    pub(super) fn guard<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, Error>) -> Result<R, Error> {
+        // Nothing of the trainer is left half-changed by a panic that later code would trust: the learner says itself
+        // when it has lost its model, and a failed run only reports and ends.
+        catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|payload| Err(self.fail(Panicked::new(&*payload))))
+    }
+}

@@ -1,0 +1,109 @@
+//! Taking snapshots, and starting from one.
+
+use std::sync::Arc;
+
+use super::Trainer;
+use crate::{
+    add_on::AddOn,
+    error::{Error, Fallible, Stage},
+    learner::Learner,
+    snapshot::{RunState, Snapshot},
+    task::Task,
+};
+
+impl<T: Task> Trainer<T> {
+    /// The whole run as it stands.
+    ///
+    /// # Errors
+    /// When something pending turns out not to be finite, or the engine, the task or an add-on cannot give its state.
+    pub fn snapshot(&mut self) -> Result<Arc<Snapshot>, Error> {
+        self.ready()?;
+        self.guard(Self::take_snapshot)
+    }
+
+    /// Becomes the run that a snapshot holds. The next [`Trainer::run`] goes on from there.
+    ///
+    /// # Errors
+    /// When the snapshot does not fit the model, the optimizer or the settings; the message says what differs. Nothing
+    /// has changed if the settings or the learner do not fit; if an add-on or the task refuses its state, build a new
+    /// trainer.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        self.ready()?;
+        self.guard(|t| t.at(Stage::Snapshot, |t| t.become_run(snapshot)))?;
+        self.resumed = true;
+        Ok(())
+    }
+
+    pub(super) fn take_snapshot(&mut self) -> Result<Arc<Snapshot>, Error> {
+        self.flush()?;
+        self.at(Stage::Snapshot, |t| {
+            let mut run = t.state.clone();
+            run.progress = t.state.progress.saved();
+            run.schedule = t.schedule.as_ref().map_or(Ok(None), |schedule| schedule.state())?;
+            run.task = t.task.state()?;
+            for add_on in t.add_ons.iter() {
+                if let Some(state) = add_on.state()? {
+                    run.add_ons.insert(add_on.name().to_owned(), state);
+                }
+            }
+            let durable = t.add_ons.iter().filter_map(AddOn::durable).collect();
+            Ok(Arc::new(Snapshot { run, learner: t.learner.snapshot()?, durable }))
+        })
+    }
+
+    /// Asks the add-ons for the newest snapshot, once.
+    pub(super) fn resume_from_add_ons(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.resumed, true) || self.settings.fresh {
+            return Ok(());
+        }
+        let dir = self.settings.run_dir.clone();
+        let newest = self.at(Stage::Snapshot, |t| {
+            let mut newest: Option<Arc<Snapshot>> = None;
+            for add_on in t.add_ons.iter_mut() {
+                if let Some(found) = add_on.latest(dir.as_deref())?
+                    && newest.as_ref().is_none_or(|n| n.run.progress.step < found.run.progress.step)
+                {
+                    newest = Some(found);
+                }
+            }
+            Ok(newest)
+        })?;
+        newest.map_or(Ok(()), |snapshot| self.at(Stage::Snapshot, |t| t.become_run(&snapshot)))
+    }
+
+    fn become_run(&mut self, snapshot: &Snapshot) -> Fallible {
+        let run = &snapshot.run;
+        check("seed", self.settings.seed, run.seed)?;
+        check("accumulate", self.settings.accumulate, run.window)?;
+        self.learner.load(&snapshot.learner)?;
+        if let (Some(schedule), Some(state)) = (&mut self.schedule, &run.schedule) {
+            schedule.restore(state)?;
+        }
+        if let Some(state) = &run.task {
+            self.task.restore(state)?;
+        }
+        for add_on in self.add_ons.iter_mut() {
+            if let Some(state) = run.add_ons.get(add_on.name()) {
+                add_on.restore(state).map_err(|e| format!("add-on `{}`: {e}", add_on.name()))?;
+            }
+        }
+        self.pending.discard();
+        self.pending.clear_ready();
+        self.pending.forget_slots();
+        // States of add-ons that are not installed now stay in it, and so go into the next snapshot.
+        self.state = RunState { progress: run.progress.clone(), ..run.clone() };
+        tracing::info!(step = run.progress.step, epoch = run.progress.cursor.epoch, "the run was restored");
+        Ok(())
+    }
+}
+
+fn check(name: &str, set: Option<u64>, saved: u64) -> Fallible {
+    match set {
+        Some(set) if set != saved => Err(format!(
+            "the saved run has `.{name}({saved})`, this one `.{name}({set})`: use the same to go on, or `.fresh()` to \
+             start over"
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,313 @@
+//! The loop over epochs.
+
+use super::{Outcome, Run, Trainer, Until, window::Ahead};
+use crate::{
+    add_on::Moment,
+    data::{Draw, Loader},
+    error::{Error, Stage},
+    metrics::{EpochSummary, Metrics},
+    progress::Plan,
+    schedule::Needs,
+    task::Task,
+};
+
+impl<T: Task> Trainer<T> {
+    /// Trains until the end, validating on the way.
+    ///
+    /// `until` is a number of epochs, or any [`Until`]. Without validation data, give `()`. If an add-on has kept a
+    /// snapshot of this run, it goes on from there: the same program, started again, continues.
+    ///
+    /// ```
+    /// # use zae_core::{data::Loader, error::Error, task::Task, trainer::{Run, Trainer}};
+    /// # fn train<T: Task>(trainer: &mut Trainer<T>, data: Vec<T::Batch>) -> Result<Run, Error> where T::Batch: Clone {
+    /// trainer.run(10, &data, ())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Whatever goes wrong, with the place; add-ons have been told, and what they keep is safe. An interrupt is no
+    /// error: see [`Outcome::Interrupted`].
+    pub fn run<D, V>(&mut self, until: impl Into<Until>, train: D, valid: V) -> Result<Run, Error>
+    where
+        D: Loader<T::Batch>,
+        V: Loader<T::Batch>,
+    {
+        let until = until.into();
+        self.whole(|t| {
+            t.plan(&until, &train)?;
+            t.drive(&until, &train, &valid)
+        })
+    }
+
+    /// Trains to the end of the current epoch, without validation, for programs that keep the loop over epochs to
+    /// themselves. The length of the run is unknown then: schedules that need it have to be given one.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`]; after an interrupt, [`Error::Interrupted`].
+    pub fn run_epoch<D: Loader<T::Batch>>(&mut self, train: D) -> Result<EpochSummary, Error> {
+        let run = self.whole(|t| {
+            let until = Until::epochs(t.state.progress.cursor.epoch + 1);
+            t.plan_without_end()?;
+            t.drive(&until, &train, &())
+        })?;
+        match (run.outcome, run.history.epochs.last()) {
+            (Outcome::Interrupted { signal }, _) => Err(Error::Interrupted { signal }),
+            (_, Some(summary)) => Ok(summary.clone()),
+            (_, None) => Err(Error::Misuse("the run was stopped before its first epoch ended".to_owned())),
+        }
+    }
+
+    /// Makes one optimizer step of one batch, and returns its metrics (`train/loss`, ..., `lr`), for programs that keep
+    /// the whole loop to themselves. Add-ons get the hooks about steps, not those about runs and epochs.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn run_batch(&mut self, batch: T::Batch) -> Result<Metrics, Error> {
+        self.open()?;
+        let result = self.guard(|t| {
+            if let Some(signal) = t.signal() {
+                return Err(Error::Interrupted { signal });
+            }
+            t.plan_without_end()?;
+            // A second, never drawn batch keeps the epoch open.
+            let mut batches: Ahead<'_, T::Batch> = (Box::new([Ok(batch), Err("one batch only".into())].into_iter())
+                as crate::data::Batches<'_, T::Batch>)
+                .peekable();
+            let window = std::mem::replace(&mut t.state.window, 1);
+            let done = t.window(&mut batches);
+            t.state.window = window;
+            done?;
+            t.each(|add_on, cx| add_on.on_step_end(cx))?;
+            if t.pending.waiting() > 0
+                && let Some(bad) = t.read()?
+            {
+                return Err(bad);
+            }
+            let row = |rows: crate::metrics::Rows<'_>| -> Metrics {
+                let values = rows.iter().last().map_or(&[][..], |row| row.values);
+                rows.names().iter().map(|name| name.to_string()).zip(values.iter().copied()).collect()
+            };
+            let metrics = t.pending.ready().last().map(row).unwrap_or_default();
+            t.hand_out()?;
+            t.snapshot_if_wanted(Moment::Step)?;
+            Ok(metrics)
+        });
+        self.signals = None;
+        result
+    }
+
+    /// A run from its first hook to its last.
+    fn whole(&mut self, work: impl FnOnce(&mut Self) -> Result<Outcome, Error>) -> Result<Run, Error> {
+        self.open()?;
+        let result = self.guard(|t| {
+            t.resume_from_add_ons()?;
+            t.state.progress.start_clock();
+            let outcome = work(t)?;
+            t.flush()?;
+            if outcome != Outcome::AlreadyComplete {
+                t.snapshot_if_wanted(Moment::End)?;
+            }
+            let run = Run { outcome, history: t.state.history.clone() };
+            t.each(|add_on, cx| add_on.on_run_end(&run, cx))?;
+            tracing::info!(outcome = ?run.outcome, step = t.state.progress.step, "the run has ended");
+            Ok(run)
+        });
+        if let Err(error) = &result {
+            self.report(error);
+        }
+        self.state.progress.stop_clock();
+        self.signals = None;
+        result
+    }
+
+    /// Tells the add-ons of an error, after handing out every row that can still be read.
+    fn report(&mut self, error: &Error) {
+        if self.guard(Self::flush).is_err() {
+            self.pending.discard();
+            self.pending.clear_ready();
+        }
+        if let Err(second) = self.guard(|t| t.each(|add_on, cx| add_on.on_error(error, cx))) {
+            tracing::error!(error = %second, "failed while an error was reported");
+        }
+    }
+
+    /// Works out how long the run is going to be, and what cannot be done without knowing.
+    fn plan<D: Loader<T::Batch>>(&mut self, until: &Until, train: &D) -> Result<(), Error> {
+        let Until { epochs, steps, time } = *until;
+        if epochs.is_none() && steps.is_none() && time.is_none() {
+            return Err(Error::Misuse("the run has no end: give epochs, steps or a time".to_owned()));
+        }
+        let per_epoch = |epoch| train.micro_batches(epoch).map(|n| n.div_ceil(self.state.window));
+        let mut plan = Plan { epochs, total_steps: steps, window: self.state.window, ..Plan::default() };
+        // Epoch by epoch, for they may differ, until one of the limits is reached.
+        let (mut epoch, mut sum) = (0, 0u64);
+        let known = loop {
+            if epochs.is_some_and(|epochs| epoch >= epochs) || steps.is_some_and(|steps| sum >= steps) {
+                break epochs.is_some() || steps.is_some();
+            }
+            match per_epoch(epoch) {
+                Some(n) if n > 0 && (epochs.is_some() || steps.is_some()) => sum += n,
+                _ => break false,
+            }
+            epoch += 1;
+        };
+        if known {
+            plan.epochs = Some(epoch);
+            plan.total_steps = Some(steps.map_or(sum, |steps| steps.min(sum)));
+        }
+        self.check_schedule(&plan)?;
+        self.state.progress.plan = plan;
+        Ok(())
+    }
+
+    fn plan_without_end(&mut self) -> Result<(), Error> {
+        let plan = Plan { window: self.state.window, ..Plan::default() };
+        self.check_schedule(&plan)?;
+        self.state.progress.plan = plan;
+        Ok(())
+    }
+
+    fn check_schedule(&self, plan: &Plan) -> Result<(), Error> {
+        let Some(schedule) = &self.schedule else {
+            return Err(Error::Misuse("no learning rate was given: add `.scheduler(1e-3)` or a schedule".to_owned()));
+        };
+        let missing = match schedule.needs() {
+            Needs::Steps if plan.total_steps.is_none() => "steps",
+            Needs::Epochs if plan.epochs.is_none() => "epochs",
+            _ => return Ok(()),
+        };
+        Err(Error::Misuse(format!(
+            "the schedule needs to know how many {missing} the run has, which is unknown here: run until a number of \
+             {missing}, give the schedule a length of its own (`.over(n)`), or choose one that needs none"
+        )))
+    }
+
+    /// The loop. Reads like the blackboard: what is due, then an epoch, and again.
+    fn drive<D, V>(&mut self, until: &Until, train: &D, valid: &V) -> Result<Outcome, Error>
+    where
+        D: Loader<T::Batch>,
+        V: Loader<T::Batch>,
+    {
+        tracing::info!(step = self.state.progress.step, epoch = self.state.progress.cursor.epoch, "the run starts");
+        self.each(|add_on, cx| add_on.on_run_start(cx))?;
+        let due = self.state.due.evaluation || self.state.due.epoch_end;
+        if !due && (self.state.stopped.is_some() || self.is_complete(until)) {
+            tracing::warn!("the run was complete already: nothing is trained; `.fresh()` starts over");
+            return Ok(Outcome::AlreadyComplete);
+        }
+        loop {
+            if let Some(outcome) = self.settle(until, valid)? {
+                return Ok(outcome);
+            }
+            if let Some(outcome) = self.epoch(until, train, valid)? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Trains to the end of the current epoch, or to the end of the run.
+    fn epoch<D, V>(&mut self, until: &Until, train: &D, valid: &V) -> Result<Option<Outcome>, Error>
+    where
+        D: Loader<T::Batch>,
+        V: Loader<T::Batch>,
+    {
+        let from = self.state.progress.cursor;
+        self.site.cursor = from;
+        self.state.progress.plan.epoch_micro_batches = train.micro_batches(from.epoch);
+        let draw = Draw::new(self.state.seed, from);
+        let mut batches: Ahead<'_, T::Batch> = self.at(Stage::Data, |_| Ok(train.epoch(&draw)?.peekable()))?;
+        if batches.peek().is_none() {
+            return self.at(Stage::Data, |_| {
+                Err(format!("the training data has no batch in epoch {}: give a loader that has some", from.epoch)
+                    .into())
+            });
+        }
+        self.each(|add_on, cx| add_on.on_epoch_start(cx))?;
+        loop {
+            self.window(&mut batches)?;
+            self.each(|add_on, cx| add_on.on_step_end(cx))?;
+            self.hand_out()?;
+            if self.pending.waiting() as u64 >= self.settings.log_every {
+                self.flush()?;
+            }
+            self.snapshot_if_wanted(Moment::Step)?;
+            let over = self.state.due.epoch_end;
+            if let Some(outcome) = self.settle(until, valid)? {
+                return Ok(Some(outcome));
+            }
+            if over {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Does what is due at the cursor, and says how the run ends, if it ends here.
+    fn settle<V: Loader<T::Batch>>(&mut self, until: &Until, valid: &V) -> Result<Option<Outcome>, Error> {
+        if self.state.due.evaluation {
+            if valid.is_absent() {
+                self.state.due.evaluation = false;
+            } else {
+                match self.validate_now(valid) {
+                    Err(Error::Interrupted { signal }) => return Ok(Some(Outcome::Interrupted { signal })),
+                    done => done?,
+                }
+            }
+        }
+        if self.state.due.epoch_end {
+            self.close_epoch()?;
+        }
+        Ok(self.ending(until))
+    }
+
+    fn validate_now<V: Loader<T::Batch>>(&mut self, valid: &V) -> Result<(), Error> {
+        self.flush()?;
+        let evaluation = self.measure("valid", valid)?;
+        self.state.due.evaluation = false;
+        self.at(Stage::Update, |t| t.schedule.as_mut().map_or(Ok(()), |schedule| schedule.observe(&evaluation)))?;
+        self.state.history.evaluations.push(evaluation.clone());
+        self.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
+        self.snapshot_if_wanted(Moment::Evaluation)
+    }
+
+    fn close_epoch(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        let state = &mut self.state;
+        let mut summary = EpochSummary {
+            epoch: state.progress.cursor.epoch - 1,
+            step: state.progress.step,
+            metrics: state.totals.metrics(),
+            counts: state.totals.counts(),
+            samples: state.totals.samples(),
+            lr: state.lr,
+            seconds: state.progress.elapsed().as_secs_f64(),
+        };
+        if let Some(evaluation) = state.history.evaluations.last().filter(|e| e.epoch == summary.epoch) {
+            summary.metrics.extend(evaluation.metrics.clone());
+        }
+        state.totals.clear();
+        state.due.epoch_end = false;
+        state.history.epochs.push(summary.clone());
+        self.each(|add_on, cx| add_on.on_epoch_end(&summary, cx))?;
+        self.snapshot_if_wanted(Moment::Epoch)
+    }
+
+    fn is_complete(&self, until: &Until) -> bool {
+        let progress = &self.state.progress;
+        until.epochs.is_some_and(|epochs| progress.cursor.epoch >= epochs)
+            || until.steps.is_some_and(|steps| progress.step >= steps)
+    }
+
+    fn ending(&self, until: &Until) -> Option<Outcome> {
+        if let Some(reason) = &self.state.stopped {
+            Some(Outcome::Stopped(reason.clone()))
+        } else if self.is_complete(until) {
+            Some(Outcome::Complete)
+        } else if let Some(signal) = self.signal() {
+            Some(Outcome::Interrupted { signal })
+        } else if until.time.is_some_and(|time| self.state.progress.elapsed() >= time) {
+            Some(Outcome::OutOfTime)
+        } else {
+            None
+        }
+    }
+}

@@ -1,1 +1,59 @@
-//! x
+//! The trainer Rust deep learning lacks: you write `train_step` and `test_step`, it owns the rest.
+//!
+//! This crate is the facade: the trainer and its seams come from `zae-core`, the default tensor engine from `zae-burn`.
+//! Start with [`trainer`], or with the examples.
+
+#[doc(inline)]
+pub use zae_core::{
+    add_on, add_ons, data, engine, error, learner, metrics, place, progress, rng, schedule, snapshot, state, step, task,
+    trainer,
+};
+
+/// The Burn engine.
+#[cfg(feature = "burn")]
+pub mod burn {
+    #[doc(inline)]
+    pub use zae_burn::*;
+}
+
+#[cfg(feature = "burn")]
+#[doc(inline)]
+pub use zae_burn::local_device;
+
+use add_ons::{CsvLogger, EpochTable, ProgressBar};
+use task::Task;
+
+/// A trainer with the defaults: a progress bar, a table of epochs at the end, and a CSV file of every step in the run
+/// folder, which is `runs/default` unless [`Trainer::run_dir`](trainer::Trainer::run_dir) says otherwise. A loss that is
+/// NaN or infinite ends the run.
+///
+/// `trainer::Trainer::new` makes one without add-ons.
+pub fn trainer<T: Task>(task: T, learner: T::Learner) -> trainer::Trainer<T> {
+    trainer::Trainer::new(task, learner).run_dir("runs/default").add_on((
+        ProgressBar::new(),
+        EpochTable::new(),
+        CsvLogger::new(),
+    ))
+}
+
+/// What most programs need.
+pub mod prelude {
+    #[cfg(feature = "burn")]
+    pub use zae_burn::{BurnLearner, accuracy};
+    pub use zae_core::{
+        add_on::{AddOn, Context, Phase},
+        add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar},
+        data::{DataLoader, Dataset, Loader, Source},
+        error::{BoxError, Error, Fallible},
+        learner::{Clip, Learner},
+        metrics::{EpochSummary, Evaluation, History, Rows},
+        place::Place,
+        progress::ProgressChecker,
+        schedule::{Cosine, Exponential, MultiStep, ReduceOnPlateau, Schedule, ScheduleAt, StepDecay},
+        snapshot::Snapshot,
+        state::State,
+        step::Step,
+        task::{At, Mode, Predict, StepResult, Task},
+        trainer::{Every, NonFinite, Outcome, Run, Trainer, Until},
+    };
+}

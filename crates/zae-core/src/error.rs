@@ -80,7 +80,9 @@ impl fmt::Display for Site {
 }
 
 /// Why a run, an evaluation or an inference failed.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` writes the message too, for that is what a program whose `main` returns the error shows its user.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The trainer was set up in a way that cannot work. Nothing was done.
@@ -140,6 +142,12 @@ pub enum Error {
         /// The name of the signal.
         signal: &'static str,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A panic of user code, caught and turned into an error.

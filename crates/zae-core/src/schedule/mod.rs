@@ -3,6 +3,8 @@
 mod cosine;
 mod decay;
 mod plateau;
+#[cfg(test)]
+mod tests;
 mod warmup;
 
 pub use cosine::Cosine;

@@ -1,0 +1,183 @@
+//! What the trainer itself costs, on a learner that does nothing. Ends with lines `name value unit`.
+//!
+//! `step_ns_bare`, `step_ns_eight_add_ons`: wall time per step. `step_ns_defaults`: what the default add-ons (progress
+//! bar and CSV file) cost the training thread per step of a learner that works for 20 us, against the same run without
+//! them, in pairs. `step_instructions_bare`: instructions per step, counted by callgrind where valgrind is installed.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+use std::{
+    hint::black_box,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use zae_core::{
+    add_on::{AddOn, Context},
+    data::from_fn,
+    engine::{Engine, Visit},
+    error::Fallible,
+    learner::{Clip, Learner, Readout, StateDict, Stepped, Update},
+    step::Step,
+    task::{At, Mode, StepResult, Task},
+    trainer::{NonFinite, Trainer, Until},
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A learner that does nothing, or spins.
+struct Null {
+    weight: f64,
+    spin: Duration,
+}
+
+impl Engine for Null {
+    fn name(&self) -> &'static str {
+        "null"
+    }
+    fn gradients(&mut self, _: Visit<'_>) -> Fallible {
+        Ok(())
+    }
+    fn parameters(&mut self, _: Visit<'_>) -> Fallible {
+        Ok(())
+    }
+}
+
+impl Learner for Null {
+    type Model = f64;
+    type Scalar = f64;
+    type Device = ();
+    fn init(&mut self, _: u64) -> Fallible {
+        Ok(())
+    }
+    fn device(&self, _: Mode) {}
+    fn to_device(&mut self, (): &()) -> Fallible {
+        Ok(())
+    }
+    fn seed(&mut self, seed: u64) {
+        black_box(seed);
+    }
+    fn train<R>(&mut self, f: impl FnOnce(&f64) -> R) -> Fallible<R> {
+        if !self.spin.is_zero() {
+            let since = Instant::now();
+            while since.elapsed() < self.spin {
+                std::hint::spin_loop();
+            }
+        }
+        Ok(f(&self.weight))
+    }
+    fn eval<R>(&mut self, f: impl FnOnce(&f64) -> R) -> Fallible<R> {
+        Ok(f(&self.weight))
+    }
+    fn backward(&mut self, loss: f64, _: f64, _: bool) -> Fallible<f64> {
+        Ok(black_box(loss))
+    }
+    fn detach(&self, value: f64) -> f64 {
+        value
+    }
+    fn read(&self, lazy: &[f64], out: &mut Readout) -> Fallible {
+        lazy.iter().for_each(|value| out.push(&[*value]));
+        Ok(())
+    }
+    fn clip(&mut self, _: f64, _: &Clip) -> Fallible<Option<f64>> {
+        Ok(None)
+    }
+    fn step(&mut self, update: &Update) -> Fallible<Stepped> {
+        self.weight -= black_box(update.lr);
+        Ok(Stepped::Applied)
+    }
+    fn zero_grad(&mut self) {}
+    fn snapshot(&mut self) -> Fallible<StateDict> {
+        Ok(StateDict::default())
+    }
+    fn load(&mut self, _: &StateDict) -> Fallible {
+        Ok(())
+    }
+    fn model(&mut self) -> Fallible<&f64> {
+        Ok(&self.weight)
+    }
+    fn into_model(self) -> Fallible<f64> {
+        Ok(self.weight)
+    }
+}
+
+struct Nothing;
+
+impl Task for Nothing {
+    type Learner = Null;
+    type Batch = f64;
+    fn train_step(&self, model: &f64, batch: f64, _: &At) -> StepResult<Self> {
+        Ok(Step::new(model * batch, 32).metric("accuracy", batch))
+    }
+    fn test_step(&self, model: &f64, batch: f64, at: &At) -> StepResult<Self> {
+        self.train_step(model, batch, at)
+    }
+}
+
+struct Count(u64, String);
+
+impl AddOn for Count {
+    fn name(&self) -> &str {
+        &self.1
+    }
+    fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+        self.0 += cx.progress.step();
+        Ok(())
+    }
+}
+
+fn trainer(spin: Duration) -> Trainer<Nothing> {
+    Trainer::new(Nothing, Null { weight: 0.0, spin }).scheduler(1e-3).on_non_finite(NonFinite::Stop)
+}
+
+/// Nanoseconds per step.
+fn time(mut trainer: Trainer<Nothing>, steps: u64) -> f64 {
+    let data = from_fn(|_| (0..u64::MAX).map(|i| Ok(i as f64 * 1e-9)));
+    let since = Instant::now();
+    let run = trainer.run(Until::steps(steps), data, ()).unwrap();
+    let nanos = since.elapsed().as_nanos() as f64;
+    assert_eq!(trainer.progress().step(), steps, "{:?}", run.outcome);
+    nanos / steps as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn eight() -> Vec<Count> {
+    (0..8).map(|i| Count(0, format!("count {i}"))).collect()
+}
+
+/// Instructions of this very program, training `steps` steps in a process of its own.
+fn instructions(steps: u64) -> Option<f64> {
+    let program = std::env::current_exe().ok()?;
+    let out = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .env("ZAE_BENCH_STEPS", steps.to_string())
+        .output()
+        .ok()?;
+    let log = String::from_utf8_lossy(&out.stderr);
+    log.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
+}
+
+fn main() {
+    if let Ok(steps) = std::env::var("ZAE_BENCH_STEPS") {
+        time(trainer(Duration::ZERO), steps.parse().unwrap());
+        return;
+    }
+    let blocks = 11;
+    let (mut bare, mut with_eight) = (Vec::new(), Vec::new());
+    for _ in 0..blocks {
+        bare.push(time(trainer(Duration::ZERO), 1_000_000));
+        with_eight.push(time(trainer(Duration::ZERO).add_on(eight()), 1_000_000));
+    }
+    println!("step_ns_bare {:.1} ns", median(bare));
+    println!("step_ns_eight_add_ons {:.1} ns", median(with_eight));
+    match instructions(20_000).zip(instructions(120_000)) {
+        Some((few, many)) => println!("step_instructions_bare {:.0} instructions", (many - few) / 100_000.0),
+        None => println!("step_instructions_bare n/a (valgrind is not installed)"),
+    }
+}

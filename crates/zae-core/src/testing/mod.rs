@@ -1,1 +1,51 @@
-//! The conformance suite.
+//! How to write an engine, and the suite that tells whether it is one.
+//!
+//! An engine is a type that implements [`Engine`](crate::engine::Engine) (what add-ons may do) and
+//! [`Learner`](crate::learner::Learner) (what the trainer drives), and [`Place`](crate::place::Place) for its tensors.
+//! [`reference`] is a complete one in plain Rust.
+//!
+//! # The order of calls
+//!
+//! `init` comes first, once. Then, for each micro-batch of a window: `seed`, `Place::place` onto `device(Train)`,
+//! `train`, `backward` (`last` is true for the window's last; a micro-batch of weight 0 has none, so `last` may not
+//! come), `detach` for each metric. After the window `clip`, `read` (at once on a synchronous device, every `log_every`
+//! steps on an asynchronous one), and `step` or `zero_grad`. Between windows any of `eval`, `snapshot`, `load`,
+//! `to_device`, `model`. Add-ons may call the visitors of `Engine` after `clip` and between windows.
+//!
+//! # What has to hold
+//!
+//! - **Parity**: a window of one micro-batch computes exactly what a hand-written loop computes. So `backward` with a
+//!   weight of 1 and `clip` with a scale of 1 and no limit multiply nothing.
+//! - **Nothing random but from `seed`**: dropout masks are a function of the seed given before the micro-batch, first
+//!   weights of the seed given to `init`. Weights that are there already are left alone by `init`.
+//! - **Modes**: `train` runs the model with dropout on and records; `eval` runs it with dropout off, batch norm on its
+//!   running statistics, and records nothing.
+//! - **Nothing lazy holds a graph**: what `backward` and `detach` return has none, so activations die with the step.
+//! - **A parameter that took no part** in a window is left alone by the optimizer, as in PyTorch, and is seen by the
+//!   visitor of gradients as zeros; looking at it changes nothing.
+//! - **A snapshot is a copy**: all that decides the next step is in it (weights, running statistics, the optimizer's
+//!   moments and counters, by parameter name), later steps do not change it, and a learner built anew that loads it goes
+//!   on bit for bit. A state that does not fit changes nothing.
+//! - **Errors, not panics**: a loss that does not depend on the model, gradients that are not there, an optimizer that
+//!   is not there.
+//!
+//! # How to run the suite
+//!
+//! Fill in a [`Fixture`] and call [`conformance`] from a test. An engine whose random generator is one per process needs
+//! a test binary of its own for it.
+//!
+//! ```
+//! use zae_core::testing::{conformance, reference::Reference};
+//! conformance(&Reference { asynchronous: true });
+//! ```
+
+mod checks;
+mod fixture;
+mod recorder;
+pub mod reference;
+mod run;
+
+pub use checks::conformance;
+pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
+pub use recorder::{Recorded, Recorder};
+pub use run::FixtureTask;

@@ -1,0 +1,71 @@
+//! The checks of the suite. Each returns what is wrong; [`conformance`] runs them all.
+
+mod cut;
+mod errors;
+mod gradients;
+mod modes;
+mod parity;
+mod state;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::Fixture;
+use crate::error::{Fallible, Panicked};
+
+/// Fails a check unless a condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+).into());
+        }
+    };
+}
+use ensure;
+
+/// A check with its name.
+type Check<F> = (&'static str, fn(&F) -> Fallible);
+
+fn all<F: Fixture>() -> Vec<Check<F>> {
+    vec![
+        ("parity: the trainer is the hand-written loop, bit for bit", parity::hand_written),
+        ("parity: the seed decides the first weights", parity::first_weights),
+        ("modes: dropout in training", modes::dropout_in_training),
+        ("modes: no dropout and no gradients in evaluation", modes::evaluation),
+        ("gradients: micro-batches of uneven weight are one batch", gradients::accumulation),
+        ("gradients: a weight of 0 leaves a batch out", gradients::weight_zero),
+        ("gradients: clipping by norm", gradients::clip_norm),
+        ("gradients: clipping by value", gradients::clip_value),
+        ("gradients: an infinite limit only measures", gradients::measure_only),
+        ("gradients: an unused parameter is left alone", gradients::unused),
+        ("gradients: a frozen parameter is left alone", gradients::frozen),
+        ("gradients: what a visitor writes stays", gradients::visitors),
+        ("errors: a loss that does not depend on the model", errors::independent_loss),
+        ("errors: no gradients", errors::no_gradients),
+        ("errors: no optimizer", errors::no_optimizer),
+        ("errors: a panic in a step keeps the model", errors::panic_keeps_model),
+        ("state: a snapshot is a copy", state::snapshot_is_a_copy),
+        ("state: a snapshot names the model's parameters", state::names),
+        ("state: a state that does not fit changes nothing", state::misfit),
+        ("state: weights without an optimizer", state::weights_only),
+        ("cut: at every step, evaluation and epoch", cut::everywhere),
+        ("cut: in the middle of a validation", cut::in_validation),
+        ("cut: with large tensors", cut::large),
+    ]
+}
+
+/// Runs every check on an engine.
+///
+/// # Panics
+/// With the names and reasons of all checks that fail.
+#[allow(clippy::panic)]
+pub fn conformance<F: Fixture>(fixture: &F) {
+    let failures: Vec<String> = all()
+        .into_iter()
+        .filter_map(|(name, check)| {
+            let result = catch_unwind(AssertUnwindSafe(|| check(fixture)));
+            let error = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err()?;
+            Some(format!("{name}: {error}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{} checks fail:\n{}", failures.len(), failures.join("\n"));
+}

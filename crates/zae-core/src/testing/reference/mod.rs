@@ -1,0 +1,293 @@
+//! The reference engine: a small network in plain Rust that shows what a [`Learner`] has to do, and on which the trainer
+//! itself is tested. Every scalar read and every graph kept alive is counted, and it can play an asynchronous device.
+
+mod adamw;
+mod fixture;
+mod net;
+mod scalar;
+
+use std::rc::Rc;
+
+pub use fixture::Reference;
+pub use net::{Batch, Net, ReferenceDevice};
+pub use scalar::{Counters, Counts, LazyScalar};
+
+use crate::{
+    engine::{Engine, ParamInfo, Visit},
+    error::Fallible,
+    learner::{Clip, Dtype, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update},
+    place::Place,
+    rng::{Stream, generator},
+    task::Mode,
+};
+use adamw::AdamW;
+
+/// A [`Learner`] in plain Rust, with AdamW.
+pub struct ReferenceLearner {
+    net: Net,
+    optimizer: Option<AdamW>,
+    gradients: Option<Vec<Option<Vec<f32>>>>,
+}
+
+impl ReferenceLearner {
+    /// Trains `net` with AdamW.
+    #[must_use]
+    pub fn new(net: Net) -> Self {
+        let optimizer = Some(AdamW::new(net.params.len()));
+        Self { net, optimizer, gradients: None }
+    }
+
+    /// Only evaluates and predicts.
+    #[must_use]
+    pub fn without_optimizer(net: Net) -> Self {
+        Self { net, optimizer: None, gradients: None }
+    }
+
+    /// Plays a device that works ahead of the host: its numbers are there only after a `read`.
+    #[must_use]
+    pub fn asynchronous(self) -> Self {
+        self.net.stream.set_asynchronous();
+        self
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters(Rc::clone(&self.net.stream))
+    }
+
+    fn gradients_mut(&mut self) -> Fallible<&mut Vec<Option<Vec<f32>>>> {
+        self.gradients.as_mut().ok_or_else(|| "there are no gradients: call `backward` first".into())
+    }
+
+    /// Everything saved, by name, as mutable slices.
+    fn tensors(&mut self, mut visit: impl FnMut(String, &[usize], &mut [f32])) {
+        for (i, param) in self.net.params.iter_mut().enumerate() {
+            visit(format!("model/{}", param.name), &param.shape, &mut param.value);
+            if let Some(optimizer) = &mut self.optimizer
+                && let Some(moments) = &mut optimizer.moments[i]
+            {
+                visit(format!("optimizer/{}/moment_1", param.name), &param.shape, &mut moments[0]);
+                visit(format!("optimizer/{}/moment_2", param.name), &param.shape, &mut moments[1]);
+            }
+        }
+        if self.net.params.iter().any(|param| param.name == "norm.weight") {
+            let [mean, var] = self.net.running.get_mut();
+            let shape = [mean.len()];
+            visit("model/norm.running_mean".to_owned(), &shape, mean);
+            visit("model/norm.running_var".to_owned(), &shape, var);
+        }
+    }
+}
+
+impl Engine for ReferenceLearner {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn gradients(&mut self, visit: Visit<'_>) -> Fallible {
+        let Self { net, gradients, .. } = self;
+        let gradients = gradients.as_mut().ok_or("there are no gradients: call `backward` first")?;
+        for (param, gradient) in net.params.iter().zip(gradients) {
+            if !param.trainable {
+                continue;
+            }
+            let info = ParamInfo::new(param.name, &param.shape, true);
+            if let Some(gradient) = gradient {
+                visit(&info, gradient)?;
+            } else {
+                // Looking at it must not turn a parameter that took no part into one that did.
+                let mut zeros = vec![0.0; param.value.len()];
+                visit(&info, &mut zeros)?;
+                *gradient = zeros.iter().any(|x| *x != 0.0).then_some(zeros);
+            }
+        }
+        Ok(())
+    }
+
+    fn parameters(&mut self, visit: Visit<'_>) -> Fallible {
+        for param in &mut self.net.params {
+            visit(&ParamInfo::new(param.name, &param.shape, param.trainable), &mut param.value)?;
+        }
+        if self.net.params.iter().any(|param| param.name == "norm.weight") {
+            let [mean, var] = self.net.running.get_mut();
+            let shape = [mean.len()];
+            visit(&ParamInfo::new("norm.running_mean", &shape, false), mean)?;
+            visit(&ParamInfo::new("norm.running_var", &shape, false), var)?;
+        }
+        Ok(())
+    }
+}
+
+impl Learner for ReferenceLearner {
+    type Model = Net;
+    type Scalar = LazyScalar;
+    type Device = ReferenceDevice;
+
+    fn init(&mut self, seed: u64) -> Fallible {
+        self.net.init(seed);
+        Ok(())
+    }
+
+    fn device(&self, mode: Mode) -> ReferenceDevice {
+        ReferenceDevice { tracked: mode == Mode::Train, ..self.net.device.get() }
+    }
+
+    fn to_device(&mut self, device: &ReferenceDevice) -> Fallible {
+        if device.index > 1 {
+            return Err(format!("there is no device {}: there are 0 and 1", device.index).into());
+        }
+        self.net.device.set(*device);
+        Ok(())
+    }
+
+    fn is_asynchronous(&self) -> bool {
+        self.net.stream.is_asynchronous()
+    }
+
+    fn seed(&mut self, seed: u64) {
+        *self.net.rng.get_mut() = generator(seed, Stream::Train, 0, 0);
+    }
+
+    fn train<R>(&mut self, f: impl FnOnce(&Net) -> R) -> Fallible<R> {
+        self.net.device.set(self.device(Mode::Train));
+        Ok(f(&self.net))
+    }
+
+    fn eval<R>(&mut self, f: impl FnOnce(&Net) -> R) -> Fallible<R> {
+        Ok(f(self.model()?))
+    }
+
+    fn backward(&mut self, loss: LazyScalar, weight: f64, _last: bool) -> Fallible<LazyScalar> {
+        let graph = loss.graph.as_ref().ok_or("the loss does not depend on the model's parameters")?;
+        let new = self.net.gradients(graph, weight);
+        match &mut self.gradients {
+            None => self.gradients = Some(new),
+            Some(sums) => {
+                for (sum, new) in sums.iter_mut().zip(new) {
+                    match (sum.as_mut(), new) {
+                        (Some(sum), Some(new)) => sum.iter_mut().zip(new).for_each(|(sum, x)| *sum += x),
+                        (None, new) => *sum = new,
+                        (Some(_), None) => {}
+                    }
+                }
+            }
+        }
+        Ok(loss.detached())
+    }
+
+    fn detach(&self, value: LazyScalar) -> LazyScalar {
+        value.detached()
+    }
+
+    fn read(&self, lazy: &[LazyScalar], out: &mut Readout) -> Fallible {
+        self.net.stream.read(lazy, out);
+        Ok(())
+    }
+
+    fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<LazyScalar>> {
+        let gradients = self.gradients_mut()?;
+        let all = || gradients.iter().flatten().flatten();
+        let norm = match clip {
+            Clip::Norm(_) => {
+                let squares: f64 = all().map(|x| f64::from(*x) * f64::from(*x)).sum();
+                Some(squares.sqrt() * scale)
+            }
+            Clip::Value(_) | Clip::None => None,
+        };
+        let factor = match (clip, norm) {
+            (Clip::Norm(max), Some(norm)) => scale * (max / (norm + 1e-6)).min(1.0),
+            _ => scale,
+        };
+        for x in gradients.iter_mut().flatten().flatten() {
+            if factor != 1.0 {
+                *x *= factor as f32;
+            }
+            if let Clip::Value(max) = clip {
+                *x = x.clamp(-max as f32, *max as f32);
+            }
+        }
+        Ok(norm.map(|norm| self.net.stream.scalar(&[norm], None)))
+    }
+
+    fn step(&mut self, update: &Update) -> Fallible<Stepped> {
+        let optimizer = self.optimizer.as_mut().ok_or("the learner has no optimizer: it can only evaluate and predict")?;
+        let gradients = self.gradients.take().ok_or("there are no gradients: call `backward` first")?;
+        optimizer.step(&mut self.net.params, &gradients, update.lr);
+        Ok(Stepped::Applied)
+    }
+
+    fn zero_grad(&mut self) {
+        self.gradients = None;
+    }
+
+    fn snapshot(&mut self) -> Fallible<StateDict> {
+        let mut state = StateDict::default();
+        self.tensors(|name, shape, values| {
+            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let tensor = SavedTensor { dtype: Dtype::F32, shape: shape.to_vec(), data: std::sync::Arc::new(bytes) };
+            state.tensors.insert(name, tensor);
+        });
+        if let Some(optimizer) = &self.optimizer {
+            state.numbers.insert("optimizer/time".to_owned(), Number::UInt(optimizer.time));
+        }
+        Ok(state)
+    }
+
+    fn load(&mut self, state: &StateDict) -> Fallible {
+        let moments_of = |name: &str| state.tensors.contains_key(&format!("optimizer/{name}/moment_1"));
+        let optimizer = self.optimizer.as_ref().map(|_| {
+            let mut optimizer = AdamW::new(self.net.params.len());
+            for (moments, param) in optimizer.moments.iter_mut().zip(&self.net.params) {
+                *moments = moments_of(param.name).then(|| AdamW::zeros(param));
+            }
+            optimizer
+        });
+        let before = std::mem::replace(&mut self.optimizer, optimizer);
+        let (mut problems, mut used) = (Vec::new(), 0);
+        self.tensors(|name, shape, _| match state.tensors.get(&name) {
+            Some(saved) if saved.shape == shape && saved.dtype == Dtype::F32 => used += 1,
+            Some(saved) => problems.push(format!("`{name}` is {shape:?} here and {:?} in the saved state", saved.shape)),
+            None => problems.push(format!("`{name}` is missing in the saved state")),
+        });
+        let ours = |name: &&String| before.is_some() || !name.starts_with("optimizer/");
+        if used < state.tensors.keys().filter(ours).count() && problems.is_empty() {
+            problems.push("the saved state has tensors that this model has not".to_owned());
+        }
+        if !problems.is_empty() {
+            self.optimizer = before;
+            problems.truncate(5);
+            return Err(format!("the saved state does not fit the model: {}", problems.join("; ")).into());
+        }
+        let mut done = Ok(());
+        self.tensors(|name, _, values| {
+            let bytes = state.tensors[&name].data.bytes();
+            match bytes {
+                Ok(bytes) => values.iter_mut().zip(bytes.as_chunks().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b)),
+                Err(e) => done = Err(e),
+            }
+        });
+        if let (Some(optimizer), Some(Number::UInt(time))) = (&mut self.optimizer, state.numbers.get("optimizer/time")) {
+            optimizer.time = *time;
+        }
+        self.gradients = None;
+        done
+    }
+
+    fn model(&mut self) -> Fallible<&Net> {
+        self.net.device.set(self.device(Mode::Evaluate));
+        Ok(&self.net)
+    }
+
+    fn into_model(mut self) -> Fallible<Net> {
+        self.model()?;
+        Ok(self.net)
+    }
+}
+
+impl Place<ReferenceLearner> for Batch {
+    fn place(mut self, device: &ReferenceDevice) -> Self {
+        self.device = Some(*device);
+        self
+    }
+}

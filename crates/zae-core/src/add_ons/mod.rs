@@ -1,1 +1,14 @@
 //! Add-ons that need no vendor.
+
+mod csv_logger;
+mod early_stopping;
+mod epoch_table;
+#[cfg(feature = "bar")]
+mod progress_bar;
+mod text;
+
+pub use csv_logger::CsvLogger;
+pub use early_stopping::EarlyStopping;
+pub use epoch_table::EpochTable;
+#[cfg(feature = "bar")]
+pub use progress_bar::ProgressBar;

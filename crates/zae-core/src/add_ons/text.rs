@@ -1,0 +1,83 @@
+//! Numbers and times as people read them on a console.
+
+/// Four significant digits; very large and very small numbers with an exponent.
+pub(super) fn short(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 || !value.is_finite() {
+        format!("{value}")
+    } else if (1e-3..1e6).contains(&size) {
+        let before = size.log10().floor().max(0.0) as usize + 1;
+        let leading_zeros = if size < 1.0 { (-size.log10()).ceil() as usize } else { 0 };
+        let after = (4 + leading_zeros).saturating_sub(before).min(6);
+        format!("{value:.after$}")
+    } else {
+        format!("{value:.2e}")
+    }
+}
+
+/// A learning rate or another setting: as short as it can be written.
+pub(super) fn setting(value: f64) -> String {
+    let rounded = format!("{value:.3e}").parse().unwrap_or(value);
+    format!("{rounded:?}").trim_end_matches(".0").to_owned()
+}
+
+/// `4.2 s`, `3:07`, `2:03:07`, `3 d 02:03:07`.
+pub(super) fn time(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds as u64;
+    let (days, hours, minutes, seconds) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60, whole % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes}:{seconds:02}"),
+        (0, _) => format!("{hours}:{minutes:02}:{seconds:02}"),
+        _ => format!("{days} d {hours:02}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// `1 epoch`, `2 epochs`.
+pub(super) fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_four_digits() {
+        let cases = [
+            (0.0, "0"),
+            (1.0, "1.000"),
+            (12.345_67, "12.35"),
+            (-0.123_456, "-0.1235"),
+            (0.012_345_6, "0.01235"),
+            (123_456.7, "123457"),
+            (1e-7, "1.00e-7"),
+            (2.5e9, "2.50e9"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-inf"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(short(value), text);
+        }
+    }
+
+    #[test]
+    fn settings_are_short() {
+        let cases = [(1e-3, "0.001"), (0.1 + 0.2, "0.3"), (3.162_277e-5, "3.162e-5"), (0.0, "0"), (5.0, "5")];
+        for (value, text) in cases {
+            assert_eq!(setting(value), text);
+        }
+    }
+
+    #[test]
+    fn times() {
+        let cases = [(4.21, "4.2 s"), (187.9, "3:07"), (7387.0, "2:03:07"), (266_587.0, "3 d 02:03:07")];
+        for (seconds, text) in cases {
+            assert_eq!(time(seconds), text);
+        }
+        assert_eq!(count(1, "epoch"), "1 epoch");
+        assert_eq!(count(0, "step"), "0 steps");
+    }
+}

@@ -5,8 +5,8 @@
 
 #[doc(inline)]
 pub use zae_core::{
-    add_on, add_ons, data, engine, error, learner, metrics, place, progress, rng, schedule, snapshot, state, step, task,
-    trainer,
+    add_on, add_ons, data, engine, error, learner, metrics, place, progress, rng, schedule, snapshot, state, step,
+    task, trainer,
 };
 
 /// The Burn engine.

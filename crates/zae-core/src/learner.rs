@@ -184,6 +184,12 @@ pub trait Learner: Engine {
         false
     }
 
+    /// Whether it can train. One that only evaluates and predicts says no, and a run with it is refused before anything
+    /// has changed.
+    fn has_optimizer(&self) -> bool {
+        true
+    }
+
     /// Seeds the engine's generator (dropout), before each micro-batch.
     fn seed(&mut self, seed: u64);
 

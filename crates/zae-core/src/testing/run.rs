@@ -73,7 +73,10 @@ pub(super) fn batches<F: Fixture>(fixture: &F, architecture: Architecture, n: us
 
 /// A trainer without add-ons.
 pub(super) fn trainer<F: Fixture>(fixture: &F, architecture: Architecture) -> Trainer<FixtureTask<F>> {
-    Trainer::new(FixtureTask::new(fixture), fixture.learner(architecture)).seed(11).scheduler(0.01).handle_signals(false)
+    Trainer::new(FixtureTask::new(fixture), fixture.learner(architecture))
+        .seed(11)
+        .scheduler(0.01)
+        .handle_signals(false)
 }
 
 /// Loss and hits of one training micro-batch, and its gradients in the learner.

@@ -46,7 +46,10 @@ pub struct Trainer<T: Task> {
     /// Where we are, for errors: also those made of panics.
     site: Site,
     initialised: bool,
+    /// Whether the add-ons have been asked for a snapshot to go on from.
     resumed: bool,
+    /// Whether a snapshot was loaded that no run has gone on from yet.
+    restored: bool,
 }
 
 impl<T: Task> Trainer<T> {
@@ -64,6 +67,7 @@ impl<T: Task> Trainer<T> {
             site: Site::default(),
             initialised: false,
             resumed: false,
+            restored: false,
         }
     }
 

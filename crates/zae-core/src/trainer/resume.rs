@@ -87,6 +87,7 @@ impl<T: Task> Trainer<T> {
                 add_on.restore(state).map_err(|e| format!("add-on `{}`: {e}", add_on.name()))?;
             }
         }
+        self.restored = true;
         self.pending.discard();
         self.pending.clear_ready();
         self.pending.forget_slots();

@@ -5,8 +5,9 @@ use crate::{
     add_on::Moment,
     data::{Draw, Loader},
     error::{Error, Stage},
+    learner::Learner,
     metrics::{EpochSummary, Metrics},
-    progress::Plan,
+    progress::{Cursor, Plan},
     schedule::Needs,
     task::Task,
 };
@@ -137,11 +138,16 @@ impl<T: Task> Trainer<T> {
         if epochs.is_none() && steps.is_none() && time.is_none() {
             return Err(Error::Misuse("the run has no end: give epochs, steps or a time".to_owned()));
         }
-        let per_epoch = |epoch| train.micro_batches(epoch).map(|n| n.div_ceil(self.state.window));
-        let mut plan = Plan { epochs, total_steps: steps, window: self.state.window, ..Plan::default() };
+        let window = self.state.window;
+        let per_epoch = |epoch| train.micro_batches(epoch).map(|n| n.div_ceil(window));
+        let mut plan = Plan { epochs, total_steps: steps, window, ..Plan::default() };
         // Epoch by epoch, for they may differ, until one of the limits is reached.
         let (mut epoch, mut sum) = (0, 0u64);
+        let cursor = self.state.progress.cursor;
         let known = loop {
+            if epoch == cursor.epoch {
+                self.check_position(sum + cursor.micro_batch.div_ceil(window))?;
+            }
             if epochs.is_some_and(|epochs| epoch >= epochs) || steps.is_some_and(|steps| sum >= steps) {
                 break epochs.is_some() || steps.is_some();
             }
@@ -155,19 +161,38 @@ impl<T: Task> Trainer<T> {
             plan.epochs = Some(epoch);
             plan.total_steps = Some(steps.map_or(sum, |steps| steps.min(sum)));
         }
-        self.check_schedule(&plan)?;
+        self.check_ready(&plan)?;
         self.state.progress.plan = plan;
+        Ok(())
+    }
+
+    /// A restored run has to be where this data says it is: with another batch size or data set, batches would be
+    /// repeated or left out in silence.
+    fn check_position(&mut self, steps: u64) -> Result<(), Error> {
+        let Cursor { epoch, micro_batch } = self.state.progress.cursor;
+        let step = self.state.progress.step;
+        if std::mem::take(&mut self.restored) && steps != step {
+            return Err(Error::Misuse(format!(
+                "the saved run is at epoch {epoch}, micro-batch {micro_batch} after {step} steps, where this data loader \
+                 would have made {steps}: use the same data and batch size to go on, or `.fresh()` to start over"
+            )));
+        }
         Ok(())
     }
 
     fn plan_without_end(&mut self) -> Result<(), Error> {
         let plan = Plan { window: self.state.window, ..Plan::default() };
-        self.check_schedule(&plan)?;
+        self.check_ready(&plan)?;
         self.state.progress.plan = plan;
         Ok(())
     }
 
-    fn check_schedule(&self, plan: &Plan) -> Result<(), Error> {
+    fn check_ready(&self, plan: &Plan) -> Result<(), Error> {
+        if !self.learner.has_optimizer() {
+            return Err(Error::Misuse(
+                "the learner has no optimizer, so it can only evaluate and predict: build it with one".to_owned(),
+            ));
+        }
         let Some(schedule) = &self.schedule else {
             return Err(Error::Misuse("no learning rate was given: add `.scheduler(1e-3)` or a schedule".to_owned()));
         };

@@ -82,7 +82,10 @@ impl<F: Fixture> Setup<F> {
             ensure!(a.history.without_clock() == b.history.without_clock(), "the histories differ");
             let (all, tail) = (&rows.get().rows, &recorder.get().rows);
             let expected: Vec<_> = all.iter().filter(|row| row.0 >= step).collect();
-            ensure!(expected == tail.iter().collect::<Vec<_>>(), "rows after the cut differ: {expected:?} and {tail:?}");
+            ensure!(
+                expected == tail.iter().collect::<Vec<_>>(),
+                "rows after the cut differ: {expected:?} and {tail:?}"
+            );
             let already = from.run.stopped.is_some();
             ensure!(already || a.outcome == b.outcome, "the outcomes are {:?} and {:?}", a.outcome, b.outcome);
             Ok(())

@@ -51,7 +51,10 @@ pub(super) fn accumulation<F: Fixture>(fixture: &F) -> Fallible {
         }
         parts.clip(4.0 / 12.0, &Clip::None)?;
         let off = flat(&mut parts)?.iter().zip(&whole).fold(0.0f32, |max, (a, b)| max.max((a - b).abs()));
-        ensure!(off <= 1e-5 * largest, "micro-batches of {sizes:?} are off by {off}, the largest gradient is {largest}");
+        ensure!(
+            off <= 1e-5 * largest,
+            "micro-batches of {sizes:?} are off by {off}, the largest gradient is {largest}"
+        );
     }
     Ok(())
 }

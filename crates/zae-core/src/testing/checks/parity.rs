@@ -17,7 +17,8 @@ pub(super) fn hand_written<F: Fixture>(fixture: &F) -> Fallible {
         let recorder = Recorder::new();
         let mut trainer = trainer(fixture, architecture).add_on(recorder.clone());
         trainer.run(order.epochs, &order.batches, ())?;
-        let loss = |(_, row): &(u64, Vec<(String, u64)>)| row.iter().find(|(name, _)| name == "train/loss").map(|l| l.1);
+        let loss =
+            |(_, row): &(u64, Vec<(String, u64)>)| row.iter().find(|(name, _)| name == "train/loss").map(|l| l.1);
         let trained: Vec<_> = recorder.get().rows.iter().filter_map(loss).map(f64::from_bits).collect();
         let bits = |losses: &[f64]| losses.iter().map(|l| l.to_bits()).collect::<Vec<_>>();
         ensure!(bits(&losses) == bits(&trained), "{architecture:?}: losses {losses:?} by hand, {trained:?} trained");

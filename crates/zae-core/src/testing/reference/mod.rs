@@ -145,6 +145,10 @@ impl Learner for ReferenceLearner {
         self.net.stream.is_asynchronous()
     }
 
+    fn has_optimizer(&self) -> bool {
+        self.optimizer.is_some()
+    }
+
     fn seed(&mut self, seed: u64) {
         *self.net.rng.get_mut() = generator(seed, Stream::Train, 0, 0);
     }
@@ -211,7 +215,8 @@ impl Learner for ReferenceLearner {
     }
 
     fn step(&mut self, update: &Update) -> Fallible<Stepped> {
-        let optimizer = self.optimizer.as_mut().ok_or("the learner has no optimizer: it can only evaluate and predict")?;
+        let optimizer =
+            self.optimizer.as_mut().ok_or("the learner has no optimizer: it can only evaluate and predict")?;
         let gradients = self.gradients.take().ok_or("there are no gradients: call `backward` first")?;
         optimizer.step(&mut self.net.params, &gradients, update.lr);
         Ok(Stepped::Applied)
@@ -247,7 +252,9 @@ impl Learner for ReferenceLearner {
         let (mut problems, mut used) = (Vec::new(), 0);
         self.tensors(|name, shape, _| match state.tensors.get(&name) {
             Some(saved) if saved.shape == shape && saved.dtype == Dtype::F32 => used += 1,
-            Some(saved) => problems.push(format!("`{name}` is {shape:?} here and {:?} in the saved state", saved.shape)),
+            Some(saved) => {
+                problems.push(format!("`{name}` is {shape:?} here and {:?} in the saved state", saved.shape))
+            }
             None => problems.push(format!("`{name}` is missing in the saved state")),
         });
         let ours = |name: &&String| before.is_some() || !name.starts_with("optimizer/");
@@ -267,7 +274,8 @@ impl Learner for ReferenceLearner {
                 Err(e) => done = Err(e),
             }
         });
-        if let (Some(optimizer), Some(Number::UInt(time))) = (&mut self.optimizer, state.numbers.get("optimizer/time")) {
+        if let (Some(optimizer), Some(Number::UInt(time))) = (&mut self.optimizer, state.numbers.get("optimizer/time"))
+        {
             optimizer.time = *time;
         }
         self.gradients = None;

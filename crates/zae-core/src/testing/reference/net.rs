@@ -117,12 +117,8 @@ impl Net {
         let Sizes { features, hidden, classes, .. } = sizes;
         let full = matches!(architecture, Architecture::Full | Architecture::Large);
         let frozen = architecture == Architecture::Frozen;
-        let param = |name, shape: &[usize], trainable| Param {
-            name,
-            shape: shape.to_vec(),
-            value: Vec::new(),
-            trainable,
-        };
+        let param =
+            |name, shape: &[usize], trainable| Param { name, shape: shape.to_vec(), value: Vec::new(), trainable };
         let mut params = vec![
             param("fc1.weight", &[hidden, features], !frozen),
             param("fc1.bias", &[hidden], !frozen),

@@ -1,0 +1,13 @@
+//! The reference engine holds what every engine must hold.
+
+use zae_core::testing::{conformance, reference::Reference};
+
+#[test]
+fn reference_on_a_synchronous_device() {
+    conformance(&Reference { asynchronous: false });
+}
+
+#[test]
+fn reference_on_an_asynchronous_device() {
+    conformance(&Reference { asynchronous: true });
+}

@@ -163,3 +163,13 @@ impl Panicked {
         Self(message.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".to_owned()))
     }
 }
+
+/// A sample that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("sample {index}: {source}")]
+pub struct AtSample {
+    /// Its index in the data set.
+    pub index: usize,
+    /// What the data set said.
+    pub source: BoxError,
+}

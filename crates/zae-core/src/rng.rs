@@ -32,7 +32,7 @@ pub(crate) enum Stream {
     Order = 5,
     /// A step's own generator, `At::rng`.
     Step = 6,
-    /// A data set's own generator, `Draw::rng`.
+    /// A sample's own generator, `Sample::rng`.
     Data = 7,
     /// Random splits of a data set.
     Split = 8,

@@ -123,10 +123,68 @@ impl<B: 'static, I: IntoIterator<Item = Fallible<B>>, F: Fn(u64) -> I> Loader<B>
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
         let mut batches = (self.0)(draw.from.epoch).into_iter();
         for _ in 0..draw.from.micro_batch {
-            if let Some(batch) = batches.next() {
-                batch?;
+            match batches.next() {
+                Some(batch) => drop(batch?),
+                None => return Ok(Box::new(std::iter::empty())),
             }
         }
         Ok(Box::new(batches))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn drawn<L: Loader<u64>>(loader: L, epoch: u64, micro_batch: u64) -> Vec<u64> {
+        let batches = loader.epoch(&Draw::new(0, Cursor { epoch, micro_batch })).unwrap();
+        batches.collect::<Fallible<_>>().unwrap()
+    }
+
+    #[test]
+    fn absent_data_have_no_batches() {
+        let none: Option<Vec<u64>> = None;
+        assert!(
+            Loader::<u64>::is_absent(&())
+                && none.is_absent()
+                && (&none).is_absent()
+                && Loader::<u64>::is_absent(&Some(()))
+        );
+        assert_eq!((Loader::<u64>::micro_batches(&(), 3), none.micro_batches(3)), (Some(0), Some(0)));
+        assert_eq!((drawn((), 0, 0), drawn(&none, 0, 2)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_vec_starts_anywhere() {
+        let batches = vec![10, 11, 12];
+        assert_eq!(batches.micro_batches(9), Some(3));
+        assert!(!batches.is_absent() && !Some(&batches).is_absent());
+        assert_eq!(drawn(&batches, 9, 0), [10, 11, 12]);
+        assert_eq!(drawn(Some(&batches), 0, 2), [12]);
+        assert_eq!((drawn(&batches, 0, 3), drawn(&batches, 0, 1 << 40)), (vec![], vec![]));
+        // An empty list is a mistake, not the wish for no data.
+        assert!(!Vec::<u64>::new().is_absent());
+    }
+
+    #[test]
+    fn an_iterator_starts_anywhere() {
+        let loader = from_fn(|epoch| (0..3).map(move |i| Ok(epoch * 10 + i)));
+        assert_eq!(Loader::<u64>::micro_batches(&loader, 0), None);
+        assert_eq!(drawn(&loader, 2, 0), [20, 21, 22]);
+        assert_eq!(drawn(&loader, 2, 2), [22]);
+        assert_eq!((drawn(&loader, 2, 3), drawn(&loader, 2, u64::MAX)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn errors_are_passed_on() {
+        let loader = from_fn(|_| (0..4).map(|i| if i == 1 { Err("unreadable".into()) } else { Ok(i) }));
+        let from = |micro_batch| loader.epoch(&Draw::new(0, Cursor { epoch: 0, micro_batch }));
+        let batches: Vec<Fallible<u64>> = from(0).unwrap().collect();
+        assert_eq!(batches[1].as_ref().unwrap_err().to_string(), "unreadable");
+        // A batch that cannot be read cannot be passed over either.
+        assert!(from(1).unwrap().next().unwrap().is_err());
+        assert_eq!(from(2).err().unwrap().to_string(), "unreadable");
     }
 }

@@ -1,5 +1,26 @@
 //! Data: loaders, data sets, and the order in which samples come.
+//!
+//! A [`Dataset`] gives samples one by one, a [`Source`] whole batches; a [`DataLoader`] draws batches from a source, in
+//! order or shuffled, on threads of its own. Anything else that has batches is a [`Loader`] too.
 
+mod collate;
+mod data_loader;
+mod dataset;
+mod idx;
 mod loader;
+mod permutation;
+mod sample;
+mod share;
+mod source;
+mod subset;
 
+pub use collate::Collate;
+pub use data_loader::DataLoader;
+pub use dataset::Dataset;
+pub use idx::Idx;
 pub use loader::{Batches, Draw, FromFn, Loader, from_fn};
+pub use permutation::Permutation;
+pub use sample::Sample;
+pub use share::Share;
+pub use source::{Map, Source};
+pub use subset::Subset;

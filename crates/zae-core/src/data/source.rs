@@ -1,0 +1,125 @@
+//! [`Source`]: samples, a whole batch at a time.
+
+use std::sync::Arc;
+
+use super::{Sample, Share, Subset};
+use crate::error::Fallible;
+
+/// Samples by index, a whole batch at a time: PyTorch's `__getitems__`. This is what a
+/// [`DataLoader`](super::DataLoader) draws from.
+///
+/// Made of a [`Dataset`](super::Dataset) by [`collate`](super::Dataset::collate), or written by hand for data that lie
+/// in memory as one array: copying rows into one buffer is several times faster than making a value of each.
+///
+/// ```
+/// use zae_core::{data::{Sample, Source}, error::Fallible};
+///
+/// struct Rows { pixels: Vec<u8>, width: usize }
+///
+/// impl Source for Rows {
+///     type Batch = Vec<u8>;
+///
+///     fn len(&self) -> usize {
+///         self.pixels.len() / self.width
+///     }
+///     fn batch(&self, samples: &[Sample]) -> Fallible<Vec<u8>> {
+///         let mut batch = Vec::with_capacity(samples.len() * self.width);
+///         for at in samples {
+///             batch.extend_from_slice(&self.pixels[at.index * self.width..][..self.width]);
+///         }
+///         Ok(batch)
+///     }
+/// }
+/// ```
+pub trait Source: Send + Sync {
+    /// One batch.
+    type Batch: Send;
+
+    /// How many samples there are.
+    fn len(&self) -> usize;
+
+    /// Makes the batch of these samples. What is random in it must come from [`Sample::rng`].
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    fn batch(&self, samples: &[Sample]) -> Fallible<Self::Batch>;
+
+    /// Whether there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Turns every batch into another one, on the thread that made it.
+    fn map<B, F>(self, change: F) -> Map<Self, F>
+    where
+        Self: Sized,
+        F: Fn(Self::Batch) -> Fallible<B> + Send + Sync,
+    {
+        Map { source: self, change }
+    }
+
+    /// The samples of these indices: see [`Dataset::subset`](super::Dataset::subset).
+    ///
+    /// # Errors
+    /// When an index is not below [`Source::len`].
+    fn subset(self, indices: Vec<usize>) -> Fallible<Subset<Self>>
+    where
+        Self: Sized,
+    {
+        let len = self.len();
+        Subset::chosen(self, len, indices)
+    }
+
+    /// Parts that follow each other: see [`Dataset::ordered_split`](super::Dataset::ordered_split).
+    ///
+    /// # Errors
+    /// When the shares are more than there is, or a part would be empty.
+    fn ordered_split<S: Share, const N: usize>(self, shares: [S; N]) -> Fallible<[Subset<Self>; N]>
+    where
+        Self: Sized,
+    {
+        let len = self.len();
+        Subset::parts(self, len, shares, None)
+    }
+
+    /// Parts in random order: see [`Dataset::random_split`](super::Dataset::random_split).
+    ///
+    /// # Errors
+    /// As [`Source::ordered_split`].
+    fn random_split<S: Share, const N: usize>(self, shares: [S; N], seed: u64) -> Fallible<[Subset<Self>; N]>
+    where
+        Self: Sized,
+    {
+        let len = self.len();
+        Subset::parts(self, len, shares, Some(seed))
+    }
+}
+
+impl<S: Source + ?Sized> Source for Arc<S> {
+    type Batch = S::Batch;
+
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+    fn batch(&self, samples: &[Sample]) -> Fallible<S::Batch> {
+        (**self).batch(samples)
+    }
+}
+
+/// What [`Source::map`] makes.
+#[derive(Clone, Debug)]
+pub struct Map<S, F> {
+    source: S,
+    change: F,
+}
+
+impl<S: Source, B: Send, F: Fn(S::Batch) -> Fallible<B> + Send + Sync> Source for Map<S, F> {
+    type Batch = B;
+
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+    fn batch(&self, samples: &[Sample]) -> Fallible<B> {
+        (self.change)(self.source.batch(samples)?)
+    }
+}

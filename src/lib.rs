@@ -9,6 +9,8 @@ pub use zae_core::{
     task, trainer,
 };
 
+pub mod datasets;
+
 /// The Burn engine.
 #[cfg(feature = "burn")]
 pub mod burn {
@@ -39,7 +41,7 @@ pub fn trainer<T: Task>(task: T, learner: T::Learner) -> trainer::Trainer<T> {
 /// What most programs need.
 pub mod prelude {
     #[cfg(feature = "burn")]
-    pub use zae_burn::{BurnLearner, accuracy};
+    pub use zae_burn::{BurnLearner, TensorDataset, accuracy};
     pub use zae_core::{
         add_on::{AddOn, Context, Phase},
         add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar},

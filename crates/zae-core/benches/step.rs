@@ -1,19 +1,22 @@
 //! What the trainer itself costs, on a learner that does nothing. Ends with lines `name value unit`.
 //!
 //! `step_ns_bare`, `step_ns_eight_add_ons`: wall time per step. `step_ns_defaults`: what the default add-ons (progress
-//! bar and CSV file) cost the training thread per step of a learner that works for 20 us, against the same run without
+//! bar, table of epochs, CSV file) cost the training thread per step of a learner that works for 20 us, against the same run without
 //! them, in pairs. `step_instructions_bare`: instructions per step, counted by callgrind where valgrind is installed.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
     hint::black_box,
+    io::{IsTerminal, sink, stderr},
     process::Command,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use zae_core::{
     add_on::{AddOn, Context},
+    add_ons::{CsvLogger, EpochTable, ProgressBar},
     data::from_fn,
     engine::{Engine, Visit},
     error::Fallible,
@@ -127,6 +130,24 @@ impl AddOn for Count {
     }
 }
 
+/// Notes when the first and the last step were done: what a run costs once is no cost of a step.
+struct Stopwatch {
+    last: u64,
+    times: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl AddOn for Stopwatch {
+    fn name(&self) -> &'static str {
+        "stopwatch"
+    }
+    fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+        if cx.progress.step() == 1 || cx.progress.step() == self.last {
+            self.times.lock().unwrap().push(Instant::now());
+        }
+        Ok(())
+    }
+}
+
 fn trainer(spin: Duration) -> Trainer<Nothing> {
     Trainer::new(Nothing, Null { weight: 0.0, spin }).scheduler(1e-3).on_non_finite(NonFinite::Stop)
 }
@@ -148,6 +169,29 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn eight() -> Vec<Count> {
     (0..8).map(|i| Count(0, format!("count {i}"))).collect()
+}
+
+/// Nanoseconds per step of a learner that works for 20 us, with the default add-ons or without. No row may be missing.
+fn working(with_defaults: bool, steps: u64) -> f64 {
+    let dir = tempfile::tempdir().unwrap();
+    let times = Arc::default();
+    let watch = Stopwatch { last: steps, times: Arc::clone(&times) };
+    let mut trainer = trainer(Duration::from_micros(20)).run_dir(dir.path()).add_on(watch);
+    if with_defaults {
+        // A bar where there is a terminal to draw it on; in any case its thread and its hooks.
+        let bar = ProgressBar::new();
+        let bar = if stderr().is_terminal() { bar } else { bar.to(sink()) };
+        trainer = trainer.add_on((bar, EpochTable::to(sink()), CsvLogger::new()));
+    }
+    time(trainer, steps);
+    if with_defaults {
+        let log = std::fs::read_to_string(dir.path().join("metrics.csv")).unwrap();
+        let rows = log.lines().skip(1).enumerate();
+        let right = rows.filter(|(i, row)| row.starts_with(&format!("step,0,{i},{i},"))).count();
+        assert_eq!(right as u64, steps, "rows are missing");
+    }
+    let times = times.lock().unwrap();
+    (times[1] - times[0]).as_nanos() as f64 / (steps - 1) as f64
 }
 
 /// Instructions of this very program, training `steps` steps in a process of its own.
@@ -176,6 +220,14 @@ fn main() {
     }
     println!("step_ns_bare {:.1} ns", median(bare));
     println!("step_ns_eight_add_ons {:.1} ns", median(with_eight));
+    let (pairs, steps) = (41, 15_000);
+    let cost = |i: usize| {
+        // Which one goes first changes, so that a machine that gets faster or slower favours none.
+        let first = working(i % 2 == 0, steps);
+        let second = working(i % 2 == 1, steps);
+        if i % 2 == 0 { first - second } else { second - first }
+    };
+    println!("step_ns_defaults {:.1} ns", median((0..pairs).map(cost).collect()));
     match instructions(20_000).zip(instructions(120_000)) {
         Some((few, many)) => println!("step_instructions_bare {:.0} instructions", (many - few) / 100_000.0),
         None => println!("step_instructions_bare n/a (valgrind is not installed)"),

@@ -134,12 +134,7 @@ impl<F: FnMut(&mut [f32])> ModuleVisitor for InPlace<'_, F> {
 }
 
 /// The same as operations of the device: lazy, nothing is read.
-fn on_device<M: Module>(
-    model: &M,
-    gradients: &mut GradientsParams,
-    scale: f64,
-    clip: Clip,
-) -> Option<Tensor<1>> {
+fn on_device<M: Module>(model: &M, gradients: &mut GradientsParams, scale: f64, clip: Clip) -> Option<Tensor<1>> {
     let Clip::Norm(max) = clip else {
         let limit = if let Clip::Value(limit) = clip { Some(limit) } else { None };
         model.visit(&mut Map { gradients, change: Change::Number { scale, limit } });
@@ -220,4 +215,53 @@ impl ModuleVisitor for Census<'_> {
         self.all_f32 &= gradient.dtype() == DType::F32;
         self.device.get_or_insert_with(|| gradient.device());
     }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use burn::nn::{Linear, LinearConfig};
+
+    use super::*;
+
+    fn gradients(model: &Linear) -> GradientsParams {
+        let x = Tensor::<1, Int>::arange(0..300, &Device::flex()).float().reshape([10, 30]).sin();
+        GradientsParams::from_grads(model.forward(x.autodiff()).square().mean().backward(), model)
+    }
+
+    fn flat(model: &Linear, gradients: &GradientsParams) -> Vec<f32> {
+        let weight = gradients.get::<2>(model.weight.id).unwrap().into_data();
+        let bias = gradients.get::<1>(model.bias.as_ref().unwrap().id).unwrap().into_data();
+        weight.iter::<f32>().chain(bias.iter()).collect()
+    }
+
+    #[test]
+    fn both_ways_of_clipping_agree() {
+        let model: Linear = LinearConfig::new(30, 20).init(&Device::flex().autodiff());
+        let clips = [Clip::None, Clip::Norm(1e-3), Clip::Norm(1e3), Clip::Norm(f64::INFINITY), Clip::Value(1e-3)];
+        for (clip_to, scale) in clips.into_iter().flat_map(|clip| [(clip, 1.0), (clip, 0.5)]) {
+            let results = [true, false].map(|in_place| {
+                let mut gradients = gradients(&model);
+                let norm = clip(&model, &mut gradients, scale, clip_to, in_place).unwrap();
+                (flat(&model, &gradients), norm.map(|norm| norm.into_scalar::<f32>()))
+            });
+            let [(host, host_norm), (device, device_norm)] = results;
+            assert!(host.iter().zip(device).all(|(a, b)| (a - b).abs() < 1e-6), "{clip_to:?}");
+            match (host_norm, device_norm) {
+                (Some(a), Some(b)) => assert!((a - b).abs() < 1e-5 * a, "{a} {b}"),
+                (a, b) => assert_eq!(a, b),
+            }
+        }
+    }
+
+    #[test]
+    fn squares_are_summed_whatever_the_length() {
+        for length in [0, 1, 15, 16, 17, 1024, 5000] {
+            let values: Vec<f32> = (0..length).map(|i| i as f32 / 10.0).collect();
+            let exact: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
+            assert!((sum_of_squares(&values) - exact).abs() <= 1e-6 * exact, "{length}");
+        }
+    }
+    //MEASURE
 }

@@ -18,8 +18,7 @@ use crate::{device::is_synchronous, gradients, lend, model_state, optimizer_stat
 
 const LOST: &str = "the model was lost when the optimizer panicked";
 const NO_GRADIENTS: &str = "there are no gradients: call `backward` first";
-const NO_OPTIMIZER: &str =
-    "this learner has no optimizer: make it with `BurnLearner::new` to train, not with `BurnLearner::without_optimizer`";
+const NO_OPTIMIZER: &str = "this learner has no optimizer: make it with `BurnLearner::new` to train, not with `BurnLearner::without_optimizer`";
 
 /// A Burn model with its optimizer on a device: the learner of a [`Task`](zae_core::task::Task) that trains with Burn.
 ///

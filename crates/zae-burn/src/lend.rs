@@ -115,7 +115,8 @@ impl ModuleVisitor for LendGradients<'_> {
         let shape = param.dims();
         let mut data = TensorData::full(shape, -0.0f32);
         self.visit.call(&ParamInfo::new(name, &shape, true), &mut data);
-        let written = data.as_slice::<f32>().is_ok_and(|values| values.iter().any(|v| v.to_bits() != (-0.0f32).to_bits()));
+        let written =
+            data.as_slice::<f32>().is_ok_and(|values| values.iter().any(|v| v.to_bits() != (-0.0f32).to_bits()));
         if written {
             let device = param.device().without_autodiff();
             self.gradients.register(param.id, Tensor::<D>::from_data(data, (&device, DType::F32)));

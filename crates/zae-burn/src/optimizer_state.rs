@@ -5,10 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn_pack::{Reader, Tensor, Writer};
-use zae_core::{
-    error::Fallible,
-    learner::StateDict,
-};
+use zae_core::{error::Fallible, learner::StateDict};
 
 use crate::{
     saved::{self, Misfits},
@@ -96,9 +93,16 @@ pub(crate) fn load(
     // Burn leaves out in silence what it does not understand. What it would save now is what it understood.
     let mut understood = StateDict::default();
     save(&loaded, params, &mut understood)?;
-    let understood: BTreeSet<String> = understood.tensors.into_keys().chain(understood.numbers.into_keys()).collect();
-    for name in wanted.difference(&understood) {
-        misfits.unexpected(format!("`{name}` (another optimizer, or a damaged state)"));
+    for name in wanted {
+        match (state.tensors.get(&name), understood.tensors.get(&name)) {
+            (Some(wanted), Some(got)) if wanted.dtype != got.dtype => misfits.different(format!(
+                "`{name}` is {:?} in the state and Burn loads it as {:?}, the device's default: see `Device::configure`",
+                wanted.dtype, got.dtype
+            )),
+            (Some(_), Some(_)) => {}
+            _ if understood.numbers.contains_key(&name) => {}
+            _ => misfits.unexpected(format!("`{name}` (another optimizer, or a damaged state)")),
+        }
     }
     Ok(loaded)
 }

@@ -93,7 +93,13 @@ fn clipping_follows_its_formula() {
 fn a_norm_that_is_not_finite_is_reported_and_changes_nothing() {
     let mut learner = learner(sgd());
     backward(&mut learner, 1, 1.0);
-    learner.gradients(&mut |info, values| Ok(if info.name == "first.bias" { values[0] = f32::NAN })).unwrap();
+    learner
+        .gradients(&mut |info, values| {
+            Ok(if info.name == "first.bias" {
+                values[0] = f32::NAN
+            })
+        })
+        .unwrap();
     let norm = learner.clip(1.0, &Clip::Norm(1e-3)).unwrap().unwrap();
     assert!(norm.into_scalar::<f32>().is_nan());
     assert!(gradients(&mut learner).iter().any(|(name, v)| name == "second.bias" && v.iter().all(|v| v.is_finite())));
@@ -124,7 +130,13 @@ fn what_visitors_write_into_running_statistics_stays_through_later_updates() {
     let mut learner = learner(sgd());
     // Leaves an update that waits to be added.
     backward(&mut learner, 1, 1.0);
-    learner.parameters(&mut |info, values| Ok(if info.name == "norm.running_mean" { values.fill(100.0) })).unwrap();
+    learner
+        .parameters(&mut |info, values| {
+            Ok(if info.name == "norm.running_mean" {
+                values.fill(100.0)
+            })
+        })
+        .unwrap();
     backward(&mut learner, 1, 1.0);
     let mean = parameters(&mut learner).into_iter().find(|(name, _)| name == "norm.running_mean").unwrap().1;
     assert!(mean.iter().all(|v| *v > 80.0), "{mean:?}");

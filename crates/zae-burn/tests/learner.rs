@@ -34,7 +34,8 @@ fn dropout_on_the_input_is_on_in_training_and_off_in_evaluation() {
     let zeros = |learner: &mut BurnLearner<Noisy>, mode| {
         let batch = Tensor::<1>::ones([1000], &device());
         let batch = <_ as Place<BurnLearner<Noisy>>>::place(batch, &learner.device(mode));
-        let count = |model: &Noisy| model.dropout.forward(batch).into_data().iter::<f32>().filter(|v| *v == 0.0).count();
+        let count =
+            |model: &Noisy| model.dropout.forward(batch).into_data().iter::<f32>().filter(|v| *v == 0.0).count();
         if mode == Mode::Train { learner.train(count).unwrap() } else { learner.eval(count).unwrap() }
     };
     for _ in 0..2 {
@@ -159,7 +160,13 @@ fn an_unused_parameter_is_left_alone() {
 
     // What a visitor writes there is a gradient.
     backward(&mut learner, 1, 1.0);
-    learner.gradients(&mut |info, values| Ok(if info.name == "unused.bias" { values.fill(1.0) })).unwrap();
+    learner
+        .gradients(&mut |info, values| {
+            Ok(if info.name == "unused.bias" {
+                values.fill(1.0)
+            })
+        })
+        .unwrap();
     learner.step(&Update::new(0.1)).unwrap();
     assert!(learner.snapshot().unwrap().tensors.contains_key("optimizer/unused.bias/momentum.moment_1"));
 }
@@ -276,7 +283,8 @@ fn moving_to_a_device_keeps_everything() {
 
 #[test]
 fn accuracy_is_the_fraction_right() {
-    let logits = Tensor::<2>::from_floats([[1.0, 2.0, 0.0], [5.0, 1.0, 0.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]], &device());
+    let logits =
+        Tensor::<2>::from_floats([[1.0, 2.0, 0.0], [5.0, 1.0, 0.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]], &device());
     let targets = Tensor::<1, Int>::from_ints([1, 0, 0, 2], &device());
     assert_eq!(accuracy(logits.clone(), targets.clone()).into_scalar::<f32>(), 0.75);
     assert_eq!(accuracy(logits.autodiff(), targets).into_scalar::<f32>(), 0.75);

@@ -26,7 +26,10 @@ fn optimizers() -> Vec<(&'static str, Box<dyn Fn() -> ModuleOptimizer>)> {
         ("adam", Box::new(move || AdamConfig::new().with_weight_decay(decay()).with_grad_clipping(clip()).init())),
         ("sgd", Box::new(move || SgdConfig::new().with_weight_decay(decay()).init())),
         ("sgd momentum", Box::new(|| SgdConfig::new().with_momentum(Some(MomentumConfig::new())).init())),
-        ("sgd nesterov", Box::new(|| SgdConfig::new().with_momentum(Some(MomentumConfig::new().with_nesterov(true))).init())),
+        (
+            "sgd nesterov",
+            Box::new(|| SgdConfig::new().with_momentum(Some(MomentumConfig::new().with_nesterov(true))).init()),
+        ),
         ("rmsprop", Box::new(|| RmsPropConfig::new().init())),
         ("rmsprop centered", Box::new(|| RmsPropConfig::new().with_centered(true).with_momentum(0.0).init())),
         ("adagrad", Box::new(|| AdaGradConfig::new().with_lr_decay(0.1).init())),
@@ -34,10 +37,13 @@ fn optimizers() -> Vec<(&'static str, Box<dyn Fn() -> ModuleOptimizer>)> {
         ("lamb", Box::new(|| LambConfig::new().init())),
         ("lion", Box::new(|| LionConfig::new().init())),
         ("adafactor", Box::new(|| AdafactorConfig::new().init())),
-        ("muon for matrices", Box::new(|| {
-            let matrices = burn::module::ParamGroup::from_any_predicates(vec!["first.weight", "second.weight"]);
-            AdamWConfig::new().init().with_group(matrices, MuonConfig::new().build(), None)
-        })),
+        (
+            "muon for matrices",
+            Box::new(|| {
+                let matrices = burn::module::ParamGroup::from_any_predicates(vec!["first.weight", "second.weight"]);
+                AdamWConfig::new().init().with_group(matrices, MuonConfig::new().build(), None)
+            }),
+        ),
     ]
 }
 
@@ -120,7 +126,6 @@ fn a_state_that_does_not_fit_changes_nothing_and_says_why() {
     let mut learner = learner(AdamWConfig::new().init());
     step(&mut learner, 1, 0.1);
     let good = learner.snapshot().unwrap();
-    backward(&mut learner, 2, 1.0);
     let mut refused = |change: &dyn Fn(&mut zae_core::learner::StateDict)| {
         let mut state = good.clone();
         change(&mut state);
@@ -154,7 +159,8 @@ fn a_state_that_does_not_fit_changes_nothing_and_says_why() {
         state.numbers.insert("optimizer/first.weight/__rank".into(), Number::UInt(3));
     });
     assert!(error.contains("[2, 4], and the parameter has 1 dimensions"), "{error}");
-    let error = refused(&|state| state.tensors.get_mut("model/first.bias").unwrap().data = std::sync::Arc::new(vec![0u8; 3]));
+    let error =
+        refused(&|state| state.tensors.get_mut("model/first.bias").unwrap().data = std::sync::Arc::new(vec![0u8; 3]));
     assert!(error.contains("damaged"), "{error}");
     let error = refused(&|state| state.tensors.retain(|name, _| name.starts_with("optimizer")));
     assert!(error.contains("and 6 more"), "{error}");
@@ -167,10 +173,38 @@ fn another_optimizers_state_is_refused() {
     let mut target = learner(AdamWConfig::new().init());
     let error = target.load(&source.snapshot().unwrap()).unwrap_err().to_string();
     assert!(error.contains("momentum.velocity` (another optimizer"), "{error}");
-    // A state without any is fine: the optimizer starts afresh.
-    let mut before = learner(sgd());
-    step(&mut before, 1, 0.1);
-    target.load(&before.snapshot().unwrap()).unwrap();
+    // A state of before the first step is fine: the optimizer starts afresh.
+    step(&mut target, 1, 0.1);
+    target.load(&learner(sgd()).snapshot().unwrap()).unwrap();
+    assert!(target.snapshot().unwrap().numbers.is_empty());
+}
+
+#[test]
+fn a_state_that_burn_would_load_in_another_type_is_refused() {
+    let half = || {
+        let mut net = Net::new(&device());
+        net.second.weight = net.second.weight.map(|w| w.cast(FloatDType::F16));
+        net.second.bias = net.second.bias.map(|b| b.map(|b| b.cast(FloatDType::F16)));
+        BurnLearner::new(net, AdamWConfig::new().init(), &device())
+    };
+    let train = |learner: &mut BurnLearner<Net>| {
+        let loss = learner.train(|net| {
+            let hidden = net.first.forward(common::batch(1)).cast(FloatDType::F16);
+            net.second.forward(hidden).cast(FloatDType::F32).square().mean()
+        });
+        let loss = loss.unwrap();
+        learner.backward(loss, 1.0, true).unwrap();
+        let norm = learner.clip(2.0, &zae_core::learner::Clip::Norm(1e-3)).unwrap().unwrap();
+        assert!(norm.into_scalar::<f32>() > 1e-3);
+        learner.step(&Update::new(0.1)).unwrap();
+    };
+    let mut source = half();
+    source.init(1).unwrap();
+    train(&mut source);
+    let state = source.snapshot().unwrap();
+    assert_eq!(state.tensors["optimizer/second.bias/momentum.moment_1"].dtype, Dtype::F16);
+    let error = half().load(&state).unwrap_err().to_string();
+    assert!(error.contains("Burn loads it as F32"), "{error}");
 }
 
 #[derive(Module, Debug)]

@@ -1,0 +1,327 @@
+//! [`BurnLearner`]: a Burn model with its optimizer on a device.
+
+use burn::{
+    lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler},
+    module::{Module, ModuleMapper, Param, ParamGroup},
+    optim::{GradientsParams, ModuleOptimizer},
+    prelude::*,
+    tensor::{Bool, GradientCheckpointingStrategy, Transaction},
+};
+use zae_core::{
+    engine::{Engine, Visit},
+    error::Fallible,
+    learner::{Clip, Learner, Readout, StateDict, Stepped, Update},
+    task::Mode,
+};
+
+use crate::{device::is_synchronous, gradients, lend, model_state, optimizer_state, saved::Misfits, visit};
+
+const LOST: &str = "the model was lost when the optimizer panicked";
+const NO_GRADIENTS: &str = "there are no gradients: call `backward` first";
+const NO_OPTIMIZER: &str = "this learner has no optimizer: make it with `BurnLearner::new` to train, not with `BurnLearner::without_optimizer`";
+
+/// A Burn model with its optimizer on a device: the learner of a [`Task`](zae_core::task::Task) that trains with Burn.
+///
+/// ```
+/// use burn::{nn::{Linear, LinearConfig}, optim::AdamWConfig, prelude::*};
+/// use zae_burn::{BurnLearner, local_device};
+///
+/// let device = local_device();
+/// let model: Linear = LinearConfig::new(64, 10).init(&device);
+/// let learner = BurnLearner::new(model, AdamWConfig::new().init(), &device);
+/// ```
+///
+/// A parameter that took no part in a window has no gradient, so the optimizer leaves it alone: no weight decay, no change
+/// of its moments, as in PyTorch.
+pub struct BurnLearner<M: Module> {
+    /// Absent only after a panic inside Burn's optimizer, which takes the model by value.
+    model: Option<M>,
+    /// The model in evaluation mode, while it is what `model` is.
+    eval: Option<M>,
+    /// Whether the weights are drawn and on the device.
+    ready: bool,
+    optimizer: Option<ModuleOptimizer>,
+    rates: Vec<(ParamGroup, f64)>,
+    gradients: Option<GradientsParams>,
+    device: Device,
+}
+
+impl<M: Module + 'static> BurnLearner<M> {
+    /// A learner that trains `model` on `device`. Which of its layers are in training mode, and on which device and in
+    /// which autodiff context it was built, does not matter. Weights that are there keep their values; the others are
+    /// drawn under the run's seed.
+    ///
+    /// `device.autodiff().gradient_checkpointing()` trains with gradient checkpointing.
+    #[must_use]
+    pub fn new(model: M, optimizer: ModuleOptimizer, device: &Device) -> Self {
+        Self { optimizer: Some(optimizer), ..Self::without_optimizer(model, device) }
+    }
+
+    /// A learner that only evaluates and predicts. It loads the model's part of any checkpoint.
+    #[must_use]
+    pub fn without_optimizer(model: M, device: &Device) -> Self {
+        Self {
+            model: Some(model),
+            eval: None,
+            ready: false,
+            optimizer: None,
+            rates: Vec::new(),
+            gradients: None,
+            device: device.clone().autodiff(),
+        }
+    }
+
+    /// Parameters of `group` learn with `factor` times the learning rate of the schedule; of several groups that a
+    /// parameter is in, the last counts. An optimizer of its own for a group is Burn's `ModuleOptimizer::with_group`.
+    ///
+    /// ```
+    /// # use burn::{module::ParamGroup, nn::{Linear, LinearConfig}, optim::SgdConfig, prelude::*};
+    /// # use zae_burn::BurnLearner;
+    /// # let device = Device::flex();
+    /// # let model: Linear = LinearConfig::new(64, 10).init(&device);
+    /// let learner = BurnLearner::new(model, SgdConfig::new().init(), &device)
+    ///     .group_lr(ParamGroup::from_predicate("bias"), 0.1);
+    /// ```
+    #[must_use]
+    pub fn group_lr(mut self, group: ParamGroup, factor: f64) -> Self {
+        self.rates.push((group, factor));
+        self
+    }
+
+    /// Draws the weights that are not there yet, and brings the model to the device in training mode.
+    fn prepare(&mut self) -> Fallible<&M> {
+        if !self.ready {
+            let model = self.model.take().ok_or(LOST)?;
+            // Burn draws a parameter when it is first used. All are used now, in the order of the model.
+            drop(visit::float_params(&model));
+            let model = self.model.insert(train_on(&model, &self.device));
+            if let Some((first, second)) = visit::shared(&visit::float_params(model)) {
+                return Err(format!(
+                    "`{first}` and `{second}` have the same parameter id, because one was cloned from the other: Burn's \
+                     optimizer would move only one of them. Build each by itself, or use one field twice in `forward`"
+                )
+                .into());
+            }
+            self.ready = true;
+        }
+        Ok(self.model.as_ref().ok_or(LOST)?)
+    }
+
+    fn rates(&self, lr: f64) -> ModuleLearningRate {
+        let rates = ModuleLrScheduler::new(lr);
+        self.rates.iter().fold(rates, |rates, (group, factor)| rates.with_group(group.clone(), lr * factor)).step()
+    }
+}
+
+/// The model in training mode on a device, with leaves and running statistics of its own.
+///
+/// `fork` alone would keep the autodiff context each parameter has; `valid` and `train` set it.
+fn train_on<M: Module>(model: &M, device: &Device) -> M {
+    let plain = device.clone().without_autodiff();
+    let model = model.valid().to_device(&plain).train();
+    match device.gradient_checkpointing_strategy() {
+        Some(strategy) if strategy != GradientCheckpointingStrategy::default() => model.map(&mut Checkpoint(strategy)),
+        _ => model,
+    }
+}
+
+/// `train` gives the default strategy; operations on tensors of two strategies panic.
+struct Checkpoint(GradientCheckpointingStrategy);
+
+impl ModuleMapper for Checkpoint {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(self.0))
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(self.0))
+    }
+
+    fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
+        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(self.0))
+    }
+}
+
+impl<M: Module + 'static> Engine for BurnLearner<M> {
+    fn name(&self) -> &str {
+        "burn"
+    }
+
+    /// On the CPU the memory of the gradients itself is lent; on a GPU they travel to the host and back.
+    ///
+    /// A trainable parameter that took no part in the window is lent `-0.0` everywhere, the number that changes no sum.
+    /// It has a gradient afterwards only if the visitor wrote something else: to look changes nothing, and ranks that sum
+    /// what they are lent end with the same gradients.
+    fn gradients(&mut self, visit: Visit<'_>) -> Fallible {
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let gradients = self.gradients.as_mut().ok_or(NO_GRADIENTS)?;
+        lend::gradients(model, gradients, visit)
+    }
+
+    fn parameters(&mut self, visit: Visit<'_>) -> Fallible {
+        self.prepare()?;
+        // A second owner of the weights would cost a copy.
+        self.eval = None;
+        let model = self.model.take().ok_or(LOST)?;
+        let (model, outcome) = lend::parameters(model, visit);
+        self.model = Some(model);
+        outcome.finish()
+    }
+}
+
+impl<M: Module + 'static> Learner for BurnLearner<M> {
+    type Model = M;
+    type Scalar = Tensor<1>;
+    type Device = Device;
+
+    fn init(&mut self, seed: u64) -> Fallible {
+        // The weights are drawn on the device the model was built on.
+        for device in self.model.as_ref().ok_or(LOST)?.devices() {
+            device.seed(seed);
+        }
+        self.device.seed(seed);
+        self.prepare().map(|_| ())
+    }
+
+    fn device(&self, mode: Mode) -> Device {
+        match mode {
+            Mode::Train => self.device.clone(),
+            Mode::Evaluate | Mode::Predict => self.device.clone().without_autodiff(),
+        }
+    }
+
+    /// The optimizer's state follows at the next step: Burn moves it to where the gradients are.
+    fn to_device(&mut self, device: &Device) -> Fallible {
+        self.prepare()?;
+        let device = device.clone().autodiff();
+        self.eval = None;
+        let model = self.model.take().ok_or(LOST)?;
+        let model = self.model.insert(train_on(&model, &device));
+        let plain = device.clone().without_autodiff();
+        self.gradients = self.gradients.take().map(|gradients| gradients.to_device(&plain, model));
+        self.device = device;
+        Ok(())
+    }
+
+    fn is_asynchronous(&self) -> bool {
+        !is_synchronous(&self.device)
+    }
+
+    fn seed(&mut self, seed: u64) {
+        self.device.seed(seed);
+    }
+
+    fn train<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
+        // Running statistics change.
+        self.eval = None;
+        Ok(f(self.prepare()?))
+    }
+
+    fn eval<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
+        Ok(f(self.model()?))
+    }
+
+    fn backward(&mut self, loss: Tensor<1>, weight: f64, _last: bool) -> Fallible<Tensor<1>> {
+        let numbers = loss.shape().num_elements();
+        if numbers != 1 {
+            return Err(format!("the loss has {numbers} numbers, not one: end it with `.mean()`").into());
+        }
+        let untracked = "the loss does not depend on the model's parameters: compute it with the model that `train_step` \
+                         is given, without `.inner()` or `.detach()`, and freeze not all of its parameters";
+        if !loss.is_tracked() {
+            return Err(untracked.into());
+        }
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let value = loss.clone().inner();
+        let weighted = if weight == 1.0 { loss } else { loss.mul_scalar(weight) };
+        let new = GradientsParams::from_grads(weighted.backward(), model);
+        if new.is_empty() {
+            return Err(untracked.into());
+        }
+        self.gradients = Some(match self.gradients.take() {
+            None => new,
+            Some(sum) => gradients::add(model, sum, new),
+        });
+        Ok(value)
+    }
+
+    fn detach(&self, value: Tensor<1>) -> Tensor<1> {
+        value.inner()
+    }
+
+    fn read(&self, lazy: &[Tensor<1>], out: &mut Readout) -> Fallible {
+        let transfer = lazy.iter().fold(Transaction::default(), |all, one| all.register(one.clone().inner()));
+        let mut numbers = Vec::new();
+        for data in transfer.try_execute()? {
+            numbers.clear();
+            numbers.extend(data.iter::<f64>());
+            out.push(&numbers);
+        }
+        Ok(())
+    }
+
+    fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<Tensor<1>>> {
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let gradients = self.gradients.as_mut().ok_or(NO_GRADIENTS)?;
+        gradients::clip(model, gradients, scale, *clip, is_synchronous(&self.device))
+    }
+
+    fn step(&mut self, update: &Update) -> Fallible<Stepped> {
+        let rates = self.rates(update.lr);
+        let optimizer = self.optimizer.as_mut().ok_or(NO_OPTIMIZER)?;
+        let gradients = self.gradients.take().ok_or(NO_GRADIENTS)?;
+        // A second owner of the weights would keep the optimizer from updating them in place.
+        self.eval = None;
+        let model = self.model.take().ok_or(LOST)?;
+        self.model = Some(optimizer.step(rates, model, gradients));
+        Ok(Stepped::Applied)
+    }
+
+    fn zero_grad(&mut self) {
+        self.gradients = None;
+    }
+
+    fn snapshot(&mut self) -> Fallible<StateDict> {
+        let model = self.prepare()?;
+        let mut state = StateDict::default();
+        model_state::save(model, &mut state)?;
+        if let (Some(optimizer), Some(model)) = (&self.optimizer, &self.model) {
+            optimizer_state::save(optimizer, &visit::float_params(model), &mut state)?;
+        }
+        Ok(state)
+    }
+
+    fn load(&mut self, state: &StateDict) -> Fallible {
+        self.prepare()?;
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let mut misfits = Misfits::default();
+        model_state::check(model, state, &mut misfits);
+        optimizer_state::foreign(state, &mut misfits);
+        let optimizer = match &self.optimizer {
+            None => None,
+            Some(optimizer) => {
+                let params = visit::float_params(model);
+                Some(optimizer_state::load(optimizer.clone(), &params, state, &mut misfits)?)
+            }
+        };
+        misfits.check()?;
+        let model = train_on(&model_state::load(model.valid(), state)?, &self.device);
+        // Nothing can fail from here on.
+        self.model = Some(model);
+        self.optimizer = optimizer;
+        self.eval = None;
+        self.gradients = None;
+        Ok(())
+    }
+
+    fn model(&mut self) -> Fallible<&M> {
+        if self.eval.is_none() {
+            self.eval = Some(self.prepare()?.valid());
+        }
+        Ok(self.eval.as_ref().ok_or(LOST)?)
+    }
+
+    fn into_model(mut self) -> Fallible<M> {
+        Ok(self.prepare()?.valid())
+    }
+}

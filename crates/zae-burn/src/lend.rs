@@ -1,0 +1,164 @@
+//! Lending tensors to visitors as `&mut [f32]`. On Flex nothing is copied: a tensor with one owner gives its memory
+//! away and gets it back.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    optim::GradientsParams,
+    prelude::*,
+    tensor::DType,
+};
+use zae_core::{
+    engine::{ParamInfo, Visit},
+    error::{BoxError, Fallible},
+};
+
+use crate::{
+    device::is_synchronous,
+    visit::{Path, walk},
+};
+
+/// A visitor whose failure waits until every tensor is back in its place.
+struct Guarded<'a> {
+    visit: Visit<'a>,
+    error: Option<BoxError>,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl<'a> Guarded<'a> {
+    fn new(visit: Visit<'a>) -> Self {
+        Self { visit, error: None, panic: None }
+    }
+
+    fn failed(&self) -> bool {
+        self.error.is_some() || self.panic.is_some()
+    }
+
+    fn finish(self) -> Fallible {
+        if let Some(panic) = self.panic {
+            resume_unwind(panic);
+        }
+        self.error.map_or(Ok(()), Err)
+    }
+
+    fn accepts(&mut self, name: &str, dtype: DType) -> bool {
+        if dtype != DType::F32 && !self.failed() {
+            self.error = Some(format!("`{name}` is {dtype:?}: only f32 can be lent").into());
+        }
+        !self.failed()
+    }
+
+    fn call(&mut self, info: &ParamInfo<'_>, data: &mut TensorData) {
+        match data.as_mut_slice::<f32>() {
+            Err(error) => self.error = Some(error.to_string().into()),
+            Ok(values) => match catch_unwind(AssertUnwindSafe(|| (self.visit)(info, values))) {
+                Ok(result) => self.error = result.err(),
+                Err(panic) => self.panic = Some(panic),
+            },
+        }
+    }
+
+    /// Lends a tensor without autodiff context.
+    fn lend<const D: usize>(&mut self, name: &str, trainable: bool, tensor: Tensor<D>) -> Tensor<D> {
+        if !self.accepts(name, tensor.dtype()) {
+            return tensor;
+        }
+        let (device, shape) = (tensor.device(), tensor.dims());
+        // Where reading can fail the tensor is kept until it has worked; elsewhere a second owner would cost a copy.
+        let kept = (!is_synchronous(&device)).then(|| tensor.clone());
+        let mut data = match (tensor.try_into_data(), kept) {
+            (Ok(data), _) => data,
+            (Err(error), kept) => {
+                self.error = Some(error.to_string().into());
+                return kept.unwrap_or_else(|| Tensor::zeros(shape, &device));
+            }
+        };
+        self.call(&ParamInfo::new(name, &shape, trainable), &mut data);
+        Tensor::from_data(data, (&device, DType::F32))
+    }
+}
+
+/// Lends the gradient of every trainable parameter.
+///
+/// A parameter that took no part in the window has none. It is lent one of `-0.0`, the number that changes no sum, and
+/// gets a gradient only if something else is in it afterwards: looking at gradients changes nothing, and ranks that sum
+/// their gradients agree on which there are.
+pub(crate) fn gradients<M: Module>(model: &M, gradients: &mut GradientsParams, visit: Visit<'_>) -> Fallible {
+    let mut lend = LendGradients { path: Path::default(), gradients, visit: Guarded::new(visit) };
+    model.visit(&mut lend);
+    lend.visit.finish()
+}
+
+struct LendGradients<'a> {
+    path: Path,
+    gradients: &'a mut GradientsParams,
+    visit: Guarded<'a>,
+}
+
+impl ModuleVisitor for LendGradients<'_> {
+    walk!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.as_str();
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            let gradient = self.visit.lend(name, true, gradient);
+            self.gradients.register(param.id, gradient);
+            return;
+        }
+        if !param.is_require_grad() || !self.visit.accepts(name, param.dtype()) {
+            return;
+        }
+        let shape = param.dims();
+        let mut data = TensorData::full(shape, -0.0f32);
+        self.visit.call(&ParamInfo::new(name, &shape, true), &mut data);
+        let written =
+            data.as_slice::<f32>().is_ok_and(|values| values.iter().any(|v| v.to_bits() != (-0.0f32).to_bits()));
+        if written {
+            let device = param.device().without_autodiff();
+            self.gradients.register(param.id, Tensor::<D>::from_data(data, (&device, DType::F32)));
+        }
+    }
+}
+
+/// Lends every floating-point parameter and buffer. The model comes back even if the visitor fails or panics, which
+/// [`Outcome::finish`] passes on.
+pub(crate) fn parameters<M: Module>(model: M, visit: Visit<'_>) -> (M, Outcome<'_>) {
+    // Updates of running statistics that wait to be added would replace what the visitor writes: `valid` adds them.
+    drop(model.valid());
+    let mut lend = LendParameters { path: Path::default(), visit: Guarded::new(visit) };
+    let model = model.map(&mut lend);
+    (model, Outcome(lend.visit))
+}
+
+/// How lending went.
+pub(crate) struct Outcome<'a>(Guarded<'a>);
+
+impl Outcome<'_> {
+    pub(crate) fn finish(self) -> Fallible {
+        self.0.finish()
+    }
+}
+
+struct LendParameters<'a> {
+    path: Path,
+    visit: Guarded<'a>,
+}
+
+impl ModuleMapper for LendParameters<'_> {
+    walk!();
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let trainable = tensor.is_require_grad();
+        let strategy = tensor.gradient_checkpointing_strategy();
+        let mut tensor = self.visit.lend(self.path.as_str(), trainable, tensor.inner());
+        if let Some(strategy) = strategy {
+            tensor = tensor.autodiff().with_gradient_checkpointing_strategy(strategy).set_require_grad(trainable);
+        }
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}

@@ -1,0 +1,164 @@
+//! The model's part of a state dict: parameters, buffers and running statistics by path.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    prelude::*,
+    tensor::{Bool, DType, Transaction, kind},
+};
+use zae_core::{
+    error::Fallible,
+    learner::{SavedTensor, StateDict},
+};
+
+use crate::{
+    saved::{self, Misfits},
+    visit::{Path, walk},
+};
+
+pub(crate) const PREFIX: &str = "model/";
+
+/// Writes the model into a state dict, in one transfer from the device.
+pub(crate) fn save<M: Module>(model: &M, state: &mut StateDict) -> Fallible {
+    let mut save = Save::default();
+    // `valid` brings running statistics up to date; the model itself shows them one update late.
+    model.valid().visit(&mut save);
+    for (name, data) in save.names.into_iter().zip(save.tensors.try_execute()?) {
+        let tensor = saved::save(data).map_err(|e| format!("{name}: {e}"))?;
+        state.tensors.insert(name, tensor);
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Save {
+    path: Path,
+    names: Vec<String>,
+    tensors: Transaction,
+}
+
+impl Save {
+    fn add<const D: usize, K: kind::Transaction>(&mut self, tensor: Tensor<D, K>) {
+        self.names.push(format!("{PREFIX}{}", self.path.as_str()));
+        self.tensors = std::mem::take(&mut self.tensors).register(tensor);
+    }
+}
+
+impl ModuleVisitor for Save {
+    walk!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.add(param.transform_for_save().base());
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        self.add(param.transform_for_save().base());
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        self.add(param.transform_for_save().base());
+    }
+}
+
+/// Notes every name, shape and type of a state that does not fit the model.
+pub(crate) fn check<M: Module>(model: &M, state: &StateDict, misfits: &mut Misfits) {
+    let mut check = Check { path: Path::default(), state: &state.tensors, known: BTreeSet::new(), misfits };
+    model.visit(&mut check);
+    let Check { known, misfits, .. } = check;
+    for name in state.tensors.keys().filter(|name| name.starts_with(PREFIX)) {
+        if !known.contains(name) {
+            misfits.unexpected(format!("`{name}`"));
+        }
+    }
+}
+
+struct Check<'a> {
+    path: Path,
+    state: &'a BTreeMap<String, SavedTensor>,
+    known: BTreeSet<String>,
+    misfits: &'a mut Misfits,
+}
+
+impl Check<'_> {
+    fn compare(&mut self, shape: Shape, dtype: DType) {
+        let name = format!("{PREFIX}{}", self.path.as_str());
+        match self.state.get(&name) {
+            None => self.misfits.missing(format!("`{name}`")),
+            Some(tensor) => {
+                let (here, shape) = (saved::dtype(dtype).ok(), shape.to_vec());
+                if tensor.shape != shape || here != Some(tensor.dtype) {
+                    self.misfits.different(format!(
+                        "`{name}` is {:?} {:?} in the state and {:?} {shape:?} here",
+                        tensor.dtype,
+                        tensor.shape,
+                        here.unwrap_or(tensor.dtype)
+                    ));
+                }
+            }
+        }
+        self.known.insert(name);
+    }
+}
+
+impl ModuleVisitor for Check<'_> {
+    walk!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.transform_for_save().base();
+        self.compare(tensor.shape(), tensor.dtype());
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        let tensor = param.transform_for_save().base();
+        self.compare(tensor.shape(), tensor.dtype());
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        let tensor = param.transform_for_save().base();
+        self.compare(tensor.shape(), tensor.dtype());
+    }
+}
+
+/// The model with the values of a state that was found to fit. `model` has to be a copy made by `valid`: only that has
+/// running statistics of its own, without updates that wait to be added.
+pub(crate) fn load<M: Module>(model: M, state: &StateDict) -> Fallible<M> {
+    let mut load = Load { path: Path::default(), state: &state.tensors, result: Ok(()) };
+    let model = model.map(&mut load);
+    load.result.map(|()| model)
+}
+
+struct Load<'a> {
+    path: Path,
+    state: &'a BTreeMap<String, SavedTensor>,
+    result: Fallible,
+}
+
+impl Load<'_> {
+    fn data(&mut self) -> Option<TensorData> {
+        if self.result.is_err() {
+            return None;
+        }
+        let name = format!("{PREFIX}{}", self.path.as_str());
+        let data = match self.state.get(&name) {
+            Some(tensor) => saved::load(tensor).map_err(|e| format!("{name}: {e}").into()),
+            None => Err(format!("the state lacks `{name}`").into()),
+        };
+        data.map_err(|e| self.result = Err(e)).ok()
+    }
+}
+
+macro_rules! load {
+    ($($method:ident $kind:ty;)*) => { $(
+        fn $method<const D: usize>(&mut self, param: Param<Tensor<D, $kind>>) -> Param<Tensor<D, $kind>> {
+            let Some(data) = self.data() else { return param };
+            let (device, dtype, id) = (param.lazy_device(), data.dtype(), param.id);
+            param.transform_for_load(Tensor::from_data(data, (&device, dtype)), id)
+        }
+    )* };
+}
+
+impl ModuleMapper for Load<'_> {
+    walk!();
+    load! { map_float Float; map_int Int; map_bool Bool; }
+}

@@ -1,0 +1,118 @@
+//! The optimizer's part of a state dict. Burn keys it by parameter id, which differs between processes; here it goes by
+//! path: `optimizer/conv1.weight/momentum.moment_1`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use burn::optim::{ModuleOptimizer, OptimizerRecord};
+use burn_pack::{Reader, Tensor, Writer};
+use zae_core::{error::Fallible, learner::StateDict};
+
+use crate::{
+    saved::{self, Misfits},
+    visit::FloatParam,
+};
+
+pub(crate) const PREFIX: &str = "optimizer/";
+
+/// Writes the optimizer's tensors and numbers into a state dict.
+pub(crate) fn save(optimizer: &ModuleOptimizer, params: &[FloatParam], state: &mut StateDict) -> Fallible {
+    let record = optimizer.to_record();
+    let paths: HashMap<u64, &str> = params.iter().map(|param| (param.id.val(), param.name.as_str())).collect();
+    let reader = Reader::from_bytes(record.into_bytes()?)?;
+    for (key, &value) in reader.scalars() {
+        state.numbers.insert(renamed(key, &paths)?, saved::number(value));
+    }
+    for tensor in reader.into_tensors()? {
+        // The bytes are windows into the one buffer of the record.
+        let (key, dtype, shape, _, bytes) = tensor.into_parts()?;
+        let data = burn::tensor::TensorData::try_from_bytes(bytes, shape, dtype)?;
+        state.tensors.insert(renamed(&key, &paths)?, saved::save(data)?);
+    }
+    Ok(())
+}
+
+/// `17.momentum.time` becomes `optimizer/conv1.weight/momentum.time`.
+fn renamed(key: &str, paths: &HashMap<u64, &str>) -> Fallible<String> {
+    let path = key.split_once('.').and_then(|(id, field)| Some((*paths.get(&id.parse().ok()?)?, field)));
+    let Some((path, field)) = path else {
+        return Err(format!("the optimizer has state `{key}` for a parameter that the model does not have").into());
+    };
+    Ok(format!("{PREFIX}{path}/{field}"))
+}
+
+/// The optimizer with the state of a state dict. Whatever does not fit is noted.
+pub(crate) fn load(
+    optimizer: ModuleOptimizer,
+    params: &[FloatParam],
+    state: &StateDict,
+    misfits: &mut Misfits,
+) -> Fallible<ModuleOptimizer> {
+    let by_path: HashMap<&str, &FloatParam> = params.iter().map(|param| (param.name.as_str(), param)).collect();
+    let find = |name: &str| -> Option<(&FloatParam, String)> {
+        let (path, field) = name.strip_prefix(PREFIX)?.rsplit_once('/')?;
+        let param = *by_path.get(path)?;
+        Some((param, format!("{}.{field}", param.id.val())))
+    };
+    let mut wanted = BTreeSet::new();
+    let mut tensors = Vec::new();
+    for (name, tensor) in state.tensors.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        let Some((param, key)) = find(name) else {
+            misfits.unexpected(format!("`{name}`"));
+            continue;
+        };
+        if tensor.shape.len() != param.rank {
+            misfits.different(format!(
+                "`{name}` is {:?} {:?}, and the parameter has {} dimensions",
+                tensor.dtype, tensor.shape, param.rank
+            ));
+            continue;
+        }
+        let (bytes, shape, dtype) = saved::load(tensor).map_err(|e| format!("{name}: {e}"))?.into_parts();
+        tensors.push(Tensor::new(key, dtype, shape, Some(param.id.val()), bytes));
+        wanted.insert(name.clone());
+    }
+    let mut writer = Writer::new(tensors);
+    for (name, &value) in state.numbers.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        let Some((param, key)) = find(name) else {
+            misfits.unexpected(format!("`{name}`"));
+            continue;
+        };
+        let value = saved::scalar(value);
+        if name.ends_with("/__rank") && usize::try_from(value).ok() != Some(param.rank) {
+            misfits.different(format!("`{name}` is {value:?}, and the parameter has {} dimensions", param.rank));
+            continue;
+        }
+        writer = writer.with_scalar(&key, value);
+        wanted.insert(name.clone());
+    }
+    for param in params {
+        // Burn finds a parameter's group, and so its optimizer, by this path.
+        writer = writer.with_metadata(&param.id.val().to_string(), &param.name);
+    }
+    let loaded = optimizer.load_record(OptimizerRecord::from_bytes(writer.into_bytes()?)?);
+    // Burn leaves out in silence what it does not understand. What it would save now is what it understood.
+    let mut understood = StateDict::default();
+    save(&loaded, params, &mut understood)?;
+    for name in wanted {
+        match (state.tensors.get(&name), understood.tensors.get(&name)) {
+            (Some(wanted), Some(got)) if wanted.dtype != got.dtype => misfits.different(format!(
+                "`{name}` is {:?} in the state and Burn loads it as {:?}, the device's default: see `Device::configure`",
+                wanted.dtype, got.dtype
+            )),
+            (Some(_), Some(_)) => {}
+            _ if understood.numbers.contains_key(&name) => {}
+            _ => misfits.unexpected(format!("`{name}` (another optimizer, or a damaged state)")),
+        }
+    }
+    Ok(loaded)
+}
+
+/// Names under `optimizer/` and `model/` are known; nothing else may be in a state.
+pub(crate) fn foreign(state: &StateDict, misfits: &mut Misfits) {
+    let model = super::model_state::PREFIX;
+    let tensors = state.tensors.keys().filter(|name| !name.starts_with(model) && !name.starts_with(PREFIX));
+    let numbers = state.numbers.keys().filter(|name| !name.starts_with(PREFIX));
+    for name in tensors.chain(numbers) {
+        misfits.unexpected(format!("`{name}`"));
+    }
+}

@@ -1,0 +1,35 @@
+//! [`Place`] for Burn's tensors.
+
+use burn::{
+    prelude::*,
+    tensor::{
+        Bool,
+        kind::{Autodiff, Basic},
+    },
+};
+use zae_core::place::Place;
+
+use crate::learner::BurnLearner;
+
+/// Moves a tensor to `device` **and** into the device's autodiff context. Burn's `to_device` keeps the context the tensor
+/// has, and a train-mode layer on a plain tensor is silently in inference mode: dropout on the input would be off.
+pub(crate) fn place<const D: usize, K: Autodiff + Basic>(tensor: Tensor<D, K>, device: &Device) -> Tensor<D, K> {
+    let strategy = device.gradient_checkpointing_strategy();
+    let tensor = if tensor.device() == *device { tensor } else { tensor.inner().to_device(device) };
+    match strategy {
+        None => tensor.inner(),
+        Some(strategy) if tensor.gradient_checkpointing_strategy() == Some(strategy) => tensor,
+        Some(strategy) => tensor.inner().autodiff().with_gradient_checkpointing_strategy(strategy),
+    }
+}
+
+macro_rules! kinds {
+    ($($kind:ty)*) => { $(
+        impl<M: Module + 'static, const D: usize> Place<BurnLearner<M>> for Tensor<D, $kind> {
+            fn place(self, device: &Device) -> Self {
+                place(self, device)
+            }
+        }
+    )* };
+}
+kinds! { Float Int Bool }

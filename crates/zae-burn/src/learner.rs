@@ -207,6 +207,10 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         !is_synchronous(&self.device)
     }
 
+    fn has_optimizer(&self) -> bool {
+        self.optimizer.is_some()
+    }
+
     fn seed(&mut self, seed: u64) {
         self.device.seed(seed);
     }

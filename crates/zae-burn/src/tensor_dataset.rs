@@ -4,7 +4,10 @@ use burn::{
     prelude::*,
     tensor::{Bool, kind::Basic},
 };
-use zae_core::error::Fallible;
+use zae_core::{
+    data::{Sample, Source},
+    error::Fallible,
+};
 
 /// What has rows to choose from: a tensor, whose first dimension counts them, or a tuple of such.
 pub trait Rows: Clone + Send + Sync {
@@ -97,5 +100,17 @@ impl<T: Rows> TensorDataset<T> {
     #[must_use]
     pub fn tensors(&self) -> &T {
         &self.tensors
+    }
+}
+
+impl<T: Rows> Source for TensorDataset<T> {
+    type Batch = T;
+
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn batch(&self, samples: &[Sample]) -> Fallible<T> {
+        self.gather(&samples.iter().map(|sample| sample.index).collect::<Vec<_>>())
     }
 }

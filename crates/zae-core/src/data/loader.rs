@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use super::Limit;
 use crate::{error::Fallible, progress::Cursor};
 
 /// What a loader is asked for.
@@ -39,6 +40,14 @@ pub trait Loader<B: 'static> {
     /// # Errors
     /// When the source cannot be read.
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>>;
+
+    /// The first `batches` batches of each epoch, for a quick look.
+    fn limit(self, batches: u64) -> Limit<Self>
+    where
+        Self: Sized,
+    {
+        Limit::new(self, batches)
+    }
 
     /// Whether this is no data at all: the caller wants no validation.
     fn is_absent(&self) -> bool {

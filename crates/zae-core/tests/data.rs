@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, RwLock,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     thread,
@@ -205,6 +205,40 @@ fn a_dropped_epoch_ends_its_workers() {
     drop(loader);
     eventually("workers let go of the source", || Arc::strong_count(&source) == 1);
     assert!(source.made.load(SeqCst) < 15);
+}
+
+/// Makes no batch until the gate is open.
+struct Gated(Arc<RwLock<()>>);
+
+impl Source for Gated {
+    type Batch = Option<String>;
+
+    fn len(&self) -> usize {
+        100
+    }
+    fn batch(&self, _: &[Sample]) -> Fallible<Option<String>> {
+        drop(self.0.read());
+        Ok(thread::current().name().map(str::to_owned))
+    }
+}
+
+#[test]
+fn dropping_an_epoch_does_not_wait_for_a_worker_that_is_busy() {
+    let gate = Arc::new(RwLock::new(()));
+    let closed = gate.write().unwrap();
+    let loader = DataLoader::new(Gated(gate.clone()), 1).workers(2);
+    drop(loader.epoch(&Draw::new(0, Cursor::default())).unwrap());
+    drop(loader);
+    assert!(Arc::strong_count(&gate) > 1, "workers are not busy");
+    drop(closed);
+    eventually("workers end", || Arc::strong_count(&gate) == 1);
+}
+
+#[test]
+fn workers_have_names_and_take_turns() {
+    let loader = DataLoader::new(Gated(Arc::default()), 1).workers(2);
+    let names: Vec<String> = drawn(&loader, 0, 0, 97).into_iter().flatten().collect();
+    assert_eq!(names, ["zae-data-0", "zae-data-1", "zae-data-0"]);
 }
 
 /// Its batches hold a token each; the first one made fails. The loader holds its source, so what workers hold is seen

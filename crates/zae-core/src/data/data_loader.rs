@@ -168,8 +168,8 @@ impl<S: Source> Maker<S> {
     }
 }
 
-/// Starts one thread for each queue. Of n workers, worker w makes every n-th batch from the w-th on. A worker ends after
-/// its last batch or an error, or when nobody holds its queue any more.
+/// Starts one thread for each queue. Of n workers, worker w makes every n-th batch from the w-th on. It ends after its
+/// last batch or an error, or when nobody holds its queue any more.
 fn start<S>(
     maker: &Maker<S>,
     batches: &Range<u64>,

@@ -84,9 +84,9 @@ fn decode(mut reader: impl Read) -> Fallible<Idx> {
     }
     let size = shape.iter().try_fold(1u64, |size, &n| size.checked_mul(n as u64)).filter(|&size| size < u64::MAX);
     let size = size.ok_or_else(|| format!("it claims the shape {shape:?}, which no file can hold{AGAIN}"))?;
-    // Memory grows with what is read, never with what the header claims. The byte too much asks for the end of the file.
+    // Memory grows with what is read, never with what the header claims. One byte more asks for the file's end.
     let mut data = Vec::new();
-    reader.take(size + 1).read_to_end(&mut data).map_err(damaged)?;
+    reader.take(size + 1).read_to_end(&mut data).map_err(|error| damaged(&error))?;
     match (data.len() as u64).cmp(&size) {
         std::cmp::Ordering::Less => {
             Err(format!("it ends after {} of the {size} bytes of its shape {shape:?}{AGAIN}", data.len()).into())
@@ -102,11 +102,11 @@ const AGAIN: &str = ": download or write it again";
 
 fn header(reader: &mut impl Read) -> Fallible<[u8; 4]> {
     let mut bytes = [0; 4];
-    reader.read_exact(&mut bytes).map_err(damaged)?;
+    reader.read_exact(&mut bytes).map_err(|error| damaged(&error))?;
     Ok(bytes)
 }
 
-fn damaged(error: std::io::Error) -> String {
+fn damaged(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::UnexpectedEof => format!("it ends too early{AGAIN}"),
         ErrorKind::InvalidInput | ErrorKind::InvalidData => format!("its gzip data are damaged ({error}){AGAIN}"),

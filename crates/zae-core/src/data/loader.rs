@@ -158,7 +158,7 @@ mod tests {
         assert!(
             Loader::<u64>::is_absent(&())
                 && none.is_absent()
-                && (&none).is_absent()
+                && Loader::<u64>::is_absent(&&none)
                 && Loader::<u64>::is_absent(&Some(()))
         );
         assert_eq!((Loader::<u64>::micro_batches(&(), 3), none.micro_batches(3)), (Some(0), Some(0)));

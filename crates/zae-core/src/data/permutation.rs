@@ -144,6 +144,14 @@ mod tests {
         assert_eq!([Permutation::new(3, 5).get(5), Permutation::new(3, 500).get(501)], [5, 501]);
     }
 
+    /// A run that was started by another version, or on another platform, must go on in the same order.
+    #[test]
+    fn the_order_of_a_seed_never_changes() {
+        assert_eq!(values(42, 8), [1, 7, 3, 0, 5, 4, 2, 6]);
+        assert_eq!(values(42, 1_000)[..8], [140, 701, 731, 577, 220, 843, 293, 156]);
+        assert_eq!(Permutation::new(42, u64::MAX).get(0), 12_694_863_740_865_846_606);
+    }
+
     #[test]
     fn every_value_is_as_likely_at_every_position() {
         for (len, seeds) in [(2, 20_000), (3, 20_000), (4, 20_000), (5, 20_000), (6, 20_000), (7, 20_000)]

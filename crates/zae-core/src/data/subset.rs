@@ -8,8 +8,8 @@ use crate::{
     rng::{Stream, stream_seed},
 };
 
-/// A part of a data set, made by `subset`, `ordered_split` and `random_split` of [`Dataset`] and [`Source`]; it is itself what
-/// the whole is. Parts share the data. The whole sees its own indices, and each sample keeps its randomness.
+/// A part of a data set, made by `subset`, `ordered_split` and `random_split` of [`Dataset`] and [`Source`], and itself
+/// one of these. Parts share the data. The whole sees its own indices, and each sample keeps its randomness.
 #[derive(Debug)]
 pub struct Subset<D> {
     data: Arc<D>,

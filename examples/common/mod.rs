@@ -2,43 +2,43 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::{error::Error, fs, path::PathBuf, time::Instant};
+use std::{fs, path::PathBuf, time::Instant};
 
-use clap::{Args, FromArgMatches};
+use clap::Args;
 use serde_json::{Value, json};
 use zae_engine::prelude::*;
 
 /// Options that every example has.
 #[derive(Args, Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Epochs to train, in all
     #[arg(long)]
-    pub epochs: u64,
+    pub(crate) epochs: u64,
     /// Samples per batch
     #[arg(long)]
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
     /// Decides everything random
     #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// At most so many batches per epoch, for a quick look
     #[arg(long)]
-    pub limit_batches: Option<u64>,
+    pub(crate) limit_batches: Option<u64>,
     /// Batches per optimizer step
     #[arg(long, default_value_t = 1)]
-    pub accumulate: u64,
+    pub(crate) accumulate: u64,
     /// The highest learning rate
     #[arg(long)]
-    pub lr: f64,
+    pub(crate) lr: f64,
     /// Threads for the tensor kernels [default: one per core]
     #[arg(long)]
-    pub threads: Option<usize>,
+    pub(crate) threads: Option<usize>,
     /// Where metrics.csv and summary.json go
     #[arg(long)]
-    pub run_dir: PathBuf,
+    pub(crate) run_dir: PathBuf,
 }
 
 /// Reads the command line. Each example has its own defaults.
-pub fn parse<A: Args>(about: &'static str, defaults: &[(&'static str, &'static str)]) -> Result<A, clap::Error> {
+pub(crate) fn parse<A: Args>(about: &'static str, defaults: &[(&'static str, &'static str)]) -> Result<A, clap::Error> {
     let mut command = A::augment_args(clap::Command::new(env!("CARGO_CRATE_NAME")).about(about));
     for &(name, value) in defaults {
         command = command.mut_arg(name, |arg| arg.required(false).default_value(value));
@@ -48,7 +48,7 @@ pub fn parse<A: Args>(about: &'static str, defaults: &[(&'static str, &'static s
 
 impl Options {
     /// Takes the number of threads into account. Comes before any tensor.
-    pub fn set_threads(&self) -> Result<(), Box<dyn Error>> {
+    pub(crate) fn set_threads(&self) -> Result<(), BoxError> {
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
         }
@@ -56,19 +56,19 @@ impl Options {
     }
 
     /// How many batches of an epoch are used.
-    pub fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.limit_batches.unwrap_or(u64::MAX)
     }
 }
 
 /// An add-on that takes the time from the start of the program to the end of its first optimizer step.
-pub struct FirstStep {
+pub(crate) struct FirstStep {
     started: Instant,
-    pub seconds: Option<f64>,
+    pub(crate) seconds: Option<f64>,
 }
 
 impl FirstStep {
-    pub fn since(started: Instant) -> Self {
+    pub(crate) fn since(started: Instant) -> Self {
         Self { started, seconds: None }
     }
 }
@@ -84,7 +84,7 @@ impl AddOn for FirstStep {
 }
 
 /// Writes `summary.json` into the run folder, and the closing line to standard output.
-pub fn finish<T: Task>(trainer: &Trainer<T>, options: &Options, test: &Evaluation) -> Result<(), Box<dyn Error>> {
+pub(crate) fn finish<T: Task>(trainer: &Trainer<T>, options: &Options, test: &Evaluation) -> Result<(), BoxError> {
     let progress = trainer.progress();
     let seconds = progress.elapsed().as_secs_f64();
     let measured = |evaluation: &Evaluation| json!({ "loss": evaluation.loss(), "accuracy": evaluation.get("accuracy") });

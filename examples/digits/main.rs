@@ -6,7 +6,7 @@
 mod common;
 mod model;
 
-use std::{error::Error, time::Instant};
+use std::time::Instant;
 
 use burn::{
     nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig},
@@ -76,7 +76,7 @@ fn tensors(digits: Vec<Digit>) -> Fallible<(Tensor<4>, Tensor<1, Int>)> {
     Ok((x, Tensor::from_ints(y.as_slice(), &host)))
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), BoxError> {
     let started = Instant::now();
     let defaults = [("epochs", "30"), ("batch_size", "32"), ("lr", "2e-3"), ("run_dir", "runs/digits")];
     let options: common::Options = common::parse("Learns handwritten digits", &defaults)?;

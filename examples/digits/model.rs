@@ -12,7 +12,7 @@ use burn::{
 
 /// Two convolutions and two linear layers for 8x8 pixels.
 #[derive(Module, Debug)]
-pub struct Cnn {
+pub(crate) struct Cnn {
     conv1: Conv2d,
     conv2: Conv2d,
     pool: MaxPool2d,
@@ -22,7 +22,7 @@ pub struct Cnn {
 }
 
 impl Cnn {
-    pub fn new(device: &Device) -> Self {
+    pub(crate) fn new(device: &Device) -> Self {
         let conv = |channels| Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same).init(device);
         Self {
             conv1: conv([1, 32]),
@@ -35,7 +35,7 @@ impl Cnn {
     }
 
     /// `[batch, 1, 8, 8]` to `[batch, 10]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = relu(self.conv1.forward(x));
         let x = self.pool.forward(relu(self.conv2.forward(x)));
         let x = self.dropout.forward(x.flatten(1, 3));

@@ -7,7 +7,6 @@ use zae_core::error::Fallible;
 
 /// One handwritten digit.
 #[derive(Clone, Copy, PartialEq, Debug)]
-#[non_exhaustive]
 pub struct Digit {
     /// 8 rows of 8 pixels, ink from 0 to 1.
     pub pixels: [f32; 64],

@@ -8,7 +8,7 @@ use crate::error::Fallible;
 /// Samples by index, one at a time: PyTorch's `__getitem__`.
 ///
 /// A `Vec` is a data set. [`Dataset::collate`] makes batches of the samples, for a [`DataLoader`](super::DataLoader).
-/// Data that lie in memory as one array are read several times faster as a [`Source`](super::Source).
+/// Data that lie in memory as one array are read faster as a [`Source`](super::Source).
 ///
 /// ```
 /// use rand_core::Rng;

@@ -9,7 +9,7 @@ use crate::error::Fallible;
 /// [`DataLoader`](super::DataLoader) draws from.
 ///
 /// Made of a [`Dataset`](super::Dataset) by [`collate`](super::Dataset::collate), or written by hand for data that lie
-/// in memory as one array: copying rows into one buffer is several times faster than making a value of each.
+/// in memory as one array: copying rows into one buffer is faster than making a value of each.
 ///
 /// ```
 /// use zae_core::{data::{Sample, Source}, error::Fallible};

@@ -1,8 +1,10 @@
 //! What the trainer itself costs, on a learner that does nothing. Ends with lines `name value unit`.
 //!
 //! `step_ns_bare`, `step_ns_eight_add_ons`: wall time per step. `step_ns_defaults`: what the default add-ons (progress
-//! bar, table of epochs, CSV file) cost the training thread per step of a learner that works for 20 us, against the same run without
-//! them, in pairs. `step_instructions_bare`: instructions per step, counted by callgrind where valgrind is installed.
+//! bar, table of epochs, CSV file) cost the training thread per step of a learner that works for 20 us, against the same
+//! run without them, in pairs; `step_cpu_ns_defaults`: the same in the CPU time of that thread, where Linux tells it,
+//! which other programs on the machine do not change much. `step_instructions_bare`: instructions per step, counted by
+//! callgrind where valgrind is installed.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -133,7 +135,15 @@ impl AddOn for Count {
 /// Notes when the first and the last step were done: what a run costs once is no cost of a step.
 struct Stopwatch {
     last: u64,
-    times: Arc<Mutex<Vec<Instant>>>,
+    times: Arc<Mutex<Vec<(Instant, f64)>>>,
+}
+
+/// Nanoseconds this thread was on a CPU; NaN where that is not known.
+fn cpu_time() -> f64 {
+    // The count is brought up to date when the scheduler is called.
+    std::thread::yield_now();
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(f64::NAN)
 }
 
 impl AddOn for Stopwatch {
@@ -142,7 +152,7 @@ impl AddOn for Stopwatch {
     }
     fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
         if cx.progress.step() == 1 || cx.progress.step() == self.last {
-            self.times.lock().unwrap().push(Instant::now());
+            self.times.lock().unwrap().push((Instant::now(), cpu_time()));
         }
         Ok(())
     }
@@ -171,8 +181,9 @@ fn eight() -> Vec<Count> {
     (0..8).map(|i| Count(0, format!("count {i}"))).collect()
 }
 
-/// Nanoseconds per step of a learner that works for 20 us, with the default add-ons or without. No row may be missing.
-fn working(with_defaults: bool, steps: u64) -> f64 {
+/// Nanoseconds per step, of time and of CPU time, of a learner that works for 20 us, with the default add-ons or without.
+/// No row may be missing.
+fn working(with_defaults: bool, steps: u64) -> [f64; 2] {
     let dir = tempfile::tempdir().unwrap();
     let times = Arc::default();
     let watch = Stopwatch { last: steps, times: Arc::clone(&times) };
@@ -191,7 +202,8 @@ fn working(with_defaults: bool, steps: u64) -> f64 {
         assert_eq!(right as u64, steps, "rows are missing");
     }
     let times = times.lock().unwrap();
-    (times[1] - times[0]).as_nanos() as f64 / (steps - 1) as f64
+    let ((from, cpu_from), (to, cpu_to)) = (times[0], times[1]);
+    [(to - from).as_nanos() as f64, cpu_to - cpu_from].map(|nanos| nanos / (steps - 1) as f64)
 }
 
 /// Instructions of this very program, training `steps` steps in a process of its own.
@@ -220,14 +232,21 @@ fn main() {
     }
     println!("step_ns_bare {:.1} ns", median(bare));
     println!("step_ns_eight_add_ons {:.1} ns", median(with_eight));
-    let (pairs, steps) = (41, 15_000);
-    let cost = |i: usize| {
+    let (pairs, steps) = (41u32, 15_000);
+    let (mut wall, mut cpu) = (Vec::new(), Vec::new());
+    for i in 0..pairs {
         // Which one goes first changes, so that a machine that gets faster or slower favours none.
-        let first = working(i % 2 == 0, steps);
-        let second = working(i % 2 == 1, steps);
-        if i % 2 == 0 { first - second } else { second - first }
-    };
-    println!("step_ns_defaults {:.1} ns", median((0..pairs).map(cost).collect()));
+        let with_first = i.is_multiple_of(2);
+        let (first, second) = (working(with_first, steps), working(!with_first, steps));
+        let (with, without) = if with_first { (first, second) } else { (second, first) };
+        wall.push(with[0] - without[0]);
+        cpu.push(with[1] - without[1]);
+    }
+    println!("step_ns_defaults {:.1} ns", median(wall));
+    match median(cpu) {
+        nanos if nanos.is_nan() => println!("step_cpu_ns_defaults n/a (the system does not tell)"),
+        nanos => println!("step_cpu_ns_defaults {nanos:.1} ns"),
+    }
     match instructions(20_000).zip(instructions(120_000)) {
         Some((few, many)) => println!("step_instructions_bare {:.0} instructions", (many - few) / 100_000.0),
         None => println!("step_instructions_bare n/a (valgrind is not installed)"),

@@ -158,6 +158,18 @@ fn child() {
             let failed = trainer.run(4, from_fn(|_| [Ok(0.5), Err("bad sector".into())]), ());
             writeln!(std::io::stderr(), "the program: {}", failed.unwrap_err()).unwrap();
         }
+        #[cfg(feature = "bar")]
+        "terminal" => {
+            use zae_core::add_ons::ProgressBar;
+            let slow = |n: u64| {
+                let pause = || std::thread::sleep(Duration::from_millis(10));
+                from_fn(move |epoch| (0..n).map(move |i| Ok((pause(), loss(epoch, i)).1)))
+            };
+            let mut trainer = trainer().add_on((EpochTable::new(), ProgressBar::new()));
+            trainer.run(2, slow(40), slow(40)).unwrap();
+            let failed = trainer.run(3, from_fn(|_| [Ok(0.5), Err("bad sector".into())]), ());
+            writeln!(std::io::stderr(), "the program: {}", failed.unwrap_err()).unwrap();
+        }
         role => unreachable!("{role}"),
     }
 }
@@ -376,10 +388,32 @@ fn without_a_terminal_progress_is_plain_lines() {
     assert!(lines[4].starts_with("complete: 3 epochs, 30 steps in "));
     let table = |at: usize| assert!(lines[at].starts_with("epoch  train/loss") && lines[at + 4].starts_with("* best"));
     table(5);
-    assert_eq!(lines[10], "training goes on from 30 steps to 3 epochs, 30 steps");
-    assert!(lines[11].starts_with("NOTHING WAS TRAINED: the run was complete already (3 epochs, 30 steps)"));
-    table(12);
-    assert_eq!(lines[17], "training goes on from 31 steps to 4 epochs");
-    assert!(lines[18].starts_with("the program: the data (epoch 3") && lines[18].ends_with("bad sector"));
-    assert_eq!(lines.len(), 19);
+    assert!(lines[10].starts_with("NOTHING WAS TRAINED: the run was complete already (3 epochs, 30 steps)"));
+    table(11);
+    assert_eq!(lines[16], "training goes on from 31 steps to 4 epochs");
+    assert!(lines[17].starts_with("the program: the data (epoch 3") && lines[17].ends_with("bad sector"));
+    assert_eq!(lines.len(), 18);
+}
+
+#[test]
+#[cfg(all(feature = "bar", target_os = "linux"))]
+fn on_a_terminal_the_bar_is_gone_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = start("terminal", dir.path());
+    // `script` runs a command on a terminal of its own.
+    let line: Vec<_> = [program.get_program()].into_iter().chain(program.get_args()).map(|arg| arg.to_str()).collect();
+    let line = line.into_iter().collect::<Option<Vec<_>>>().unwrap().join(" ");
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
+    script.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let Ok(out) = script.output() else { return };
+    let text = String::from_utf8(out.stdout).unwrap();
+    let (before, after) = text.split_once("complete: 2 epochs, 80 steps in ").unwrap();
+    assert!(
+        before.contains("epoch 1/2  batch ") && before.contains("epoch 2/2") && before.contains("valid "),
+        "{text:?}"
+    );
+    // What comes next begins on a line that was cleared.
+    assert!(before.ends_with("\x1b[2K") || before.ends_with("\x1b[2K\x1b[1A"), "{text:?}");
+    assert!(!after.contains('\x1b') && after.contains("\nthe program: the data"), "{text:?}");
 }

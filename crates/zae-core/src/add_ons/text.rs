@@ -1,4 +1,4 @@
-//! Numbers and times as people read them on a console.
+//! Numbers as people read them on a console.
 
 /// Four significant digits; very large and very small numbers with an exponent.
 pub(super) fn short(value: f64) -> String {
@@ -19,25 +19,6 @@ pub(super) fn short(value: f64) -> String {
 pub(super) fn setting(value: f64) -> String {
     let rounded = format!("{value:.3e}").parse().unwrap_or(value);
     format!("{rounded:?}").trim_end_matches(".0").to_owned()
-}
-
-/// `4.2 s`, `3:07`, `2:03:07`, `3 d 02:03:07`.
-pub(super) fn time(seconds: f64) -> String {
-    if seconds < 60.0 {
-        return format!("{seconds:.1} s");
-    }
-    let whole = seconds as u64;
-    let (days, hours, minutes, seconds) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60, whole % 60);
-    match (days, hours) {
-        (0, 0) => format!("{minutes}:{seconds:02}"),
-        (0, _) => format!("{hours}:{minutes:02}:{seconds:02}"),
-        _ => format!("{days} d {hours:02}:{minutes:02}:{seconds:02}"),
-    }
-}
-
-/// `1 epoch`, `2 epochs`.
-pub(super) fn count(n: u64, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -69,15 +50,5 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(setting(value), text);
         }
-    }
-
-    #[test]
-    fn times() {
-        let cases = [(4.21, "4.2 s"), (187.9, "3:07"), (7387.0, "2:03:07"), (266_587.0, "3 d 02:03:07")];
-        for (seconds, text) in cases {
-            assert_eq!(time(seconds), text);
-        }
-        assert_eq!(count(1, "epoch"), "1 epoch");
-        assert_eq!(count(0, "step"), "0 steps");
     }
 }

@@ -52,11 +52,7 @@ impl Queue {
     }
 
     fn check(&self) -> Fallible {
-        match &self.error {
-            Some(error) => Err(error.clone().into()),
-            None if self.ended && !self.closed => Err("the thread that writes the log has died".into()),
-            None => Ok(()),
-        }
+        self.error.as_ref().map_or(Ok(()), |error| Err(error.clone().into()))
     }
 }
 
@@ -126,7 +122,12 @@ struct End<'a>(&'a Shared);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        self.0.lock().ended = true;
+        let mut queue = self.0.lock();
+        queue.ended = true;
+        if !queue.closed || queue.synced < queue.handed {
+            queue.error.get_or_insert_with(|| "the thread that writes the log has died".to_owned());
+        }
+        drop(queue);
         self.0.done.notify_all();
     }
 }

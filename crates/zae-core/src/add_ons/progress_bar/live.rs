@@ -39,7 +39,7 @@ pub(super) struct Now {
     pub(super) batches: Option<u64>,
     pub(super) step: u64,
     pub(super) steps: Option<u64>,
-    /// When the step was done.
+    /// When the step was done, or training went on after a pause.
     pub(super) at: Option<Instant>,
     pub(super) eta: Option<Duration>,
     /// The last row.

@@ -104,7 +104,9 @@ impl AddOn for ProgressBar {
 
     fn on_run_start(&mut self, cx: &mut Context<'_>) -> Fallible {
         self.in_run = true;
-        if self.target.is_lines() {
+        // A run that is complete already is told of at its end.
+        let is_complete = cx.progress.total_steps().is_some_and(|steps| cx.progress.step() >= steps);
+        if self.target.is_lines() && !is_complete {
             self.say(&text::start(cx.progress));
         }
         self.show();
@@ -126,10 +128,15 @@ impl AddOn for ProgressBar {
         Ok(())
     }
 
-    fn on_pass(&mut self, pass: &Pass<'_>, _: &mut Context<'_>) -> Fallible {
+    fn on_pass(&mut self, pass: &Pass<'_>, cx: &mut Context<'_>) -> Fallible {
         let Pass { set, done, total } = *pass;
         if done == 0 {
-            self.live.change(|now| now.pass = Some(LivePass { set: set.to_owned(), done, total }));
+            self.live.change(|now| {
+                now.pass = Some(LivePass { set: set.to_owned(), done, total });
+                if self.in_run {
+                    now.step_done(cx);
+                }
+            });
             // Outside of a run nobody says when a pass of unknown length has ended.
             if total.is_some_and(|batches| batches > 0) {
                 self.show();
@@ -142,9 +149,13 @@ impl AddOn for ProgressBar {
         Ok(())
     }
 
-    fn on_evaluation_end(&mut self, _: &Evaluation, _: &mut Context<'_>) -> Fallible {
+    fn on_evaluation_end(&mut self, _: &Evaluation, cx: &mut Context<'_>) -> Fallible {
         if self.in_run {
-            self.live.change(|now| now.pass = None);
+            self.live.change(|now| {
+                now.pass = None;
+                // Training goes on from here: the pause does not count for its speed.
+                now.step_done(cx);
+            });
         } else {
             self.hide();
         }

@@ -138,7 +138,7 @@ fn lines(target: &Target, live: &Live, wait: impl Fn(Duration) -> bool) {
     }
 }
 
-/// Steps per second over the last few seconds.
+/// Steps per second over the last few seconds of training.
 #[derive(Default)]
 struct Speed {
     last: Option<(u64, Instant)>,
@@ -146,19 +146,38 @@ struct Speed {
 }
 
 impl Speed {
-    fn update(&mut self, step: u64, at: Option<Instant>) -> f64 {
+    /// `at` is when this many steps were done, or, for the same number of steps, when training went on after a pause.
+    fn update(&mut self, steps: u64, at: Option<Instant>) -> f64 {
         const OVER: f64 = 3.0;
         let Some(at) = at else { return self.rate };
-        if let Some((before, then)) = self.last {
+        if let Some((before, then)) = self.last.replace((steps, at)) {
             let seconds = at.saturating_duration_since(then).as_secs_f64();
-            if step <= before || seconds <= 0.0 {
-                return self.rate;
+            if steps > before && seconds > 0.0 {
+                let keep = if self.rate > 0.0 { (-seconds / OVER).exp() } else { 0.0 };
+                self.rate = self.rate * keep + (steps - before) as f64 / seconds * (1.0 - keep);
             }
-            let rate = (step - before) as f64 / seconds;
-            let keep = if self.rate > 0.0 { (-seconds / OVER).exp() } else { 0.0 };
-            self.rate = self.rate * keep + rate * (1.0 - keep);
         }
-        self.last = Some((step, at));
         self.rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_do_not_slow_the_speed_down() {
+        let start = Instant::now();
+        let at = |millis| Some(start + Duration::from_millis(millis));
+        let mut speed = Speed::default();
+        assert_eq!(speed.update(0, None), 0.0);
+        assert_eq!(speed.update(0, at(0)), 0.0);
+        assert_eq!(speed.update(10, at(100)), 100.0);
+        assert_eq!(speed.update(10, at(100)), 100.0);
+        // A validation.
+        assert_eq!(speed.update(10, at(5_000)), 100.0);
+        assert!((speed.update(20, at(5_100)) - 100.0).abs() < 1e-9);
+        // Ten times slower, for long.
+        assert!((speed.update(220, at(25_100)) - 10.0).abs() < 0.2);
     }
 }

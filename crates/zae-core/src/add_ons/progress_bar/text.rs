@@ -2,7 +2,7 @@
 
 use super::live::{Now, Pass};
 use crate::{
-    add_ons::text::{count, setting, short, time},
+    add_ons::text::{setting, short},
     metrics::{EpochSummary, History},
     progress::ProgressChecker,
     trainer::Outcome,
@@ -116,4 +116,38 @@ fn epoch_of(epoch: u64, epochs: Option<u64>) -> String {
 
 fn of(n: u64, all: Option<u64>) -> String {
     all.map_or_else(|| n.to_string(), |all| format!("{n}/{all}"))
+}
+
+/// `4.2 s`, `3:07`, `2:03:07`, `3 d 02:03:07`.
+fn time(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds as u64;
+    let (days, hours, minutes, seconds) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60, whole % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes}:{seconds:02}"),
+        (0, _) => format!("{hours}:{minutes:02}:{seconds:02}"),
+        _ => format!("{days} d {hours:02}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// `1 epoch`, `2 epochs`.
+fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        let cases = [(4.21, "4.2 s"), (187.9, "3:07"), (7387.0, "2:03:07"), (266_587.0, "3 d 02:03:07")];
+        for (seconds, text) in cases {
+            assert_eq!(time(seconds), text);
+        }
+        assert_eq!(count(1, "epoch"), "1 epoch");
+        assert_eq!(count(0, "step"), "0 steps");
+    }
 }

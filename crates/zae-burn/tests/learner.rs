@@ -1,5 +1,5 @@
 //! Modes, errors, frozen parameters, groups, devices.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::unit_arg, clippy::panic)]
 
 mod common;
 
@@ -163,7 +163,7 @@ fn an_unused_parameter_is_left_alone() {
     learner
         .gradients(&mut |info, values| {
             Ok(if info.name == "unused.bias" {
-                values.fill(1.0)
+                values.fill(1.0);
             })
         })
         .unwrap();

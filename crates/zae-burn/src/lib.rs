@@ -47,6 +47,7 @@
 //! |  | `epsilon` | 1e-5 | 1e-8 |
 //! | `AdaGrad` | `epsilon` | 1e-5 | 1e-10 |
 //! | `Adafactor` | learning rate | min(lr, 1/√step) x RMS of the parameter | the same, with lr 1e-2 |
+//! |  | `epsilon_1` | 1e-30 | machine epsilon |
 //! | `Muon` | `weight_decay` | none | 0.1 |
 //!
 //! The same in both: the betas of `Adam` and `AdamW` (0.9, 0.999), `Sgd` without momentum and weight decay, `RmsProp`'s
@@ -63,7 +64,7 @@
 //!
 //! # What to know about Burn
 //!
-//! - Its random generator is one per process and device: draw nothing from it in a loader's workers.
+//! - Its random generator on the CPU is one per process: draw nothing from it in a loader's workers.
 //! - Cloned layers share parameter ids, and Burn's optimizer moves only one of them: [`BurnLearner`] refuses such models.
 //! - With a GPU feature compiled in, `Device::default()` is a GPU. Name the device, or take [`local_device`].
 
@@ -76,6 +77,7 @@ mod model_state;
 mod optimizer_state;
 pub mod place;
 mod saved;
+mod shadow;
 pub mod tensor_dataset;
 mod visit;
 

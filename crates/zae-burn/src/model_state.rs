@@ -83,20 +83,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn compare(&mut self, shape: &Shape, dtype: DType) {
         let name = format!("{PREFIX}{}", self.path.as_str());
-        match self.state.get(&name) {
-            None => self.misfits.missing(format!("`{name}`")),
-            Some(tensor) => {
-                let (here, shape) = (saved::dtype(dtype).ok(), shape.to_vec());
-                if tensor.shape != shape || here != Some(tensor.dtype) {
-                    self.misfits.different(format!(
-                        "`{name}` is {:?} {:?} in the state and {:?} {shape:?} here",
-                        tensor.dtype,
-                        tensor.shape,
-                        here.unwrap_or(tensor.dtype)
-                    ));
-                }
-            }
-        }
+        self.misfits.compare(self.state, &name, shape, dtype);
         self.known.insert(name);
     }
 }

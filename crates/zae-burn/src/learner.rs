@@ -239,6 +239,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         Ok(f(self.model()?))
     }
 
+    /// The weight multiplies the loss, before the backward pass.
     fn backward(&mut self, loss: Tensor<1>, weight: f64, _last: bool) -> Fallible<Tensor<1>> {
         let numbers = loss.shape().num_elements();
         if numbers != 1 {
@@ -278,6 +279,9 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         Ok(())
     }
 
+    /// With n = |scale| x sqrt(Σ g²), a gradient g becomes g x (scale x min(1, max / (n + 1e-6))): one multiplication, and
+    /// none if that factor is 1. On the CPU squares are summed in f32 within blocks and in f64 over them, in the memory of
+    /// the gradients, and the norm is there at once; elsewhere all is lazy and in f32.
     fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<Tensor<1>>> {
         let model = self.model.as_ref().ok_or(LOST)?;
         let gradients = self.gradients.as_mut().ok_or(NO_GRADIENTS)?;

@@ -66,7 +66,10 @@
 //!
 //! - Its random generator on the CPU is one per process: draw nothing from it in a loader's workers.
 //! - Cloned layers share parameter ids, and Burn's optimizer moves only one of them: [`BurnLearner`] refuses such models.
-//! - With a GPU feature compiled in, `Device::default()` is a GPU. Name the device, or take [`local_device`].
+//! - With a GPU feature compiled in, `Device::default()` is a GPU. Name the device, or take [`local_device`]. Burn itself
+//!   opens that default when an optimizer's state is loaded, before it moves the state to where the model is.
+//! - Optimizer state is loaded in the device's default float type. A model in another type, for example one cast to f16,
+//!   trains but cannot resume with such state unless `Device::configure` made that type the default.
 
 pub mod device;
 mod gradients;

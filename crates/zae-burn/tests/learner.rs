@@ -20,6 +20,8 @@ use zae_core::{
     task::Mode,
 };
 
+const GPU: bool = cfg!(any(feature = "cuda", feature = "vulkan", feature = "metal", feature = "wgpu"));
+
 #[derive(Module, Debug)]
 struct Noisy {
     dropout: Dropout,
@@ -278,7 +280,7 @@ fn moving_to_a_device_keeps_everything() {
     assert!(bytes(&moved.snapshot().unwrap()) == bytes(&stayed.snapshot().unwrap()));
     assert!(moved.device(Mode::Train).is_autodiff() && !moved.device(Mode::Evaluate).is_autodiff());
     assert!(!moved.is_asynchronous());
-    assert!(moved.device(Mode::Train) == local_device() || cfg!(any(feature = "cuda", feature = "vulkan")));
+    assert!(moved.device(Mode::Train) == local_device() || GPU);
 }
 
 #[test]

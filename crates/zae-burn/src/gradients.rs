@@ -149,7 +149,7 @@ fn on_device<M: Module>(model: &M, gradients: &mut GradientsParams, scale: f64, 
         }
     } else {
         let factor = norm.clone().add_scalar(1e-6).recip().mul_scalar(max).clamp_max(1.0).mul_scalar(scale);
-        model.visit(&mut Map { gradients, change: Change::Lazy(factor) });
+        model.visit(&mut Map { gradients, change: Change::Lazy(Box::new(factor)) });
     }
     Some(norm)
 }
@@ -173,7 +173,7 @@ impl ModuleVisitor for Squares<'_> {
 
 enum Change {
     Number { scale: f64, limit: Option<f64> },
-    Lazy(Tensor<1>),
+    Lazy(Box<Tensor<1>>),
 }
 
 struct Map<'a> {
@@ -187,7 +187,7 @@ impl ModuleVisitor for Map<'_> {
         let dtype = gradient.dtype();
         let changed = match &self.change {
             Change::Lazy(factor) => {
-                let product = gradient.cast(FloatDType::F32).mul(factor.clone().reshape([1; D]));
+                let product = gradient.cast(FloatDType::F32).mul(Tensor::clone(factor).reshape([1; D]));
                 product.cast(FloatDType::from(dtype))
             }
             Change::Number { scale, limit } => {
@@ -263,5 +263,4 @@ mod tests {
             assert!((sum_of_squares(&values) - exact).abs() <= 1e-6 * exact, "{length}");
         }
     }
-    //MEASURE
 }

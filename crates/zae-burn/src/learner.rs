@@ -8,13 +8,15 @@ use burn::{
     tensor::{Bool, GradientCheckpointingStrategy, Transaction},
 };
 use zae_core::{
-    engine::{Engine, Visit},
+    engine::{Engine, Shadow, Visit},
     error::Fallible,
     learner::{Clip, Learner, Readout, StateDict, Stepped, Update},
     task::Mode,
 };
 
-use crate::{device::is_synchronous, gradients, lend, model_state, optimizer_state, saved::Misfits, visit};
+use crate::{
+    device::is_synchronous, gradients, lend, model_state, optimizer_state, saved::Misfits, shadow::Shadows, visit,
+};
 
 const LOST: &str = "the model was lost when the optimizer panicked";
 const NO_GRADIENTS: &str = "there are no gradients: call `backward` first";
@@ -43,6 +45,7 @@ pub struct BurnLearner<M: Module> {
     optimizer: Option<ModuleOptimizer>,
     rates: Vec<(ParamGroup, f64)>,
     gradients: Option<GradientsParams>,
+    shadows: Shadows,
     device: Device,
 }
 
@@ -67,6 +70,7 @@ impl<M: Module + 'static> BurnLearner<M> {
             optimizer: None,
             rates: Vec::new(),
             gradients: None,
+            shadows: Shadows::default(),
             device: device.clone().autodiff(),
         }
     }
@@ -91,17 +95,18 @@ impl<M: Module + 'static> BurnLearner<M> {
     /// Draws the weights that are not there yet, and brings the model to the device in training mode.
     fn prepare(&mut self) -> Fallible<&M> {
         if !self.ready {
-            let model = self.model.take().ok_or(LOST)?;
+            let model = self.model.as_ref().ok_or(LOST)?;
             // Burn draws a parameter when it is first used. All are used now, in the order of the model.
-            drop(visit::float_params(&model));
-            let model = self.model.insert(train_on(&model, &self.device));
-            if let Some((first, second)) = visit::shared(&visit::float_params(model)) {
+            drop(visit::float_params(model));
+            let model = train_on(model, &self.device);
+            if let Some((first, second)) = visit::shared(&visit::float_params(&model)) {
                 return Err(format!(
                     "`{first}` and `{second}` have the same parameter id, because one was cloned from the other: Burn's \
                      optimizer would move only one of them. Build each by itself, or use one field twice in `forward`"
                 )
                 .into());
             }
+            self.model = Some(model);
             self.ready = true;
         }
         Ok(self.model.as_ref().ok_or(LOST)?)
@@ -167,6 +172,19 @@ impl<M: Module + 'static> Engine for BurnLearner<M> {
         self.model = Some(model);
         outcome.finish()
     }
+
+    /// The second sets hold the floating-point parameters and buffers, running statistics included, and are part of the
+    /// state dict, under `shadow/{slot}/`.
+    fn shadow(&mut self, slot: &str, op: Shadow) -> Fallible {
+        self.prepare()?;
+        self.eval = None;
+        let model = self.model.take().ok_or(LOST)?;
+        // Brings running statistics up to date.
+        drop(model.valid());
+        let (model, result) = self.shadows.apply(model, slot, op);
+        self.model = Some(model);
+        result
+    }
 }
 
 impl<M: Module + 'static> Learner for BurnLearner<M> {
@@ -192,12 +210,12 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
 
     /// The optimizer's state follows at the next step: Burn moves it to where the gradients are.
     fn to_device(&mut self, device: &Device) -> Fallible {
-        self.prepare()?;
         let device = device.clone().autodiff();
+        let moved = train_on(self.prepare()?, &device);
         self.eval = None;
-        let model = self.model.take().ok_or(LOST)?;
-        let model = self.model.insert(train_on(&model, &device));
         let plain = device.clone().without_autodiff();
+        let model = self.model.insert(moved);
+        self.shadows.move_to(model, &plain);
         self.gradients = self.gradients.take().map(|gradients| gradients.to_device(&plain, model));
         self.device = device;
         Ok(())
@@ -225,6 +243,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         Ok(f(self.model()?))
     }
 
+    /// The weight multiplies the loss, before the backward pass.
     fn backward(&mut self, loss: Tensor<1>, weight: f64, _last: bool) -> Fallible<Tensor<1>> {
         let numbers = loss.shape().num_elements();
         if numbers != 1 {
@@ -264,6 +283,9 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         Ok(())
     }
 
+    /// With n = |scale| x sqrt(Σ g²), a gradient g becomes g x (scale x min(1, max / (n + 1e-6))): one multiplication, and
+    /// none if that factor is 1. On the CPU squares are summed in f32 within blocks and in f64 over them, in the memory of
+    /// the gradients, and the norm is there at once; elsewhere all is lazy and in f32.
     fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<Tensor<1>>> {
         let model = self.model.as_ref().ok_or(LOST)?;
         let gradients = self.gradients.as_mut().ok_or(NO_GRADIENTS)?;
@@ -292,6 +314,9 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         if let (Some(optimizer), Some(model)) = (&self.optimizer, &self.model) {
             optimizer_state::save(optimizer, &visit::float_params(model), &mut state)?;
         }
+        if let Some(model) = &self.model {
+            self.shadows.save(model, &mut state)?;
+        }
         Ok(state)
     }
 
@@ -300,7 +325,8 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         let model = self.model.as_ref().ok_or(LOST)?;
         let mut misfits = Misfits::default();
         model_state::check(model, state, &mut misfits);
-        optimizer_state::foreign(state, &mut misfits);
+        misfits.foreign(state);
+        let shadows = Shadows::load(model, state, &mut misfits)?;
         let optimizer = match &self.optimizer {
             None => None,
             Some(optimizer) => {
@@ -313,6 +339,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         // Nothing can fail from here on.
         self.model = Some(model);
         self.optimizer = optimizer;
+        self.shadows = shadows;
         self.eval = None;
         self.gradients = None;
         Ok(())

@@ -10,7 +10,7 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     optim::GradientsParams,
     prelude::*,
-    tensor::DType,
+    tensor::{DType, GradientCheckpointingStrategy},
 };
 use zae_core::{
     engine::{ParamInfo, Visit},
@@ -155,10 +155,19 @@ impl ModuleMapper for LendParameters<'_> {
         let (id, tensor, mapper) = param.consume();
         let trainable = tensor.is_require_grad();
         let strategy = tensor.gradient_checkpointing_strategy();
-        let mut tensor = self.visit.lend(self.path.as_str(), trainable, tensor.inner());
-        if let Some(strategy) = strategy {
-            tensor = tensor.autodiff().with_gradient_checkpointing_strategy(strategy).set_require_grad(trainable);
-        }
-        Param::from_mapped_value(id, tensor, mapper)
+        let tensor = self.visit.lend(self.path.as_str(), trainable, tensor.inner());
+        Param::from_mapped_value(id, tracked(tensor, trainable, strategy), mapper)
+    }
+}
+
+/// A tensor as a parameter's value: a leaf in the context the parameter had.
+pub(crate) fn tracked<const D: usize>(
+    tensor: Tensor<D>,
+    trainable: bool,
+    strategy: Option<GradientCheckpointingStrategy>,
+) -> Tensor<D> {
+    match strategy {
+        Some(strategy) => tensor.autodiff().with_gradient_checkpointing_strategy(strategy).set_require_grad(trainable),
+        None => tensor,
     }
 }

@@ -1,4 +1,76 @@
-//! The Burn engine of zae-engine: [`BurnLearner`].
+//! The Burn engine of zae-engine: [`BurnLearner`] drives a [Burn](https://burn.dev) model in pure Rust, on the CPU with
+//! nothing to install, or on GPUs with the features `cuda`, `vulkan`, `metal` and `wgpu`.
+//!
+//! ```
+//! use burn::{nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig}, optim::AdamWConfig, prelude::*};
+//! use zae_burn::{BurnLearner, accuracy, local_device};
+//! use zae_core::{step::Step, task::{At, StepResult, Task}};
+//!
+//! struct Classify;
+//!
+//! impl Task for Classify {
+//!     type Learner = BurnLearner<Linear>;
+//!     type Batch = (Tensor<2>, Tensor<1, Int>);
+//!
+//!     fn train_step(&self, model: &Linear, (x, y): Self::Batch, _: &At) -> StepResult<Self> {
+//!         let logits = model.forward(x);
+//!         let loss = CrossEntropyLossConfig::new().init(&logits.device()).forward(logits.clone(), y.clone());
+//!         Ok(Step::new(loss, y.dims()[0]).metric("accuracy", accuracy(logits, y)))
+//!     }
+//!
+//!     fn test_step(&self, model: &Linear, batch: Self::Batch, at: &At) -> StepResult<Self> {
+//!         self.train_step(model, batch, at)
+//!     }
+//! }
+//!
+//! let device = local_device();
+//! let learner = BurnLearner::new(LinearConfig::new(64, 10).init(&device), AdamWConfig::new().init(), &device);
+//! ```
+//!
+//! # Optimizers, and how their defaults differ from PyTorch's
+//!
+//! Every optimizer of Burn works that is a `ModuleOptimizer`, and its state is saved and loaded: a run that goes on from a
+//! snapshot has the same bits as one that was never interrupted. `LBFGS` does not fit: it evaluates the loss several times
+//! within a step, through a closure, and is not a `ModuleOptimizer`.
+//!
+//! A recipe written for PyTorch does not give the same training with Burn's defaults. Where they differ (Burn 0.22,
+//! PyTorch 2.9):
+//!
+//! | Optimizer | Setting | Burn | PyTorch |
+//! |---|---|---|---|
+//! | `AdamW` | `epsilon` | 1e-5 | 1e-8 |
+//! |  | `weight_decay` | 1e-4 | 1e-2 |
+//! | `Adam` | `epsilon` | 1e-5 | 1e-8 |
+//! | `Sgd` with `MomentumConfig` | `momentum` | 0.9 | 0 |
+//! |  | `dampening` | 0.1 | 0 |
+//! | `RmsProp` | `momentum` | 0.9 | 0 |
+//! |  | `epsilon` | 1e-5 | 1e-8 |
+//! | `AdaGrad` | `epsilon` | 1e-5 | 1e-10 |
+//! | `Adafactor` | learning rate | min(lr, 1/√step) x RMS of the parameter | the same, with lr 1e-2 |
+//! |  | `epsilon_1` | 1e-30 | machine epsilon |
+//! | `Muon` | `weight_decay` | none | 0.1 |
+//!
+//! The same in both: the betas of `Adam` and `AdamW` (0.9, 0.999), `Sgd` without momentum and weight decay, `RmsProp`'s
+//! `alpha` (0.99), `AdaGrad`'s `lr_decay` (0), `Adafactor`'s decay (-0.8) and clipping threshold (1), `Muon`'s momentum
+//! (0.95, Nesterov), coefficients and 5 steps. PyTorch has no `Adan` (betas 0.98, 0.92, 0.99, `epsilon` 1e-8), `Lamb`
+//! (betas 0.9, 0.999, `epsilon` 1e-6) or `Lion` (betas 0.9, 0.99; both published with these).
+//!
+//! So PyTorch's AdamW is `AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(1e-2)`.
+//!
+//! - A learning rate is not part of an optimizer: the trainer's schedule gives it.
+//! - `with_grad_clipping` clips each tensor by itself. The global norm is the trainer's `gradient_clip(Clip::Norm(..))`.
+//! - `Muon` is for matrices: it panics on vectors. Give it a group: `AdamWConfig::new().init().with_group(matrices,
+//!   MuonConfig::new().build(), None)`.
+//!
+//! # What to know about Burn
+//!
+//! - Its random generator on the CPU is one per process: draw nothing from it in a loader's workers.
+//! - Cloned layers share parameter ids, and Burn's optimizer moves only one of them: [`BurnLearner`] refuses such models.
+//! - With a GPU feature compiled in, `Device::default()` is a GPU. Name the device, or take [`local_device`]. Burn itself
+//!   opens that default when an optimizer's state is loaded, before it moves the state to where the model is.
+//! - Optimizer state is loaded in the device's default float type. A model in another type, for example one cast to f16,
+//!   trains but cannot resume with such state unless `Device::configure` made that type the default.
+
 pub mod device;
 mod gradients;
 pub mod learner;
@@ -8,6 +80,7 @@ mod model_state;
 mod optimizer_state;
 pub mod place;
 mod saved;
+mod shadow;
 pub mod tensor_dataset;
 mod visit;
 

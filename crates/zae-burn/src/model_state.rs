@@ -81,22 +81,9 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn compare(&mut self, shape: Shape, dtype: DType) {
+    fn compare(&mut self, shape: &Shape, dtype: DType) {
         let name = format!("{PREFIX}{}", self.path.as_str());
-        match self.state.get(&name) {
-            None => self.misfits.missing(format!("`{name}`")),
-            Some(tensor) => {
-                let (here, shape) = (saved::dtype(dtype).ok(), shape.to_vec());
-                if tensor.shape != shape || here != Some(tensor.dtype) {
-                    self.misfits.different(format!(
-                        "`{name}` is {:?} {:?} in the state and {:?} {shape:?} here",
-                        tensor.dtype,
-                        tensor.shape,
-                        here.unwrap_or(tensor.dtype)
-                    ));
-                }
-            }
-        }
+        self.misfits.compare(self.state, &name, shape, dtype);
         self.known.insert(name);
     }
 }
@@ -106,17 +93,17 @@ impl ModuleVisitor for Check<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.transform_for_save().base();
-        self.compare(tensor.shape(), tensor.dtype());
+        self.compare(&tensor.shape(), tensor.dtype());
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
         let tensor = param.transform_for_save().base();
-        self.compare(tensor.shape(), tensor.dtype());
+        self.compare(&tensor.shape(), tensor.dtype());
     }
 
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
         let tensor = param.transform_for_save().base();
-        self.compare(tensor.shape(), tensor.dtype());
+        self.compare(&tensor.shape(), tensor.dtype());
     }
 }
 

@@ -106,13 +106,3 @@ pub(crate) fn load(
     }
     Ok(loaded)
 }
-
-/// Names under `optimizer/` and `model/` are known; nothing else may be in a state.
-pub(crate) fn foreign(state: &StateDict, misfits: &mut Misfits) {
-    let model = super::model_state::PREFIX;
-    let tensors = state.tensors.keys().filter(|name| !name.starts_with(model) && !name.starts_with(PREFIX));
-    let numbers = state.numbers.keys().filter(|name| !name.starts_with(PREFIX));
-    for name in tensors.chain(numbers) {
-        misfits.unexpected(format!("`{name}`"));
-    }
-}

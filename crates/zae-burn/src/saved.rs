@@ -1,6 +1,6 @@
 //! Burn's tensor data as saved tensors, and back.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use burn::{
     prelude::*,
@@ -8,8 +8,10 @@ use burn::{
 };
 use zae_core::{
     error::{BoxError, Fallible},
-    learner::{Dtype, Number, SavedTensor, TensorBytes},
+    learner::{Dtype, Number, SavedTensor, StateDict, TensorBytes},
 };
+
+use crate::{model_state, optimizer_state, shadow};
 
 /// Burn's data, lent as bytes: saving copies nothing again.
 struct Lent(TensorData);
@@ -111,6 +113,16 @@ pub(crate) struct Misfits {
 }
 
 impl Misfits {
+    /// Notes names that belong to no part of a learner.
+    pub(crate) fn foreign(&mut self, state: &StateDict) {
+        let parts = [model_state::PREFIX, optimizer_state::PREFIX, shadow::PREFIX];
+        for name in state.tensors.keys().chain(state.numbers.keys()) {
+            if !parts.iter().any(|part| name.starts_with(part)) {
+                self.unexpected(format!("`{name}`"));
+            }
+        }
+    }
+
     pub(crate) fn missing(&mut self, name: impl Into<String>) {
         self.missing.push(name.into());
     }
@@ -121,6 +133,30 @@ impl Misfits {
 
     pub(crate) fn different(&mut self, what: String) {
         self.different.push(what);
+    }
+
+    /// The tensor of this name, if it is there with this shape and type.
+    pub(crate) fn compare<'a>(
+        &mut self,
+        state: &'a BTreeMap<String, SavedTensor>,
+        name: &str,
+        shape: &[usize],
+        dtype: DType,
+    ) -> Option<&'a SavedTensor> {
+        let Some(tensor) = state.get(name) else {
+            self.missing(format!("`{name}`"));
+            return None;
+        };
+        let here = self::dtype(dtype).ok();
+        if tensor.shape == shape && here == Some(tensor.dtype) {
+            return Some(tensor);
+        }
+        let here = here.map_or_else(|| format!("{dtype:?}"), |dtype| format!("{dtype:?}"));
+        self.different(format!(
+            "`{name}` is {:?} {:?} in the state and {here} {shape:?} here",
+            tensor.dtype, tensor.shape
+        ));
+        None
     }
 
     /// # Errors

@@ -1,5 +1,5 @@
 //! Accumulation, clipping, and lending gradients and parameters.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::unit_arg)]
 
 mod common;
 
@@ -96,7 +96,7 @@ fn a_norm_that_is_not_finite_is_reported_and_changes_nothing() {
     learner
         .gradients(&mut |info, values| {
             Ok(if info.name == "first.bias" {
-                values[0] = f32::NAN
+                values[0] = f32::NAN;
             })
         })
         .unwrap();
@@ -133,7 +133,7 @@ fn what_visitors_write_into_running_statistics_stays_through_later_updates() {
     learner
         .parameters(&mut |info, values| {
             Ok(if info.name == "norm.running_mean" {
-                values.fill(100.0)
+                values.fill(100.0);
             })
         })
         .unwrap();

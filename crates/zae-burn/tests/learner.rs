@@ -1,5 +1,5 @@
 //! Modes, errors, frozen parameters, groups, devices.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::unit_arg, clippy::panic)]
 
 mod common;
 
@@ -19,6 +19,8 @@ use zae_core::{
     place::Place,
     task::Mode,
 };
+
+const GPU: bool = cfg!(any(feature = "cuda", feature = "vulkan", feature = "metal", feature = "wgpu"));
 
 #[derive(Module, Debug)]
 struct Noisy {
@@ -163,7 +165,7 @@ fn an_unused_parameter_is_left_alone() {
     learner
         .gradients(&mut |info, values| {
             Ok(if info.name == "unused.bias" {
-                values.fill(1.0)
+                values.fill(1.0);
             })
         })
         .unwrap();
@@ -278,7 +280,7 @@ fn moving_to_a_device_keeps_everything() {
     assert!(bytes(&moved.snapshot().unwrap()) == bytes(&stayed.snapshot().unwrap()));
     assert!(moved.device(Mode::Train).is_autodiff() && !moved.device(Mode::Evaluate).is_autodiff());
     assert!(!moved.is_asynchronous());
-    assert!(moved.device(Mode::Train) == local_device() || cfg!(any(feature = "cuda", feature = "vulkan")));
+    assert!(moved.device(Mode::Train) == local_device() || GPU);
 }
 
 #[test]

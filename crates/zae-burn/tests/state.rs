@@ -1,5 +1,5 @@
 //! Snapshots: copies, loading, and going on bit for bit.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::unit_arg)]
 
 mod common;
 
@@ -17,7 +17,9 @@ use common::{Net, backward, bytes, device, evaluate, learner, loss, sgd, step};
 use zae_burn::BurnLearner;
 use zae_core::learner::{Dtype, Learner, Number, Update};
 
-fn optimizers() -> Vec<(&'static str, Box<dyn Fn() -> ModuleOptimizer>)> {
+type Make = Box<dyn Fn() -> ModuleOptimizer>;
+
+fn optimizers() -> Vec<(&'static str, Make)> {
     let decay = || Some(WeightDecayConfig::new(1e-2));
     let clip = || Some(GradientClippingConfig::Norm(0.1));
     vec![

@@ -1,5 +1,5 @@
 //! Models and helpers of the tests.
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::unit_arg, dead_code, unreachable_pub)]
 
 use burn::{
     module::Module,

@@ -45,7 +45,7 @@ pub(crate) struct Metric<S> {
 pub struct Step<S> {
     pub(crate) loss: S,
     pub(crate) weight: f64,
-    pub(crate) metrics: SmallVec<[Metric<S>; 4]>,
+    pub(crate) metrics: SmallVec<[Metric<S>; 2]>,
 }
 
 impl<S> Step<S> {

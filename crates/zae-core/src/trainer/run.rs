@@ -70,6 +70,7 @@ impl<T: Task> Trainer<T> {
                 return Err(Error::Interrupted { signal });
             }
             t.plan_without_end()?;
+            t.pending.wants_rows = true;
             // A second, never drawn batch keeps the epoch open.
             let mut batches: Ahead<'_, T::Batch> = (Box::new([Ok(batch), Err("one batch only".into())].into_iter())
                 as crate::data::Batches<'_, T::Batch>)
@@ -100,6 +101,7 @@ impl<T: Task> Trainer<T> {
     /// A run from its first hook to its last.
     fn whole(&mut self, work: impl FnOnce(&mut Self) -> Result<Outcome, Error>) -> Result<Run, Error> {
         self.open()?;
+        self.pending.wants_rows = !self.add_ons.is_empty();
         let result = self.guard(|t| {
             t.resume_from_add_ons()?;
             t.state.progress.start_clock();
@@ -304,7 +306,7 @@ impl<T: Task> Trainer<T> {
             counts: state.totals.counts(),
             samples: state.totals.samples(),
             lr: state.lr,
-            seconds: state.progress.elapsed().as_secs_f64(),
+            seconds: state.progress.seconds(),
         };
         if let Some(evaluation) = state.history.evaluations.last().filter(|e| e.epoch == summary.epoch) {
             summary.metrics.extend(evaluation.metrics.clone());

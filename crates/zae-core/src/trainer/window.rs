@@ -111,7 +111,7 @@ impl<T: Task> Trainer<T> {
             step: progress.step,
             cursor: first,
             samples: progress.samples + weights,
-            seconds: progress.elapsed().as_secs_f64(),
+            seconds: progress.seconds(),
         };
         self.pending.end_row(head, Some(lr), weights);
         if !any {

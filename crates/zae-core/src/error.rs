@@ -34,6 +34,8 @@ pub enum Stage {
     Predict,
     /// Reading losses and metrics from the device.
     Read,
+    /// Moving the model to another device.
+    Device,
     /// An add-on's hook.
     AddOn,
     /// Taking or loading a snapshot.
@@ -51,6 +53,7 @@ impl fmt::Display for Stage {
             Self::TestStep => "test_step",
             Self::Predict => "predict",
             Self::Read => "reading losses and metrics",
+            Self::Device => "moving the model to a device",
             Self::AddOn => "an add-on",
             Self::Snapshot => "the snapshot",
         })
@@ -72,7 +75,7 @@ impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stage, cursor, step } = self;
         match stage {
-            Stage::Start => write!(f, "{stage}"),
+            Stage::Start | Stage::Device => write!(f, "{stage}"),
             Stage::TestStep | Stage::Predict => write!(f, "{stage} (batch {}, after step {step})", cursor.micro_batch),
             _ => write!(f, "{stage} (epoch {}, micro-batch {}, step {step})", cursor.epoch, cursor.micro_batch),
         }

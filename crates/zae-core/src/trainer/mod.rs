@@ -190,7 +190,7 @@ impl<T: Task> Trainer<T> {
     /// When the device is not there.
     pub fn to_device(&mut self, device: &Device<T>) -> Result<(), Error> {
         self.ready()?;
-        self.learner.to_device(device).map_err(|source| self.fail(source))
+        self.at(Stage::Device, |t| t.learner.to_device(device))
     }
 
     /// The model, in evaluation mode.

@@ -44,17 +44,23 @@ impl<T: Task> Trainer<T> {
     /// themselves. The length of the run is unknown then: schedules that need it have to be given one.
     ///
     /// # Errors
-    /// As [`Trainer::run`]; after an interrupt, [`Error::Interrupted`].
+    /// As [`Trainer::run`]; after an interrupt, [`Error::Interrupted`]; also when an add-on has stopped the run before the
+    /// end of the epoch.
     pub fn run_epoch<D: Loader<T::Batch>>(&mut self, train: D) -> Result<EpochSummary, Error> {
+        let mut before = 0;
         let run = self.whole(|t| {
+            before = t.state.history.epochs.len();
             let until = Until::epochs(t.state.progress.cursor.epoch + 1);
             t.plan_without_end()?;
             t.drive(&until, &train, &())
         })?;
-        match (run.outcome, run.history.epochs.last()) {
+        match (run.outcome, run.history.epochs.get(before..).and_then(<[_]>::last)) {
             (Outcome::Interrupted { signal }, _) => Err(Error::Interrupted { signal }),
             (_, Some(summary)) => Ok(summary.clone()),
-            (_, None) => Err(Error::Misuse("the run was stopped before its first epoch ended".to_owned())),
+            (_, None) => {
+                let reason = self.state.stopped.as_deref().unwrap_or("for no reason");
+                Err(Error::Misuse(format!("it was stopped before the epoch's end ({reason}): build a new trainer")))
+            }
         }
     }
 

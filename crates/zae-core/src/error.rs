@@ -32,6 +32,8 @@ pub enum Stage {
     TestStep,
     /// The task's `predict`.
     Predict,
+    /// Drawing a batch for an evaluation or inference.
+    PassData,
     /// Reading losses and metrics from the device.
     Read,
     /// Moving the model to another device.
@@ -52,6 +54,7 @@ impl fmt::Display for Stage {
             Self::Update => "the optimizer's update",
             Self::TestStep => "test_step",
             Self::Predict => "predict",
+            Self::PassData => "the data of an evaluation or inference",
             Self::Read => "reading losses and metrics",
             Self::Device => "moving the model to a device",
             Self::AddOn => "an add-on",
@@ -76,7 +79,9 @@ impl fmt::Display for Site {
         let Self { stage, cursor, step } = self;
         match stage {
             Stage::Start | Stage::Device => write!(f, "{stage}"),
-            Stage::TestStep | Stage::Predict => write!(f, "{stage} (batch {}, after step {step})", cursor.micro_batch),
+            Stage::TestStep | Stage::Predict | Stage::PassData => {
+                write!(f, "{stage} (batch {}, after step {step})", cursor.micro_batch)
+            }
             _ => write!(f, "{stage} (epoch {}, micro-batch {}, step {step})", cursor.epoch, cursor.micro_batch),
         }
     }

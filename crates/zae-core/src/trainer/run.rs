@@ -99,6 +99,9 @@ impl<T: Task> Trainer<T> {
             t.snapshot_if_wanted(Moment::Step)?;
             Ok(metrics)
         });
+        if result.is_err() {
+            self.abandon();
+        }
         self.signals = None;
         result
     }
@@ -106,6 +109,7 @@ impl<T: Task> Trainer<T> {
     /// A run from its first hook to its last.
     fn whole(&mut self, work: impl FnOnce(&mut Self) -> Result<Outcome, Error>) -> Result<Run, Error> {
         self.open()?;
+        let mut ended = false;
         let result = self.guard(|t| {
             t.resume_from_add_ons()?;
             t.state.progress.start_clock();
@@ -115,11 +119,15 @@ impl<T: Task> Trainer<T> {
                 t.snapshot_if_wanted(Moment::End)?;
             }
             let run = Run { outcome, history: t.state.history.clone() };
+            ended = true;
             t.each(|add_on, cx| add_on.on_run_end(&run, cx))?;
             tracing::info!(outcome = ?run.outcome, step = t.state.progress.step, "the run has ended");
             Ok(run)
         });
-        if let Err(error) = &result {
+        // Add-ons that were told of the end are not told of an error, for nothing but one of them has failed.
+        if let Err(error) = &result
+            && !ended
+        {
             self.report(error);
         }
         self.state.progress.stop_clock();
@@ -129,10 +137,7 @@ impl<T: Task> Trainer<T> {
 
     /// Tells the add-ons of an error, after handing out every row that can still be read.
     fn report(&mut self, error: &Error) {
-        if self.guard(Self::flush).is_err() {
-            self.pending.discard();
-            self.pending.clear_ready();
-        }
+        self.abandon();
         if let Err(second) = self.guard(|t| t.each(|add_on, cx| add_on.on_error(error, cx))) {
             tracing::error!(error = %second, "failed while an error was reported");
         }

@@ -92,7 +92,7 @@ fn nothing_lazy_keeps_a_graph() {
 }
 
 /// All that a run brings, without clocks and without how rows were grouped.
-fn brings(recorder: &Recorder, run: &Run) -> (Vec<(u64, Vec<(String, u64)>)>, Vec<EpochSummary>, Vec<Evaluation>) {
+fn brings(recorder: &Recorder, run: &Run) -> (Vec<Row>, Vec<EpochSummary>, Vec<Evaluation>) {
     let history = run.history.without_clock();
     (recorder.get().rows.clone(), history.epochs, history.evaluations)
 }
@@ -223,8 +223,7 @@ fn rows_of_different_columns_stay_in_order() {
             })
         });
         with_learner(task, learner).log_every(4).add_on(recorder.clone()).run(2, train_data(), ()).unwrap();
-        let recorded = recorder.get().clone();
-        recorded
+        std::mem::take(&mut *recorder.get())
     };
     let (here, there) = (run(learner(ARCHITECTURE)), run(asynchronous(ARCHITECTURE)));
     assert_eq!(here.rows, there.rows);

@@ -28,7 +28,7 @@ use zae_core::{
 /// What a trainer without faults has after this many steps of the plain network, which no forward pass changes.
 fn after(steps: u64, accumulate: u64) -> Bits {
     let mut trainer = unharmed(accumulate);
-    trainer.run(Until::steps(steps), &train_data(), ()).unwrap();
+    trainer.run(Until::steps(steps), train_data(), ()).unwrap();
     bits_of(&mut trainer)
 }
 
@@ -53,15 +53,15 @@ fn a_loss_that_does_not_depend_on_the_model() {
     });
     let mut trainer = trainer(task);
     let words = ["the backward pass", "epoch 0, micro-batch 0, step 0", "does not depend on the model"];
-    fails(trainer.run(1, &train_data(), ()), &words);
-    assert_eq!(trainer.evaluate(&valid_data()).unwrap().loss(), Some(1.0));
+    fails(trainer.run(1, train_data(), ()), &words);
+    assert_eq!(trainer.evaluate(valid_data()).unwrap().loss(), Some(1.0));
 }
 
 #[test]
 fn a_parameter_that_is_unused_is_no_error() {
     let mut trainer = with_learner(plain(), learner(Architecture::Unused)).gradient_clip(Clip::Norm(1.0)).accumulate(2);
     let before = weights(&mut trainer);
-    assert_eq!(trainer.run(2, &train_data(), &valid_data()).unwrap().outcome, Outcome::Complete);
+    assert_eq!(trainer.run(2, train_data(), valid_data()).unwrap().outcome, Outcome::Complete);
     let after = weights(&mut trainer);
     assert_eq!(before["model/unused.weight"], after["model/unused.weight"]);
     assert_ne!(before["model/fc1.weight"], after["model/fc1.weight"]);
@@ -76,10 +76,10 @@ fn data_without_a_batch() {
     fails(trainer.evaluate(none()), &["`test` has no batch", "give a loader that has some"]);
     fails(trainer.inference(none()), &["`inference` has no batch"]);
     assert_eq!(trainer.progress().step(), 0);
-    fails(trainer.run(1, &train_data(), none()), &["`valid` has no batch", "after step 5"]);
+    fails(trainer.run(1, train_data(), none()), &["`valid` has no batch", "after step 5"]);
     assert_eq!(trainer.progress().step(), 5);
     // The validation is still owed.
-    let run = trainer.run(1, &train_data(), &valid_data()).unwrap();
+    let run = trainer.run(1, train_data(), valid_data()).unwrap();
     assert_eq!((run.outcome, run.history.evaluations.len()), (Outcome::Complete, 1));
     fails(trainer.run(2, from_fn(|_| std::iter::empty()), ()), &["no batch in epoch 1"]);
 }
@@ -90,12 +90,12 @@ fn a_loader_that_fails_in_the_middle() {
     let mut broken = unharmed(1);
     fails(broken.run(1, breaking(|| Err("disk on fire".into())), ()), &words);
     assert_eq!(bits_of(&mut broken), after(2, 1));
-    broken.run(1, &train_data(), ()).unwrap();
+    broken.run(1, train_data(), ()).unwrap();
     assert_eq!(bits_of(&mut broken), after(5, 1), "with the fault gone, the same trainer goes on");
     let mut broken = unharmed(1);
     let message = fails(broken.run(1, breaking(|| panic!("disk on fire")), ()), &["micro-batch 2", "disk on fire"]);
     assert!(message.starts_with("the data (epoch 0, ") && message.contains("panicked"), "{message}");
-    broken.run(1, &train_data(), ()).unwrap();
+    broken.run(1, train_data(), ()).unwrap();
     assert_eq!(bits_of(&mut broken), after(5, 1));
 }
 
@@ -105,11 +105,11 @@ fn an_evaluation_whose_loader_fails() {
         let fault = move || if panics { panic!("disk on fire") } else { Err("disk on fire".into()) };
         let mut trainer = trainer(plain());
         let words = ["evaluation", "(batch 2, after step 5)", "disk on fire"];
-        assert!(matches!(trainer.run(1, &train_data(), breaking(fault)), Err(Error::Data { .. })));
+        assert!(matches!(trainer.run(1, train_data(), breaking(fault)), Err(Error::Data { .. })));
         fails(trainer.evaluate(breaking(fault)), &words);
         fails(trainer.inference(breaking(fault)), &words);
-        trainer.evaluate(&valid_data()).unwrap();
-        assert_eq!(trainer.run(1, &train_data(), &valid_data()).unwrap().history.evaluations.len(), 1);
+        trainer.evaluate(valid_data()).unwrap();
+        assert_eq!(trainer.run(1, train_data(), valid_data()).unwrap().history.evaluations.len(), 1);
     }
 }
 
@@ -165,16 +165,16 @@ fn a_step_that_fails_or_panics() {
             let recorder = Recorder::new();
             let mut trainer = with_learner(task, learner(Architecture::Plain)).accumulate(2).add_on(recorder.clone());
             let place = format!("train_step (epoch 0, micro-batch {micro_batch}, step {})", micro_batch / 2);
-            let message = fails(trainer.run(1, &train_data(), ()), &[&place, "on purpose"]);
+            let message = fails(trainer.run(1, train_data(), ()), &[&place, "on purpose"]);
             assert_eq!(message.contains("panicked"), panics);
             assert_eq!(recorder.get().rows.len() as u64, micro_batch / 2, "rows of the steps that were made");
             assert_eq!(recorder.get().error, Some(message));
-            trainer.evaluate(&valid_data()).unwrap();
+            trainer.evaluate(valid_data()).unwrap();
             if micro_batch > 1 {
                 assert_eq!(bits_of(&mut trainer), after(micro_batch / 2, 2));
             }
             broken.set(false);
-            trainer.run(1, &train_data(), ()).unwrap();
+            trainer.run(1, train_data(), ()).unwrap();
             assert_eq!(bits_of(&mut trainer), after(3, 2), "with the fault gone, the same trainer goes on");
             let steps: Vec<_> = recorder.get().rows.iter().map(|row| row.0).collect();
             assert_eq!(steps, [0, 1, 2], "each step has one row");
@@ -237,7 +237,7 @@ fn a_loss_that_is_not_finite_stops_before_the_weights_move() {
     good.run(Until::steps(BAD), ten(), ()).unwrap();
     assert_eq!(bits_of(&mut trainer), bits_of(&mut good), "sums too are those from before the step");
     assert!(!column(&recorder, "train/loss")[BAD as usize].is_finite(), "the bad row is shown");
-    assert!(trainer.evaluate(&valid_data()).unwrap().loss().unwrap().is_finite());
+    assert!(trainer.evaluate(valid_data()).unwrap().loss().unwrap().is_finite());
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn a_batch_of_the_wrong_shape() {
     fails(trainer.run(1, &bad, ()), &["train_step (epoch 0, micro-batch 3, step 3)", "rows of 6", "29 numbers"]);
     fails(trainer.evaluate(&bad), &["test_step (batch 3, after step 3)", "29 numbers"]);
     fails(trainer.inference(&bad), &["predict (batch 3, after step 3)", "29 numbers"]);
-    trainer.evaluate(&valid_data()).unwrap();
+    trainer.evaluate(valid_data()).unwrap();
 }
 
 #[test]
@@ -356,8 +356,8 @@ fn a_schedule_that_needs_a_length() {
     let mut steps = trainer(plain()).scheduler(Cosine::new(0.1).warmup(2));
     let words = ["the schedule needs to know how many steps", "`.over(n)`"];
     fails(steps.run(2, unknown(), ()), &words);
-    fails(steps.run(Until::time(std::time::Duration::from_secs(1)), &train_data(), ()), &words);
-    fails(steps.run_epoch(&train_data()), &words);
+    fails(steps.run(Until::time(std::time::Duration::from_secs(1)), train_data(), ()), &words);
+    fails(steps.run_epoch(train_data()), &words);
     fails(steps.run_batch(train_data().remove(0)), &words);
     assert_eq!(steps.progress().step(), 0);
     steps.run(Until::steps(3), unknown(), ()).unwrap();
@@ -373,7 +373,7 @@ fn a_schedule_that_gives_no_learning_rate() {
         let mut trainer = with_learner(plain(), learner(Architecture::Plain))
             .scheduler(move |at: &ScheduleAt| if at.step == 3 { bad } else { 0.01 });
         let said = format!("learning rate {bad} for step 3");
-        fails(trainer.run(1, &train_data(), ()), &[&said, "must be 0 or more", "micro-batch 3"]);
+        fails(trainer.run(1, train_data(), ()), &[&said, "must be 0 or more", "micro-batch 3"]);
         let found = bits_of(&mut trainer);
         assert_eq!((found.tensors, found.numbers), (after(3, 1).tensors, after(3, 1).numbers));
     }
@@ -404,9 +404,9 @@ fn what_cannot_work_is_said_before_anything_is_done() {
         (new().run_dir(file.path()), vec!["run folder", &folder, "`.run_dir(..)`"]),
     ];
     for (mut trainer, words) in cases {
-        assert!(matches!(trainer.run(1, &train_data(), ()), Err(Error::Misuse(_))), "{words:?}");
-        fails(trainer.run(1, &train_data(), ()), &[&["the run cannot start"][..], &words].concat());
-        fails(trainer.run_epoch(&train_data()), &words);
+        assert!(matches!(trainer.run(1, train_data(), ()), Err(Error::Misuse(_))), "{words:?}");
+        fails(trainer.run(1, train_data(), ()), &[&["the run cannot start"][..], &words].concat());
+        fails(trainer.run_epoch(train_data()), &words);
         fails(trainer.run_batch(train_data().remove(0)), &words);
         assert_eq!(trainer.progress().step(), 0);
     }
@@ -415,8 +415,8 @@ fn what_cannot_work_is_said_before_anything_is_done() {
 #[test]
 fn an_evaluation_needs_no_learning_rate() {
     let mut trainer = Trainer::new(plain(), learner(ARCHITECTURE)).handle_signals(false);
-    trainer.evaluate(&valid_data()).unwrap();
-    trainer.inference(&valid_data()).unwrap();
+    trainer.evaluate(valid_data()).unwrap();
+    trainer.inference(valid_data()).unwrap();
 }
 
 #[test]
@@ -441,11 +441,11 @@ fn a_step_that_cannot_be_summed() {
                 })
             };
             let mut train = with_learner(task(Mode::Train), learner(Architecture::Plain));
-            fails(train.run(1, &train_data(), ()), words);
-            train.evaluate(&valid_data()).unwrap();
+            fails(train.run(1, train_data(), ()), words);
+            train.evaluate(valid_data()).unwrap();
             let mut test = with_learner(task(Mode::Evaluate), learner(Architecture::Plain));
-            fails(test.evaluate(&valid_data()), words);
-            test.run(1, &train_data(), ()).unwrap();
+            fails(test.evaluate(valid_data()), words);
+            test.run(1, train_data(), ()).unwrap();
         }
     }
 }
@@ -482,7 +482,7 @@ fn an_add_on_that_fails_in_any_hook() {
             }
         });
         let mut trainer = trainer(task).add_on((log("z"), log("bad").act(act), log("a")));
-        let result = trainer.run(1, &train_data(), &valid_data());
+        let result = trainer.run(1, train_data(), valid_data());
         let words: &[&str] =
             if bad == "error" { &["train_step", "the first error"] } else { &["add-on `bad`", "epoch", "on purpose"] };
         let message = fails(result, words);
@@ -494,7 +494,7 @@ fn an_add_on_that_fails_in_any_hook() {
             let ends: Vec<_> = lines.lock().unwrap().iter().filter_map(ends).collect();
             assert_eq!(ends, last, "`{name}` when one fails in {bad}, by a panic: {panics}");
         }
-        assert!(trainer.evaluate(&valid_data()).is_ok() != ["pass", "evaluation_end"].contains(&bad), "{bad}");
+        assert!(trainer.evaluate(valid_data()).is_ok() != ["pass", "evaluation_end"].contains(&bad), "{bad}");
     }
 }
 
@@ -550,14 +550,14 @@ fn an_add_on_that_fails_when_it_is_asked() {
         let mut first = trainer(plain()).add_on((Broken(place, panics), log));
         if place == "restore" {
             let mut good = trainer(plain()).add_on(Broken("", false));
-            good.run(Until::steps(2), &train_data(), ()).unwrap();
+            good.run(Until::steps(2), train_data(), ()).unwrap();
             fails(first.restore(&good.snapshot().unwrap()), &["the snapshot", "add-on `broken`", "on purpose"]);
             continue;
         }
-        fails(first.run(1, &train_data(), ()), &["add-on `broken`", "on purpose"]);
+        fails(first.run(1, train_data(), ()), &["add-on `broken`", "on purpose"]);
         let errors = lines.lock().unwrap().iter().filter(|line| *line == "log:error").count();
         assert_eq!(errors, 1, "{place}");
-        first.evaluate(&valid_data()).unwrap();
+        first.evaluate(valid_data()).unwrap();
     }
 }
 
@@ -565,13 +565,13 @@ fn an_add_on_that_fails_when_it_is_asked() {
 fn a_snapshot_of_another_run() {
     let new = || Trainer::new(plain(), learner(ARCHITECTURE)).scheduler(0.01).handle_signals(false);
     let mut first = new().seed(11).accumulate(2);
-    first.run(Until::steps(4), &train_data(), ()).unwrap();
+    first.run(Until::steps(4), train_data(), ()).unwrap();
     let snapshot = first.snapshot().unwrap();
     let refused = |mut trainer: Trainer<Own>, words: &[&str]| {
         let before = bits_of(&mut trainer);
         fails(trainer.restore(&snapshot), words);
         assert_eq!(bits_of(&mut trainer), before, "nothing has changed");
-        trainer.run(1, &train_data(), ()).unwrap();
+        trainer.run(1, train_data(), ()).unwrap();
     };
     refused(new().seed(12), &["the snapshot", "`.seed(11)`", "`.seed(12)`", "`.fresh()`"]);
     refused(new().accumulate(3), &["`.accumulate(2)`", "`.accumulate(3)`", "`.fresh()`"]);

@@ -36,7 +36,7 @@ fn a_run_ends_at_the_first_limit_it_reaches() {
         (Until::time(hour).or_epochs(1), 5, (1, 0)),
     ] {
         let mut trainer = trainer(plain());
-        let run = trainer.run(until, &train_data(), ()).unwrap();
+        let run = trainer.run(until, train_data(), ()).unwrap();
         let progress = trainer.progress();
         assert_eq!(run.outcome, Outcome::Complete, "{until:?}");
         assert_eq!((progress.step(), (progress.epoch(), progress.micro_batch())), (step, cursor), "{until:?}");
@@ -46,50 +46,50 @@ fn a_run_ends_at_the_first_limit_it_reaches() {
 #[test]
 fn a_run_ends_when_its_time_is_used_up() {
     let mut first = trainer(plain());
-    let run = first.run(Until::time(Duration::ZERO).or_epochs(3), &train_data(), ()).unwrap();
+    let run = first.run(Until::time(Duration::ZERO).or_epochs(3), train_data(), ()).unwrap();
     assert_eq!((run.outcome, first.progress().step()), (Outcome::OutOfTime, 0));
     let budget = Duration::from_millis(2);
-    let run = first.run(Until::time(budget), &train_data(), ()).unwrap();
+    let run = first.run(Until::time(budget), train_data(), ()).unwrap();
     assert_eq!(run.outcome, Outcome::OutOfTime);
     assert!(first.progress().elapsed() >= budget);
     // Time counts over all calls: nothing is left.
     let step = first.progress().step();
-    assert_eq!(first.run(Until::time(budget), &train_data(), ()).unwrap().outcome, Outcome::OutOfTime);
+    assert_eq!(first.run(Until::time(budget), train_data(), ()).unwrap().outcome, Outcome::OutOfTime);
     assert_eq!(first.progress().step(), step);
 }
 
 #[test]
 fn a_run_of_no_epochs_is_complete() {
     let mut first = trainer(plain());
-    let run = first.run(0, &train_data(), ()).unwrap();
+    let run = first.run(0, train_data(), ()).unwrap();
     assert_eq!((run.outcome, first.progress().step()), (Outcome::AlreadyComplete, 0));
 }
 
 #[test]
 fn a_longer_run_goes_on_where_the_shorter_one_ended() {
     let mut whole = trainer(plain());
-    whole.run(10, &train_data(), &valid_data()).unwrap();
+    whole.run(10, train_data(), valid_data()).unwrap();
     let mut parts = trainer(plain());
-    assert_eq!(parts.run(5, &train_data(), &valid_data()).unwrap().outcome, Outcome::Complete);
+    assert_eq!(parts.run(5, train_data(), valid_data()).unwrap().outcome, Outcome::Complete);
     let half = bits_of(&mut parts);
-    let again = parts.run(5, &train_data(), &valid_data()).unwrap();
+    let again = parts.run(5, train_data(), valid_data()).unwrap();
     assert_eq!((again.outcome, again.history.epochs.len()), (Outcome::AlreadyComplete, 5));
-    assert_eq!(parts.run(3, &train_data(), &valid_data()).unwrap().outcome, Outcome::AlreadyComplete);
+    assert_eq!(parts.run(3, train_data(), valid_data()).unwrap().outcome, Outcome::AlreadyComplete);
     assert_eq!(bits_of(&mut parts), half, "a run that was complete changes nothing");
-    parts.run(Until::steps(33), &train_data(), &valid_data()).unwrap();
+    parts.run(Until::steps(33), train_data(), valid_data()).unwrap();
     assert_ne!(bits_of(&mut parts), half);
-    parts.run(10, &train_data(), &valid_data()).unwrap();
+    parts.run(10, train_data(), valid_data()).unwrap();
     assert_eq!(bits_of(&mut parts), bits_of(&mut whole));
 }
 
 #[test]
 fn an_own_loop_over_epochs_is_the_run() {
     let mut whole = trainer(plain()).accumulate(2);
-    let run = whole.run(3, &train_data(), ()).unwrap();
+    let run = whole.run(3, train_data(), ()).unwrap();
     let mut own = trainer(plain()).accumulate(2);
     let mut losses = Vec::new();
     for epoch in 0..3 {
-        let summary = own.run_epoch(&train_data()).unwrap();
+        let summary = own.run_epoch(train_data()).unwrap();
         assert_eq!((summary.epoch, summary.samples), (epoch, 19.0));
         losses.push(summary.metrics["train/loss"]);
     }
@@ -101,7 +101,7 @@ fn an_own_loop_over_epochs_is_the_run() {
 fn an_own_loop_over_batches_is_the_run() {
     let recorder = Recorder::new();
     let mut whole = trainer(plain()).gradient_clip(Clip::Norm(0.5)).add_on(recorder.clone());
-    whole.run(1, &train_data(), ()).unwrap();
+    whole.run(1, train_data(), ()).unwrap();
     let mut own = trainer(plain()).gradient_clip(Clip::Norm(0.5));
     for (i, batch) in train_data().into_iter().enumerate() {
         let metrics = own.run_batch(batch).unwrap();
@@ -124,7 +124,7 @@ fn validation_comes_when_it_was_asked_for() {
         (Every::Never, vec![]),
     ] {
         let mut trainer = trainer(plain()).validate(every);
-        let history = trainer.run(4, &train_data(), &valid_data()).unwrap().history;
+        let history = trainer.run(4, train_data(), valid_data()).unwrap().history;
         let found: Vec<_> = history.evaluations.iter().map(|e| (e.epoch, e.step)).collect();
         assert_eq!(found, expected, "{every:?}");
         let of_epoch = |epoch| expected.iter().any(|(e, _)| *e == epoch);
@@ -137,44 +137,44 @@ fn validation_comes_when_it_was_asked_for() {
 #[test]
 fn validation_does_not_change_the_training() {
     let mut with = trainer(plain()).validate(Every::Steps(1));
-    with.run(2, &train_data(), &valid_data()).unwrap();
+    with.run(2, train_data(), valid_data()).unwrap();
     let mut without = trainer(plain());
-    without.run(2, &train_data(), None::<Vec<_>>).unwrap();
+    without.run(2, train_data(), None::<Vec<_>>).unwrap();
     assert_eq!(weights(&mut with), weights(&mut without));
 }
 
 #[test]
 fn an_add_on_stops_a_run_for_good() {
     let mut trainer = trainer(plain()).add_on(stop_at(7));
-    let run = trainer.run(9, &train_data(), &valid_data()).unwrap();
+    let run = trainer.run(9, train_data(), valid_data()).unwrap();
     assert_eq!(run.outcome, Outcome::Stopped("enough".to_owned()));
     assert_eq!((trainer.progress().step(), run.history.epochs.len()), (7, 1));
-    let again = trainer.run(20, &train_data(), &valid_data()).unwrap();
+    let again = trainer.run(20, train_data(), valid_data()).unwrap();
     assert_eq!((again.outcome, trainer.progress().step()), (Outcome::AlreadyComplete, 7));
-    fails(trainer.run_epoch(&train_data()), &["enough"]);
+    fails(trainer.run_epoch(train_data()), &["enough"]);
 }
 
 #[test]
 fn a_kept_snapshot_is_gone_on_with_unless_fresh() {
     let mut first = trainer(plain());
-    first.run(Until::steps(3), &train_data(), ()).unwrap();
+    first.run(Until::steps(3), train_data(), ()).unwrap();
     let older = first.snapshot().unwrap();
-    first.run(Until::steps(7), &train_data(), ()).unwrap();
+    first.run(Until::steps(7), train_data(), ()).unwrap();
     let newer = first.snapshot().unwrap();
-    first.run(3, &train_data(), ()).unwrap();
+    first.run(3, train_data(), ()).unwrap();
     let keepers = || (Keeper("a", Some(older.clone())), Keeper("b", Some(newer.clone())), Keeper("c", None));
     let rows = Recorder::new();
     let mut second = trainer(plain()).add_on(keepers()).add_on(rows.clone());
-    second.run(3, &train_data(), ()).unwrap();
+    second.run(3, train_data(), ()).unwrap();
     assert_eq!(rows.get().rows[0].0, 7, "the newest is gone on with");
     assert_eq!(bits_of(&mut second), bits_of(&mut first));
     let rows = Recorder::new();
     let mut fresh = trainer(plain()).add_on(keepers()).add_on(rows.clone()).fresh();
-    fresh.run(3, &train_data(), ()).unwrap();
+    fresh.run(3, train_data(), ()).unwrap();
     assert_eq!(rows.get().rows.len(), 15);
     assert_eq!(bits_of(&mut fresh), bits_of(&mut first));
     let mut complete = trainer(plain()).add_on(keepers());
-    let run = complete.run(1, &train_data(), ()).unwrap();
+    let run = complete.run(1, train_data(), ()).unwrap();
     assert_eq!((run.outcome, complete.progress().step()), (Outcome::AlreadyComplete, 7));
 }
 
@@ -182,7 +182,7 @@ fn a_kept_snapshot_is_gone_on_with_unless_fresh() {
 fn model_and_learner_come_out_as_trained() {
     let valid = valid_data();
     let mut first = trainer(plain());
-    first.run(1, &train_data(), ()).unwrap();
+    first.run(1, train_data(), ()).unwrap();
     let loss = first.evaluate(&valid).unwrap().loss();
     first.model().unwrap();
     let mut state = first.into_learner();
@@ -198,13 +198,13 @@ fn model_and_learner_come_out_as_trained() {
 fn a_run_on_another_device_is_the_same_run() {
     let other = ReferenceDevice { index: 1, tracked: false };
     let mut here = trainer(plain());
-    here.run(2, &train_data(), &valid_data()).unwrap();
+    here.run(2, train_data(), valid_data()).unwrap();
     assert_eq!(here.device(), ReferenceDevice::default());
     let mut there = trainer(plain());
-    there.run(1, &train_data(), &valid_data()).unwrap();
+    there.run(1, train_data(), valid_data()).unwrap();
     there.to_device(&other).unwrap();
     assert_eq!(there.device(), other);
-    there.run(2, &train_data(), &valid_data()).unwrap();
+    there.run(2, train_data(), valid_data()).unwrap();
     assert_eq!(bits_of(&mut here), bits_of(&mut there));
     let message = fails(there.to_device(&ReferenceDevice { index: 7, tracked: false }), &["there is no device 7"]);
     assert!(message.starts_with("moving the model to a device: "), "{message}");
@@ -235,8 +235,8 @@ fn the_step_is_told_where_it_is() {
         step(model, batch)
     });
     let mut trainer = trainer(task).accumulate(2);
-    trainer.run(2, &data(&[2, 2, 2], 1), &data(&[2], 1)).unwrap();
-    trainer.inference(&data(&[2, 2], 1)).unwrap();
+    trainer.run(2, data(&[2, 2, 2], 1), data(&[2], 1)).unwrap();
+    trainer.inference(data(&[2, 2], 1)).unwrap();
     let (t, e, p) = (Mode::Train, Mode::Evaluate, Mode::Predict);
     let at = |mode, epoch, micro_batch, step| (mode, epoch, micro_batch, step, Some(4), 11);
     let expected = [
@@ -259,7 +259,7 @@ fn hooks_come_in_the_documented_order() {
     let lines = Lines::default();
     let log = Log::new("log", Phase::Observe, &lines).with_snapshots();
     let mut trainer = trainer(plain()).add_on(log);
-    trainer.run(2, &data(&[3, 3], 1), &data(&[3, 2], 2)).unwrap();
+    trainer.run(2, data(&[3, 3], 1), data(&[3, 2], 2)).unwrap();
     let epoch = |first: u64| {
         let step = |n: u64| ["gradients".to_owned(), "step_end".to_owned(), format!("row {n}")];
         let valid = ["pass valid 0", "pass valid 1", "pass valid 2", "evaluation_end", "epoch_end", "snapshot"];
@@ -283,7 +283,7 @@ fn means_are_weighted_and_counts_summed_exactly() {
     let recorder = Recorder::new();
     let mut trainer = trainer(task).accumulate(2).add_on(recorder.clone());
     let train = train_data();
-    let run = trainer.run(1, &train, &valid_data()).unwrap();
+    let run = trainer.run(1, &train, valid_data()).unwrap();
     let mean = |data: &[zae_core::testing::reference::Batch], weight: fn(f64) -> f64| {
         let (mut sum, mut weights) = (0.0, 0.0);
         for batch in data {
@@ -327,7 +327,7 @@ fn a_summary_has_the_numbers_of_its_rows() {
     let recorder = Recorder::new();
     let schedule = |at: &ScheduleAt| 0.01 / (at.step + 1) as f64;
     let mut trainer = trainer(plain()).scheduler(schedule).accumulate(2).add_on(recorder.clone());
-    let run = trainer.run(2, &train_data(), &valid_data()).unwrap();
+    let run = trainer.run(2, train_data(), valid_data()).unwrap();
     let lrs: Vec<_> = (1..=6).map(|step| 0.01 / f64::from(step)).collect();
     assert_eq!(column(&recorder, "lr"), lrs, "a closure is a schedule");
     for (epoch, summary) in run.history.epochs.iter().enumerate() {
@@ -385,7 +385,7 @@ fn clipping_by_norm_reports_the_norm_before_it() {
         let (recorder, gradients) = (Recorder::new(), Gradients::default());
         let add_ons = (recorder.clone(), copy_gradients(&gradients));
         let mut trainer = trainer(plain()).gradient_clip(clip).accumulate(accumulate).add_on(add_ons);
-        let run = trainer.run(1, &train_data(), ()).unwrap();
+        let run = trainer.run(1, train_data(), ()).unwrap();
         assert_eq!(run.history.epochs[0].metrics.contains_key("train/grad_norm"), matches!(clip, Clip::Norm(_)));
         let norms: Vec<_> = gradients.lock().unwrap().iter().map(|g| norm(g)).collect();
         (column(&recorder, "train/grad_norm"), norms)
@@ -411,7 +411,7 @@ fn clipping_by_value_bounds_each_gradient_of_the_mean() {
             .gradient_clip(clip)
             .accumulate(5)
             .add_on(copy_gradients(&gradients))
-            .run(1, &train_data(), ())
+            .run(1, train_data(), ())
             .unwrap();
         let mut all = std::mem::take(&mut *gradients.lock().unwrap());
         all.remove(0)
@@ -433,7 +433,7 @@ fn a_schedule_gets_its_length_from_the_run() {
         };
         let mut trainer = trainer(plain()).scheduler(schedule).accumulate(accumulate);
         if known {
-            trainer.run(until, &train_data(), ()).unwrap();
+            trainer.run(until, train_data(), ()).unwrap();
         } else {
             trainer.run(until, from_fn(|_| train_data().into_iter().map(Ok)), ()).unwrap();
         }
@@ -459,7 +459,7 @@ fn rates_are_in_the_rows() {
             .scheduler(schedule)
             .accumulate(accumulate)
             .add_on(recorder.clone())
-            .run(3, &train_data(), &valid_data())
+            .run(3, train_data(), valid_data())
             .unwrap();
         column(&recorder, "lr")
     };
@@ -481,7 +481,7 @@ fn a_plateau_reacts_to_the_validations_of_the_run() {
     let recorder = Recorder::new();
     let schedule = ReduceOnPlateau::new(0.02).factor(0.5).patience(0);
     let mut trainer = trainer(task).scheduler(schedule).accumulate(5).add_on(recorder.clone());
-    trainer.evaluate(&valid_data()).unwrap();
-    trainer.run(4, &train_data(), &valid_data()).unwrap();
+    trainer.evaluate(valid_data()).unwrap();
+    trainer.run(4, train_data(), valid_data()).unwrap();
     assert_eq!(column(&recorder, "lr"), [0.02, 0.02, 0.01, 0.005], "the first validation is the best so far");
 }

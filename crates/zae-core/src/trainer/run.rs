@@ -2,7 +2,7 @@
 
 use super::{Outcome, Run, Trainer, Until, window::Ahead};
 use crate::{
-    add_on::Moment,
+    add_on::{AddOn, Moment},
     data::{Draw, Loader},
     error::{Error, Stage},
     learner::Learner,
@@ -84,7 +84,7 @@ impl<T: Task> Trainer<T> {
             let done = t.window(&mut batches);
             t.state.window = window;
             done?;
-            t.each(|add_on, cx| add_on.on_step_end(cx))?;
+            t.each(AddOn::on_step_end)?;
             if t.pending.waiting() > 0
                 && let Some(bad) = t.read()?
             {
@@ -92,7 +92,7 @@ impl<T: Task> Trainer<T> {
             }
             let row = |rows: crate::metrics::Rows<'_>| -> Metrics {
                 let values = rows.iter().last().map_or(&[][..], |row| row.values);
-                rows.names().iter().map(|name| name.to_string()).zip(values.iter().copied()).collect()
+                rows.names().iter().map(ToString::to_string).zip(values.iter().copied()).collect()
             };
             let metrics = t.pending.ready().last().map(row).unwrap_or_default();
             t.hand_out()?;
@@ -225,7 +225,7 @@ impl<T: Task> Trainer<T> {
         V: Loader<T::Batch>,
     {
         tracing::info!(step = self.state.progress.step, epoch = self.state.progress.cursor.epoch, "the run starts");
-        self.each(|add_on, cx| add_on.on_run_start(cx))?;
+        self.each(AddOn::on_run_start)?;
         let due = self.state.due.evaluation || self.state.due.epoch_end;
         if !due && (self.state.stopped.is_some() || self.is_complete(until)) {
             tracing::warn!("the run was complete already: nothing is trained; `.fresh()` starts over");
@@ -258,10 +258,10 @@ impl<T: Task> Trainer<T> {
                     .into())
             });
         }
-        self.each(|add_on, cx| add_on.on_epoch_start(cx))?;
+        self.each(AddOn::on_epoch_start)?;
         loop {
             self.window(&mut batches)?;
-            self.each(|add_on, cx| add_on.on_step_end(cx))?;
+            self.each(AddOn::on_step_end)?;
             self.hand_out()?;
             if self.pending.waiting() as u64 >= self.settings.log_every {
                 self.flush()?;

@@ -4,6 +4,7 @@ use std::iter::Peekable;
 
 use super::{Every, NonFinite, Trainer};
 use crate::{
+    add_on::AddOn,
     data::Batches,
     error::{Error, Stage},
     learner::{Learner, Stepped, Update},
@@ -128,7 +129,7 @@ impl<T: Task> Trainer<T> {
             self.learner.zero_grad();
             return if skip { Ok(Stepped::Skipped) } else { Err(bad) };
         }
-        self.each(|add_on, cx| add_on.on_gradients(cx))?;
+        self.each(AddOn::on_gradients)?;
         self.at(Stage::Update, |t| t.learner.step(&Update::new(lr)))
     }
 

@@ -27,8 +27,10 @@ use zae_core::{
 
 pub type Stepped = Fallible<Step<LazyScalar>>;
 
+type OwnStep = Box<dyn Fn(&Net, Batch, &At) -> Stepped>;
+
 /// A task whose step is a closure, for every mode.
-pub struct Own(Box<dyn Fn(&Net, Batch, &At) -> Stepped>);
+pub struct Own(OwnStep);
 
 impl Own {
     pub fn new(step: impl Fn(&Net, Batch, &At) -> Stepped + 'static) -> Self {
@@ -58,6 +60,7 @@ impl Predict for Own {
 }
 
 /// Mean loss over the rows, and how many were right.
+#[allow(clippy::needless_pass_by_value)]
 pub fn step(model: &Net, batch: Batch) -> Stepped {
     let n = batch.labels.len();
     let (loss, hits) = model.loss(&batch)?;
@@ -161,6 +164,9 @@ pub fn column(recorder: &Recorder, name: &str) -> Vec<f64> {
     let value = |row: &Vec<(String, u64)>| row.iter().find(|cell| cell.0 == name).map(|cell| f64::from_bits(cell.1));
     recorder.get().rows.iter().filter_map(|(_, row)| value(row)).collect()
 }
+
+/// A recorder's row: its step, and every column's name and bits.
+pub type Row = (u64, Vec<(String, u64)>);
 
 /// Every hook of every add-on that shares it, in order.
 pub type Lines = Arc<Mutex<Vec<String>>>;

@@ -15,7 +15,9 @@ use crate::error::{Fallible, Panicked};
 /// Fails a check unless a condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
-        if !$condition {
+        // Not `if !condition`: of a comparison with NaN that is another thing to a reader.
+        if $condition {
+        } else {
             return Err(format!($($message)+).into());
         }
     };

@@ -154,7 +154,7 @@ impl<T: Task> Trainer<T> {
             if bad.is_some() && policy != NonFinite::Ignore && !late {
                 t.pending.discount_last();
             }
-            t.spoiled = bad.is_some() && late;
+            t.spoiled |= bad.is_some() && late;
             t.pending.settle(&mut t.state.totals)?;
             Ok(bad)
         })?;

@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(limited.micro_batches(0), Some(3));
         assert_eq!(Loader::<i32>::limit(vec![10], u64::MAX).micro_batches(0), Some(1));
         assert_eq!(from_fn(|_| [Ok(1)]).limit(2).micro_batches(0), None);
-        assert!(Loader::<i32>::limit((), 2).is_absent());
+        assert!(Loader::<i32>::is_absent(&Loader::<i32>::limit((), 2)));
         assert!(vec![1].limit(0).epoch(&Draw::new(0, Cursor::default())).is_err());
     }
 }

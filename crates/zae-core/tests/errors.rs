@@ -581,9 +581,15 @@ fn a_snapshot_of_another_run() {
     // What was not said is taken from the snapshot, and data of another batch size is refused by the run.
     let mut other = new();
     other.restore(&snapshot).unwrap();
-    assert_eq!(other.snapshot().unwrap().run.window, 2);
+    let run = other.snapshot().unwrap().run.clone();
+    assert_eq!((run.window, run.seed), (2, 11));
     let before = bits_of(&mut other);
     let words = ["epoch 1, micro-batch 2 after 4 steps", "would have made 2", "same data and batch size", "`.fresh()`"];
     fails(other.run(3, data(&[9, 10], 1), ()), &words);
     assert_eq!(bits_of(&mut other), before);
+    let mut other = new();
+    other.restore(&snapshot).unwrap();
+    other.run(3, train_data(), ()).unwrap();
+    first.run(3, train_data(), ()).unwrap();
+    assert_eq!(bits_of(&mut other), bits_of(&mut first), "dropout too goes on under the saved seed");
 }

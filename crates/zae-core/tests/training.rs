@@ -323,6 +323,19 @@ fn means_are_weighted_and_counts_summed_exactly() {
 }
 
 #[test]
+fn the_loss_of_an_evaluation_is_that_of_all_its_samples() {
+    let mut trainer = trainer(plain());
+    trainer.run(1, train_data(), ()).unwrap();
+    let all = trainer.evaluate(valid_data()).unwrap();
+    let mut sum = 0.0;
+    for batch in valid_data() {
+        let n = batch.labels.len() as f64;
+        sum += trainer.evaluate(vec![batch]).unwrap().loss().unwrap() * n;
+    }
+    assert_eq!(all.loss().unwrap().to_bits(), (sum / all.samples).to_bits());
+}
+
+#[test]
 fn a_summary_has_the_numbers_of_its_rows() {
     let recorder = Recorder::new();
     let schedule = |at: &ScheduleAt| 0.01 / (at.step + 1) as f64;

@@ -130,7 +130,7 @@ fn mnist_reads_a_folder() {
 #[test]
 fn the_small_ones_run() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, says) in [("minimal", "accuracy 0.9"), ("custom_add_on", "the weights have a norm of")] {
+    for (name, says) in [("minimal", "accuracy 0.8"), ("custom_add_on", "the weights have a norm of")] {
         let output = example(name).current_dir(folder.path()).output().unwrap();
         assert!(output.status.success() && text(&output.stdout).contains(says), "{name}: {}", text(&output.stderr));
         assert!(folder.path().join("runs").join(name).join("metrics.csv").exists());

@@ -74,7 +74,7 @@ impl ProgressChecker {
         self.step
     }
 
-    /// Steps whose update was left out because the loss or the gradients were not finite.
+    /// Steps whose update was left out: the loss or the gradients were not finite, or no sample counted.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped

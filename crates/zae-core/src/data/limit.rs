@@ -18,7 +18,8 @@ impl<L> Limit<L> {
 
 impl<B: 'static, L: Loader<B>> Loader<B> for Limit<L> {
     fn micro_batches(&self, epoch: u64) -> Option<u64> {
-        Some(self.loader.micro_batches(epoch)?.min(self.batches))
+        // A limit of 0 is refused where batches are asked for.
+        Some(self.loader.micro_batches(epoch)?.min(self.batches.max(1)))
     }
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
         if self.batches == 0 {

@@ -29,6 +29,7 @@ struct Entry {
     now: Option<f64>,
 }
 
+#[derive(Clone, Copy)]
 struct OpenRow {
     head: RowHead,
     entries: usize,
@@ -187,8 +188,7 @@ impl<S> Pending<S> {
     pub(crate) fn settle(&mut self, totals: &mut Totals) -> Fallible {
         let Self { columns, entries, open, readout, cells, ready, wants_rows, .. } = self;
         let (mut entry, mut lazy) = (0, 0);
-        for r in 0..open.len() {
-            let OpenRow { head, entries: end, lr, samples, counted } = open[r];
+        for &OpenRow { head, entries: end, lr, samples, counted } in &*open {
             cells.clear();
             for Entry { column: index, kind, now } in &entries[entry..end] {
                 let values = match now {

@@ -109,7 +109,6 @@ impl<T: Task> Trainer<T> {
     #[must_use]
     pub fn accumulate(mut self, micro_batches: u64) -> Self {
         self.settings.accumulate = Some(micro_batches);
-        self.state.window = micro_batches;
         self
     }
 
@@ -250,6 +249,14 @@ impl<T: Task> Trainer<T> {
                 ))
             })?;
         }
+        let window = self.settings.accumulate.unwrap_or(self.state.window);
+        if window != self.state.window && self.state.progress.step > 0 {
+            return Err(Error::Misuse(format!(
+                "`.accumulate({window})` came after steps of {} micro-batches: call it when the trainer is built",
+                self.state.window
+            )));
+        }
+        self.state.window = window;
         if self.settings.signals && self.signals.is_none() {
             self.signals = Some(Listener::start().map_err(|e| Error::Misuse(e.to_string()))?);
         }

@@ -165,7 +165,8 @@ impl<T: Task> Trainer<T> {
                 break epochs.is_some() || steps.is_some();
             }
             match per_epoch(epoch) {
-                Some(n) if n > 0 && (epochs.is_some() || steps.is_some()) => sum += n,
+                Some(0) => return Err(self.no_batch(epoch)),
+                Some(n) if (epochs.is_some() || steps.is_some()) => sum += n,
                 _ => break false,
             }
             epoch += 1;
@@ -177,6 +178,11 @@ impl<T: Task> Trainer<T> {
         self.check_ready(&plan)?;
         self.state.progress.plan = plan;
         Ok(())
+    }
+
+    fn no_batch(&mut self, epoch: u64) -> Error {
+        self.site.stage = Stage::Data;
+        self.fail(format!("the training data has no batch in epoch {epoch}: give a loader that has some"))
     }
 
     /// A restored run has to be where this data says it is: with another batch size or data set, batches would be
@@ -255,10 +261,7 @@ impl<T: Task> Trainer<T> {
         let draw = Draw::new(self.state.seed, from);
         let mut batches: Ahead<'_, T::Batch> = self.at(Stage::Data, |_| Ok(train.epoch(&draw)?.peekable()))?;
         if batches.peek().is_none() {
-            return self.at(Stage::Data, |_| {
-                Err(format!("the training data has no batch in epoch {}: give a loader that has some", from.epoch)
-                    .into())
-            });
+            return Err(self.no_batch(from.epoch));
         }
         self.each(AddOn::on_epoch_start)?;
         loop {

@@ -25,11 +25,11 @@ impl Cnn {
     pub(crate) fn new(device: &Device) -> Self {
         let conv = |channels| Conv2dConfig::new(channels, [5, 5]).with_padding(PaddingConfig2d::Same).init(device);
         Self {
-            conv1: conv([1, 32]),
-            conv2: conv([32, 64]),
+            conv1: conv([1, 16]),
+            conv2: conv([16, 32]),
             pool: MaxPool2dConfig::new([2, 2]).init(),
             dropout: DropoutConfig::new(0.4).init(),
-            fc1: LinearConfig::new(64 * 7 * 7, 128).init(device),
+            fc1: LinearConfig::new(32 * 7 * 7, 128).init(device),
             fc2: LinearConfig::new(128, 10).init(device),
         }
     }

@@ -2,6 +2,7 @@
 //! they explode.
 //!
 //! `cargo run --release --example custom_add_on`
+#![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! The twenty lines that the README shows: a network learns handwritten digits.
 //!
 //! `cargo run --release --example minimal`
+#![allow(clippy::print_stdout)]
 
 use burn::{nn, optim::AdamWConfig, prelude::*};
 use zae_engine::{datasets, prelude::*};
@@ -24,7 +25,7 @@ impl Task for Digits {
 fn main() -> Result<(), BoxError> {
     let device = zae_engine::local_device();
     let tensors = |digits: Vec<datasets::Digit>| {
-        let (x, y): (Vec<_>, Vec<_>) = digits.iter().map(|d| (d.pixels, i64::from(d.label))).unzip();
+        let (x, y): (Vec<_>, Vec<_>) = digits.into_iter().map(|d| (d.pixels, i64::from(d.label))).unzip();
         let x = Tensor::<1>::from_floats(x.as_flattened(), &Device::flex()).reshape([y.len(), 64]);
         Ok((x, Tensor::<1, Int>::from_ints(y.as_slice(), &Device::flex())))
     };

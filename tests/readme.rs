@@ -15,7 +15,7 @@ fn the_twenty_lines_are_the_example() {
     let example = fs::read_to_string("examples/minimal.rs").unwrap();
     let code: String = example
         .lines()
-        .skip_while(|line| line.starts_with("//!") || line.is_empty())
+        .skip_while(|line| line.starts_with("//!") || line.starts_with("#!") || line.is_empty())
         .fold(String::new(), |code, line| code + line + "\n");
     assert_eq!(blocks("rust")[0], code);
 }

@@ -1,4 +1,5 @@
 //! The four files of MNIST: from a folder, or downloaded into it.
+#![allow(clippy::print_stderr)]
 
 use std::{
     fs::{self, File, OpenOptions},

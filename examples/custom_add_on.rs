@@ -36,7 +36,7 @@ impl AddOn for WeightNorm {
         let norm = squares.sqrt();
         self.norms.push(norm);
         if norm > self.limit {
-            cx.requests.stop(format!("the weights have a norm of {norm:.2} after epoch {}", epoch.epoch));
+            cx.requests.stop(format!("the weights have a norm of {norm:.2} after epoch {}", epoch.epoch + 1));
         }
         Ok(())
     }

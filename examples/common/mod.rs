@@ -39,7 +39,7 @@ pub(crate) struct Options {
 
 /// Reads the command line. Each example has its own defaults.
 pub(crate) fn parse<A: Args>(about: &'static str, defaults: &[(&'static str, &'static str)]) -> Result<A, clap::Error> {
-    let mut command = A::augment_args(clap::Command::new(env!("CARGO_CRATE_NAME")).about(about));
+    let mut command = A::augment_args(clap::Command::new(env!("CARGO_CRATE_NAME"))).about(about);
     for &(name, value) in defaults {
         command = command.mut_arg(name, |arg| arg.required(false).default_value(value));
     }
@@ -58,6 +58,21 @@ impl Options {
     /// How many batches of an epoch are used.
     pub(crate) fn limit(&self) -> u64 {
         self.limit_batches.unwrap_or(u64::MAX)
+    }
+}
+
+/// What `main` fails with. Its `Debug`, which is what the user sees, is the message.
+pub(crate) struct Failure(BoxError);
+
+impl<E: Into<BoxError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl std::fmt::Debug for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, f)
     }
 }
 

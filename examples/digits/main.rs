@@ -13,11 +13,10 @@ use burn::{
     optim::AdamWConfig,
     prelude::*,
 };
-use rand_core::Rng;
 use zae_engine::{
-    data::Sample,
     datasets::{self, Digit},
     prelude::*,
+    rng::Rng,
 };
 
 use model::Cnn;
@@ -76,7 +75,7 @@ fn tensors(digits: Vec<Digit>) -> Fallible<(Tensor<4>, Tensor<1, Int>)> {
     Ok((x, Tensor::from_ints(y.as_slice(), &host)))
 }
 
-fn main() -> Result<(), BoxError> {
+fn main() -> Result<(), common::Failure> {
     let started = Instant::now();
     let defaults = [("epochs", "30"), ("batch_size", "32"), ("lr", "2e-3"), ("run_dir", "runs/digits")];
     let options: common::Options = common::parse("Learns handwritten digits", &defaults)?;
@@ -101,5 +100,6 @@ fn main() -> Result<(), BoxError> {
 
     trainer.run(options.epochs, &train, &valid)?;
     let report = trainer.evaluate(&test)?;
-    common::finish(&trainer, &options, &report)
+    common::finish(&trainer, &options, &report)?;
+    Ok(())
 }

@@ -15,7 +15,7 @@ use burn::{
     prelude::*,
 };
 use zae_engine::{
-    data::{Idx, Sample, Subset},
+    data::{Idx, Subset},
     prelude::*,
 };
 
@@ -83,7 +83,7 @@ struct Arguments {
     mirror: Option<String>,
 }
 
-fn main() -> Result<(), BoxError> {
+fn main() -> Result<(), common::Failure> {
     let started = Instant::now();
     let defaults = [("epochs", "3"), ("batch_size", "64"), ("lr", "2e-3"), ("run_dir", "runs/mnist")];
     let Arguments { common: options, data, mirror } = common::parse("Learns MNIST", &defaults)?;
@@ -112,5 +112,6 @@ fn main() -> Result<(), BoxError> {
 
     trainer.run(options.epochs, &train, &valid)?;
     let report = trainer.evaluate(&test)?;
-    common::finish(&trainer, &options, &report)
+    common::finish(&trainer, &options, &report)?;
+    Ok(())
 }

@@ -13,11 +13,9 @@ use zae_core::{
 };
 
 use crate::{
-    saved::{self, Misfits},
+    saved::{self, MODEL, Misfits},
     visit::{Path, walk},
 };
-
-pub(crate) const PREFIX: &str = "model/";
 
 /// Writes the model into a state dict, in one transfer from the device.
 pub(crate) fn save<M: Module>(model: &M, state: &mut StateDict) -> Fallible {
@@ -40,7 +38,7 @@ struct Save {
 
 impl Save {
     fn add<const D: usize, K: kind::Transaction>(&mut self, tensor: Tensor<D, K>) {
-        self.names.push(format!("{PREFIX}{}", self.path.as_str()));
+        self.names.push(format!("{MODEL}{}", self.path.as_str()));
         self.tensors = std::mem::take(&mut self.tensors).register(tensor);
     }
 }
@@ -66,7 +64,7 @@ pub(crate) fn check<M: Module>(model: &M, state: &StateDict, misfits: &mut Misfi
     let mut check = Check { path: Path::default(), state: &state.tensors, known: BTreeSet::new(), misfits };
     model.visit(&mut check);
     let Check { known, misfits, .. } = check;
-    for name in state.tensors.keys().filter(|name| name.starts_with(PREFIX)) {
+    for name in state.tensors.keys().filter(|name| name.starts_with(MODEL)) {
         if !known.contains(name) {
             misfits.unexpected(format!("`{name}`"));
         }
@@ -82,7 +80,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn compare(&mut self, shape: &Shape, dtype: DType) {
-        let name = format!("{PREFIX}{}", self.path.as_str());
+        let name = format!("{MODEL}{}", self.path.as_str());
         self.misfits.compare(self.state, &name, shape, dtype);
         self.known.insert(name);
     }
@@ -126,7 +124,7 @@ impl Load<'_> {
         if self.result.is_err() {
             return None;
         }
-        let name = format!("{PREFIX}{}", self.path.as_str());
+        let name = format!("{MODEL}{}", self.path.as_str());
         let data = match self.state.get(&name) {
             Some(tensor) => saved::load(tensor).map_err(|e| format!("{name}: {e}").into()),
             None => Err(format!("the state lacks `{name}`").into()),

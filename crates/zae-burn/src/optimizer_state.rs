@@ -8,11 +8,9 @@ use burn_pack::{Reader, Tensor, Writer};
 use zae_core::{error::Fallible, learner::StateDict};
 
 use crate::{
-    saved::{self, Misfits},
+    saved::{self, Misfits, OPTIMIZER},
     visit::FloatParam,
 };
-
-pub(crate) const PREFIX: &str = "optimizer/";
 
 /// Writes the optimizer's tensors and numbers into a state dict.
 pub(crate) fn save(optimizer: &ModuleOptimizer, params: &[FloatParam], state: &mut StateDict) -> Fallible {
@@ -37,7 +35,7 @@ fn renamed(key: &str, paths: &HashMap<u64, &str>) -> Fallible<String> {
     let Some((path, field)) = path else {
         return Err(format!("the optimizer has state `{key}` for a parameter that the model does not have").into());
     };
-    Ok(format!("{PREFIX}{path}/{field}"))
+    Ok(format!("{OPTIMIZER}{path}/{field}"))
 }
 
 /// The optimizer with the state of a state dict. Whatever does not fit is noted.
@@ -49,21 +47,21 @@ pub(crate) fn load(
 ) -> Fallible<ModuleOptimizer> {
     let by_path: HashMap<&str, &FloatParam> = params.iter().map(|param| (param.name.as_str(), param)).collect();
     let find = |name: &str| -> Option<(&FloatParam, String)> {
-        let (path, field) = name.strip_prefix(PREFIX)?.rsplit_once('/')?;
+        let (path, field) = name.strip_prefix(OPTIMIZER)?.rsplit_once('/')?;
         let param = *by_path.get(path)?;
         Some((param, format!("{}.{field}", param.id.val())))
     };
     let mut wanted = BTreeSet::new();
     let mut tensors = Vec::new();
-    for (name, tensor) in state.tensors.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+    for (name, tensor) in state.tensors.iter().filter(|(name, _)| name.starts_with(OPTIMIZER)) {
         let Some((param, key)) = find(name) else {
             misfits.unexpected(format!("`{name}`"));
             continue;
         };
-        if tensor.shape.len() != param.rank {
+        if !fits(&tensor.shape, &param.shape) {
             misfits.different(format!(
-                "`{name}` is {:?} {:?}, and the parameter has {} dimensions",
-                tensor.dtype, tensor.shape, param.rank
+                "`{name}` is {:?} {:?}, and the parameter {:?}",
+                tensor.dtype, tensor.shape, param.shape
             ));
             continue;
         }
@@ -72,14 +70,14 @@ pub(crate) fn load(
         wanted.insert(name.clone());
     }
     let mut writer = Writer::new(tensors);
-    for (name, &value) in state.numbers.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+    for (name, &value) in state.numbers.iter().filter(|(name, _)| name.starts_with(OPTIMIZER)) {
         let Some((param, key)) = find(name) else {
             misfits.unexpected(format!("`{name}`"));
             continue;
         };
         let value = saved::scalar(value);
-        if name.ends_with("/__rank") && usize::try_from(value).ok() != Some(param.rank) {
-            misfits.different(format!("`{name}` is {value:?}, and the parameter has {} dimensions", param.rank));
+        if name.ends_with("/__rank") && usize::try_from(value).ok() != Some(param.shape.len()) {
+            misfits.different(format!("`{name}` is {value:?}, and the parameter {:?}", param.shape));
             continue;
         }
         writer = writer.with_scalar(&key, value);
@@ -105,4 +103,9 @@ pub(crate) fn load(
         }
     }
     Ok(loaded)
+}
+
+/// Moments have the parameter's shape; factored ones (Adafactor) have 1 where they are summed.
+fn fits(moment: &[usize], param: &[usize]) -> bool {
+    moment.len() == param.len() && moment.iter().zip(param).all(|(m, p)| m == p || (*m == 1 && param.len() > 1))
 }

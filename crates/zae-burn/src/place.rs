@@ -1,4 +1,19 @@
-//! [`Place`] for Burn's tensors.
+//! [`Place`] for Burn's tensors. A batch type of your own places its fields:
+//!
+//! ```
+//! use burn::{nn::Linear, prelude::*};
+//! use zae_burn::BurnLearner;
+//! use zae_core::place::Place;
+//!
+//! struct Batch { x: Tensor<2>, y: Tensor<1, Int>, names: Vec<String> }
+//!
+//! impl Place<BurnLearner<Linear>> for Batch {
+//!     fn place(self, device: &Device) -> Self {
+//!         let (x, y) = Place::<BurnLearner<Linear>>::place((self.x, self.y), device);
+//!         Self { x, y, names: self.names }
+//!     }
+//! }
+//! ```
 
 use burn::{
     prelude::*,

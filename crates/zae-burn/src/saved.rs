@@ -11,8 +11,6 @@ use zae_core::{
     learner::{Dtype, Number, SavedTensor, StateDict, TensorBytes},
 };
 
-use crate::{model_state, optimizer_state, shadow};
-
 /// Burn's data, lent as bytes: saving copies nothing again.
 struct Lent(TensorData);
 
@@ -104,6 +102,11 @@ pub(crate) fn scalar(number: Number) -> burn_pack::Scalar {
     }
 }
 
+/// The parts of a learner, as the names of a state dict begin.
+pub(crate) const MODEL: &str = "model/";
+pub(crate) const OPTIMIZER: &str = "optimizer/";
+pub(crate) const SHADOW: &str = "shadow/";
+
 /// What does not fit, by name.
 #[derive(Default)]
 pub(crate) struct Misfits {
@@ -115,9 +118,8 @@ pub(crate) struct Misfits {
 impl Misfits {
     /// Notes names that belong to no part of a learner.
     pub(crate) fn foreign(&mut self, state: &StateDict) {
-        let parts = [model_state::PREFIX, optimizer_state::PREFIX, shadow::PREFIX];
         for name in state.tensors.keys().chain(state.numbers.keys()) {
-            if !parts.iter().any(|part| name.starts_with(part)) {
+            if ![MODEL, OPTIMIZER, SHADOW].iter().any(|part| name.starts_with(part)) {
                 self.unexpected(format!("`{name}`"));
             }
         }

@@ -15,11 +15,9 @@ use zae_core::{
 
 use crate::{
     lend::tracked,
-    saved::{self, Misfits},
+    saved::{self, Misfits, SHADOW},
     visit::{Path, walk},
 };
-
-pub(crate) const PREFIX: &str = "shadow/";
 
 type Slot = TensorContainer<ParamId>;
 
@@ -59,7 +57,7 @@ impl Shadows {
 
     pub(crate) fn save<M: Module>(&self, model: &M, state: &mut StateDict) -> Fallible {
         for (name, slot) in &self.0 {
-            let prefix = format!("{PREFIX}{name}/");
+            let prefix = format!("{SHADOW}{name}/");
             let mut save =
                 Save { path: Path::default(), prefix, slot, names: Vec::new(), tensors: Transaction::default() };
             model.visit(&mut save);
@@ -72,11 +70,11 @@ impl Shadows {
 
     /// The slots of a state. Whatever does not fit is noted.
     pub(crate) fn load<M: Module>(model: &M, state: &StateDict, misfits: &mut Misfits) -> Fallible<Self> {
-        let names = state.tensors.keys().filter_map(|name| Some(name.strip_prefix(PREFIX)?.split_once('/')?.0));
+        let names = state.tensors.keys().filter_map(|name| Some(name.strip_prefix(SHADOW)?.split_once('/')?.0));
         let mut slots = BTreeMap::new();
         let mut known = BTreeSet::new();
         for name in names.collect::<BTreeSet<_>>() {
-            let prefix = format!("{PREFIX}{name}/");
+            let prefix = format!("{SHADOW}{name}/");
             let mut load = Load {
                 path: Path::default(),
                 prefix,
@@ -91,7 +89,7 @@ impl Shadows {
             known = load.known;
             slots.insert(name.to_owned(), load.slot);
         }
-        for name in state.tensors.keys().filter(|name| name.starts_with(PREFIX) && !known.contains(*name)) {
+        for name in state.tensors.keys().filter(|name| name.starts_with(SHADOW) && !known.contains(*name)) {
             misfits.unexpected(format!("`{name}`"));
         }
         Ok(Self(slots))

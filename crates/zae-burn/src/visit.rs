@@ -53,7 +53,7 @@ pub(crate) use walk;
 pub(crate) struct FloatParam {
     pub(crate) id: ParamId,
     pub(crate) name: String,
-    pub(crate) rank: usize,
+    pub(crate) shape: Vec<usize>,
     pub(crate) trainable: bool,
 }
 
@@ -77,7 +77,7 @@ impl ModuleVisitor for List {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let name = self.path.as_str().to_owned();
         let trainable = param.base().is_require_grad();
-        self.found.push(FloatParam { id: param.id, name, rank: D, trainable });
+        self.found.push(FloatParam { id: param.id, name, shape: param.lazy_shape().to_vec(), trainable });
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {

@@ -6,11 +6,13 @@ use crate::{
     engine::Engine,
     error::{Error, Fallible},
     metrics::{EpochSummary, Evaluation, History, Rows},
+    outcome::Run,
     progress::ProgressChecker,
     snapshot::Snapshot,
     state::State,
-    trainer::Run,
 };
+
+pub use crate::snapshot::Durable;
 
 /// When, among all add-ons, an add-on's hooks are called. Within a phase the order is that of the names, so the order
 /// of installation never matters.
@@ -94,10 +96,6 @@ pub struct Pass<'a> {
     /// Batches in all, if that is known.
     pub total: Option<u64>,
 }
-
-/// Makes durable what an add-on has handed out before a snapshot that counts it: run by whoever writes the snapshot to
-/// disk, on the writer's thread, before the commit.
-pub type Durable = Arc<dyn Fn() -> Fallible + Send + Sync>;
 
 /// An optional feature, installed with [`Trainer::add_on`](crate::trainer::Trainer::add_on).
 ///
@@ -198,7 +196,7 @@ pub trait AddOn: Any + Send {
         Ok(())
     }
 
-    /// The run has failed. What could still be read was handed to [`AddOn::on_rows`] before.
+    /// The run, or an evaluation or inference outside of one, has failed. What could still be read was handed to [`AddOn::on_rows`] before.
     ///
     /// # Errors
     /// Only logged: the first error is the one that `run` returns.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{engine::Engine, error::Fallible, task::Mode};
+use crate::{engine::Engine, error::Fallible, mode::Mode};
 
 /// How gradients are clipped before an optimizer step.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]

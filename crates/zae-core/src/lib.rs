@@ -7,6 +7,8 @@ pub mod engine;
 pub mod error;
 pub mod learner;
 pub mod metrics;
+mod mode;
+mod outcome;
 pub mod place;
 pub mod progress;
 pub mod rng;

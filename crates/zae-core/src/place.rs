@@ -19,8 +19,13 @@ use crate::learner::Learner;
 /// }
 /// ```
 ///
+/// With one engine in mind the call says which, for the tensor does not: `Place::<BurnLearner<Net>>::place(self.input, device)`.
+///
 /// (Not called `to_device`: tensors tend to have an inherent method of that name, which would win silently. The learner is
 /// the parameter, not the device, so that an engine's crate may implement the trait for foreign tensors.)
+#[diagnostic::on_unimplemented(
+    note = "a batch type of your own implements `Place` by placing its fields; the documentation of `Place` has an example"
+)]
 pub trait Place<L: Learner>: Sized {
     /// The same batch on `device`.
     #[must_use]

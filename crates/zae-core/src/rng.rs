@@ -1,9 +1,11 @@
 //! Randomness without state: every random number is a pure function of the seed and a position, so a resumed run needs
 //! no saved generator and any batch can be reached at once.
 
+/// What generators do: `next_u32`, `next_u64`, `fill_bytes`.
+pub use rand_core::Rng;
 pub use rand_pcg::Pcg64Mcg;
 
-use crate::task::Mode;
+use crate::mode::Mode;
 
 /// What a user's step draws from: small, fast, the same on every platform. Implements `rand_core::Rng`.
 pub type StepRng = Pcg64Mcg;

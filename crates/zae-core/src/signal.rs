@@ -20,6 +20,9 @@ struct Flags {
     listeners: AtomicUsize,
 }
 
+/// Whether a trainer has listened: who only looks must not install the handlers.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
 static FLAGS: LazyLock<Result<Flags, String>> = LazyLock::new(|| install().map_err(|e| e.to_string()));
 
 fn install() -> std::io::Result<Flags> {
@@ -34,6 +37,21 @@ fn install() -> std::io::Result<Flags> {
     Ok(Flags { received, lethal, listeners: AtomicUsize::new(0) })
 }
 
+/// The signal that asked a trainer of this process to end, if one did.
+#[cfg(feature = "bar")]
+pub(crate) fn received() -> Option<&'static str> {
+    let flags = INSTALLED.load(Ordering::Relaxed).then(|| FLAGS.as_ref().ok()).flatten()?;
+    name_of(flags.received.load(Ordering::Relaxed))
+}
+
+fn name_of(signal: usize) -> Option<&'static str> {
+    match signal {
+        0 => None,
+        s if s == SIGINT as usize => Some("SIGINT"),
+        _ => Some("SIGTERM"),
+    }
+}
+
 /// While one lives, signals are requests.
 pub(crate) struct Listener(&'static Flags);
 
@@ -43,6 +61,7 @@ impl Listener {
         let flags = FLAGS.as_ref().map_err(|e| -> BoxError {
             format!("cannot handle signals: {e}; `.handle_signals(false)` does without").into()
         })?;
+        INSTALLED.store(true, Ordering::Relaxed);
         flags.listeners.fetch_add(1, Ordering::SeqCst);
         if flags.received.load(Ordering::SeqCst) == 0 {
             flags.lethal.store(false, Ordering::SeqCst);
@@ -52,11 +71,7 @@ impl Listener {
 
     /// The signal that asked for an end, if one did.
     pub(crate) fn received(&self) -> Option<&'static str> {
-        match self.0.received.load(Ordering::Relaxed) {
-            0 => None,
-            s if s == SIGINT as usize => Some("SIGINT"),
-            _ => Some("SIGTERM"),
-        }
+        name_of(self.0.received.load(Ordering::Relaxed))
     }
 }
 

@@ -1,16 +1,20 @@
 //! [`Snapshot`]: one value that holds a whole run.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    add_on::Durable,
+    error::Fallible,
     learner::StateDict,
     metrics::{History, Totals},
     progress::ProgressChecker,
     state::State,
 };
+
+/// Makes durable what an add-on has handed out before a snapshot that counts it: run by whoever writes the snapshot to
+/// disk, on the writer's thread, before the commit.
+pub type Durable = Arc<dyn Fn() -> Fallible + Send + Sync>;
 
 /// What is still to be done at a cursor before training goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -40,6 +44,8 @@ pub struct RunState {
     pub stopped: Option<String>,
     /// The learning rate of the last step.
     pub lr: f64,
+    /// The epoch last begun and how many batches its loader announced.
+    pub epoch_batches: Option<(u64, u64)>,
     /// Sums of the epoch so far.
     pub totals: Totals,
     /// Epochs and evaluations so far.

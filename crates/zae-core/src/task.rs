@@ -1,5 +1,7 @@
 //! What the user writes: [`Task`], and [`Predict`] for inference.
 
+pub use crate::mode::Mode;
+
 use crate::{
     error::Fallible,
     learner::Learner,
@@ -18,17 +20,6 @@ pub type Scalar<T> = <<T as Task>::Learner as Learner>::Scalar;
 pub type Device<T> = <<T as Task>::Learner as Learner>::Device;
 /// What `train_step` and `test_step` return.
 pub type StepResult<T> = Fallible<Step<Scalar<T>>>;
-
-/// What a step is run for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Mode {
-    /// To learn: dropout on, gradients recorded.
-    Train,
-    /// To measure: dropout off, no gradients.
-    Evaluate,
-    /// To predict: as to measure.
-    Predict,
-}
 
 /// What a step may know about where it is.
 #[derive(Clone, Copy, Debug)]

@@ -584,7 +584,7 @@ fn a_snapshot_of_another_run() {
     let run = other.snapshot().unwrap().run.clone();
     assert_eq!((run.window, run.seed), (2, 11));
     let before = bits_of(&mut other);
-    let words = ["epoch 1, micro-batch 2 after 4 steps", "would have made 2", "same data and batch size", "`.fresh()`"];
+    let words = ["5 batches in epoch 1", "this data loader has 2", "same data and batch size", "`.fresh()`"];
     fails(other.run(3, data(&[9, 10], 1), ()), &words);
     assert_eq!(bits_of(&mut other), before);
     let mut other = new();
@@ -592,4 +592,56 @@ fn a_snapshot_of_another_run() {
     other.run(3, train_data(), ()).unwrap();
     first.run(3, train_data(), ()).unwrap();
     assert_eq!(bits_of(&mut other), bits_of(&mut first), "dropout too goes on under the saved seed");
+}
+
+#[test]
+fn a_step_that_was_not_made_is_in_no_sum() {
+    let mut first = true;
+    let fail_once = acting("fails", move |hook, cx| {
+        if hook == "gradients" && cx.progress.step() == 2 && std::mem::take(&mut first) {
+            return Err("once".into());
+        }
+        Ok(())
+    });
+    let mut good = trainer(plain());
+    good.run(1, train_data(), ()).unwrap();
+    let mut trainer = trainer(plain()).add_on(fail_once);
+    fails(trainer.run(1, train_data(), ()), &["once"]);
+    trainer.run(1, train_data(), ()).unwrap();
+    assert_eq!(trainer.history().epochs[0].metrics, good.history().epochs[0].metrics);
+}
+
+#[test]
+fn counts_of_another_length_and_mixed_kinds_are_refused() {
+    let lengths = Own::new(|model, batch, _| {
+        let n = batch.labels.len();
+        let count = model.constant(&vec![1.0; n]);
+        Ok(step(model, batch)?.count("per_sample", count))
+    });
+    fails(trainer(lengths).run(1, data(&[4, 3], 1), ()), &["`per_sample`", "the same length in every batch"]);
+    let kinds = Own::new(|model, batch, _| {
+        let one = model.constant(&[1.0]);
+        Ok(step(model, batch)?.count("x", one.clone()).metric("x", one))
+    });
+    fails(trainer(kinds).run(1, train_data(), ()), &["`x`", "a mean or a count throughout"]);
+}
+
+#[test]
+fn a_panic_in_run_batch_leaves_the_window_as_it_was() {
+    let task = Own::new(|model, batch, at| if at.step == 1 { panic!("once") } else { step(model, batch) });
+    let mut trainer = trainer(task).accumulate(4);
+    trainer.run_batch(train_data().remove(0)).unwrap();
+    for _ in 0..2 {
+        fails(trainer.run_batch(train_data().remove(0)), &["panicked: once"]);
+    }
+    assert_eq!(trainer.snapshot().unwrap().run.window, 4);
+}
+
+#[test]
+fn a_failed_evaluation_is_told_to_add_ons() {
+    let recorder = Recorder::new();
+    let mut trainer = trainer(plain()).add_on(recorder.clone());
+    fails(trainer.evaluate(Vec::new()), &["has no batch"]);
+    assert_eq!(recorder.get().hooks.last().unwrap(), "error");
+    trainer.run(1, train_data(), ()).unwrap();
 }

@@ -256,8 +256,12 @@ fn a_stopped_run_stays_stopped() {
     first.run(3, train_data(), ()).unwrap();
     let mut second = trainer(plain());
     second.restore(&written(&first.snapshot().unwrap())).unwrap();
-    assert_eq!(second.run(3, train_data(), ()).unwrap().outcome, Outcome::AlreadyComplete);
+    let outcome = second.run(3, train_data(), ()).unwrap().outcome;
+    assert!(matches!(&outcome, Outcome::AlreadyStopped(reason) if !reason.is_empty()), "{outcome:?}");
     assert_eq!(second.progress().step(), 7);
+    let mut second = second.continue_stopped();
+    assert_eq!(second.run(3, train_data(), ()).unwrap().outcome, Outcome::Complete);
+    assert_eq!(second.progress().step(), 15);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use zae_core::{
     step::Step,
     task::Mode,
     testing::{Architecture, Recorder, Samples, reference::ReferenceDevice},
-    trainer::{Every, Outcome, Until},
+    trainer::{Every, Outcome, Trainer, Until},
 };
 
 #[test]
@@ -150,7 +150,7 @@ fn an_add_on_stops_a_run_for_good() {
     assert_eq!(run.outcome, Outcome::Stopped("enough".to_owned()));
     assert_eq!((trainer.progress().step(), run.history.epochs.len()), (7, 1));
     let again = trainer.run(20, train_data(), valid_data()).unwrap();
-    assert_eq!((again.outcome, trainer.progress().step()), (Outcome::AlreadyComplete, 7));
+    assert_eq!((again.outcome, trainer.progress().step()), (Outcome::AlreadyStopped("enough".to_owned()), 7));
     fails(trainer.run_epoch(train_data()), &["enough"]);
 }
 
@@ -497,4 +497,50 @@ fn a_plateau_reacts_to_the_validations_of_the_run() {
     trainer.evaluate(valid_data()).unwrap();
     trainer.run(4, train_data(), valid_data()).unwrap();
     assert_eq!(column(&recorder, "lr"), [0.02, 0.02, 0.01, 0.005], "the first validation is the best so far");
+}
+
+#[test]
+fn phases_on_other_data_are_resumed() {
+    let (small, large) = (|| data(&[4, 4], 1), || data(&[4, 4, 4, 4, 3], 2));
+    let program = |trainer: &mut Trainer<Own>| {
+        trainer.run(2, small(), valid_data()).unwrap();
+        trainer.run(4, large(), valid_data()).unwrap();
+    };
+    let recorder = Recorder::new().with_snapshots();
+    let mut whole = trainer(plain()).add_on(recorder.clone());
+    program(&mut whole);
+    let expected = bits_of(&mut whole);
+    let snapshots = recorder.get().snapshots.clone();
+    assert!(snapshots.len() > 20);
+    for (moment, snapshot) in snapshots {
+        let mut resumed = trainer(plain());
+        resumed.restore(&written(&snapshot)).unwrap();
+        program(&mut resumed);
+        assert!(bits_of(&mut resumed) == expected, "{moment:?} after step {}", snapshot.run.progress.step());
+    }
+}
+
+#[test]
+fn an_epoch_whose_end_is_owed_is_ended_by_run_epoch() {
+    let recorder = Recorder::new().with_snapshots();
+    let mut whole = trainer(plain()).add_on(recorder.clone());
+    for _ in 0..3 {
+        whole.run_epoch(train_data()).unwrap();
+    }
+    let expected = bits_of(&mut whole);
+    for (_, snapshot) in recorder.get().snapshots.clone() {
+        let mut resumed = trainer(plain());
+        resumed.restore(&written(&snapshot)).unwrap();
+        while resumed.history().epochs.len() < 3 {
+            resumed.run_epoch(train_data()).unwrap();
+        }
+        assert!(bits_of(&mut resumed) == expected, "after step {}", snapshot.run.progress.step());
+    }
+}
+
+#[test]
+fn a_run_of_countless_epochs_starts_at_once() {
+    let mut trainer = trainer(plain());
+    let until = Until::epochs(u64::MAX).or_time(Duration::ZERO);
+    assert_eq!(trainer.run(until, train_data(), ()).unwrap().outcome, Outcome::OutOfTime);
 }

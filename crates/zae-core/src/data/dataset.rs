@@ -8,6 +8,9 @@ use crate::error::Fallible;
 /// Samples by index, one at a time: PyTorch's `__getitem__`.
 ///
 /// A `Vec` is a data set. [`Dataset::collate`] makes batches of the samples, for a [`DataLoader`](super::DataLoader).
+/// What is random in a sample (augmentation) comes from [`Sample::rng`]. A data set does not know whether it is trained on:
+/// augment in a data set around the training part, after the split.
+///
 /// Data that lie in memory as one array are read faster as a [`Source`](super::Source).
 ///
 /// ```
@@ -38,6 +41,7 @@ use crate::error::Fallible;
 /// assert_eq!((train.len(), valid.len()), (8, 2));
 /// # Ok::<(), zae_core::error::BoxError>(())
 /// ```
+#[diagnostic::on_unimplemented(note = "a `Vec` is a data set, if its items can be cloned and sent to other threads")]
 pub trait Dataset: Send + Sync {
     /// One sample.
     type Item: Send;

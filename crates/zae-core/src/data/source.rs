@@ -31,6 +31,9 @@ use crate::error::Fallible;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    note = "a `Dataset` becomes a `Source` with `.collate(|items| ..)`, which makes one batch of several samples"
+)]
 pub trait Source: Send + Sync {
     /// One batch.
     type Batch: Send;

@@ -204,8 +204,8 @@ impl<S> Pending<S> {
                 }
                 let (value, weight) = match (kind, values) {
                     (Kind::Mean { weight }, &[value]) => {
-                        if counted {
-                            totals.add_mean(column.slot, value, *weight);
+                        if counted && !totals.add_mean(column.slot, value, *weight) {
+                            return Err(mixed(&column.short));
                         }
                         (value, *weight)
                     }
@@ -217,8 +217,8 @@ impl<S> Pending<S> {
                         .into());
                     }
                     (Kind::Count, values) => {
-                        if counted {
-                            totals.add_count(column.slot, values);
+                        if counted && !totals.add_count(column.slot, values) {
+                            return Err(mixed(&column.short));
                         }
                         if let &[value] = values { (value, 1.0) } else { continue }
                     }
@@ -265,4 +265,12 @@ impl<S> Pending<S> {
         self.open.clear();
         self.readout.clear();
     }
+}
+
+fn mixed(name: &str) -> crate::error::BoxError {
+    format!(
+        "`{name}` was another sort of metric before, or a count of another length: a name is a mean or a count throughout, \
+         and a count has the same length in every batch"
+    )
+    .into()
 }

@@ -61,26 +61,34 @@ impl Totals {
         })
     }
 
-    pub(crate) fn add_mean(&mut self, slot: usize, value: f64, by: f64) {
+    /// Says whether it could be added: not to a count.
+    #[must_use]
+    pub(crate) fn add_mean(&mut self, slot: usize, value: f64, by: f64) -> bool {
         if by == 0.0 {
-            return;
+            return true;
         }
         match &mut self.sums[slot] {
             Some(Total::Mean { sum, weight }) => {
                 *sum += value * by;
                 *weight += by;
             }
+            Some(Total::Count(_)) => return false,
             empty => *empty = Some(Total::Mean { sum: value * by, weight: by }),
         }
+        true
     }
 
-    pub(crate) fn add_count(&mut self, slot: usize, values: &[f64]) {
+    /// Says whether they could be added: not to a mean, nor to a count of another length.
+    #[must_use]
+    pub(crate) fn add_count(&mut self, slot: usize, values: &[f64]) -> bool {
         match &mut self.sums[slot] {
             Some(Total::Count(sums)) if sums.len() == values.len() => {
                 sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
             }
+            Some(_) => return false,
             empty => *empty = Some(Total::Count(values.to_vec())),
         }
+        true
     }
 
     pub(crate) fn add_samples(&mut self, samples: f64) {
@@ -132,11 +140,13 @@ mod tests {
     fn means_are_weighted_and_counts_are_summed() {
         let mut totals = Totals::default();
         let (loss, hits) = (totals.slot(&"train/loss".into()), totals.slot(&"train/hits".into()));
-        totals.add_mean(loss, 1.0, 3.0);
-        totals.add_mean(loss, 5.0, 1.0);
-        totals.add_mean(loss, f64::NAN, 0.0);
-        totals.add_count(hits, &[1.0, 2.0]);
-        totals.add_count(hits, &[10.0, 20.0]);
+        assert!(totals.add_mean(loss, 1.0, 3.0));
+        assert!(totals.add_mean(loss, 5.0, 1.0));
+        assert!(totals.add_mean(loss, f64::NAN, 0.0));
+        assert!(totals.add_count(hits, &[1.0, 2.0]));
+        assert!(totals.add_count(hits, &[10.0, 20.0]));
+        assert!(!totals.add_count(hits, &[1.0]), "of another length");
+        assert!(!totals.add_mean(hits, 1.0, 1.0) && !totals.add_count(loss, &[1.0]), "of another kind");
         assert_eq!(totals.metrics(), Metrics::from([("train/loss".to_owned(), 2.0)]));
         assert_eq!(totals.counts()["train/hits"], [11.0, 22.0]);
         assert_eq!(totals.slot(&"train/hits".into()), hits);

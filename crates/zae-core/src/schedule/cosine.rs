@@ -40,7 +40,7 @@ impl Cosine {
 impl Schedule for Cosine {
     fn lr(&self, at: &ScheduleAt) -> f64 {
         let Some(total) = self.over.or(at.total) else { return self.max };
-        let t = at.step.min(total) as f64 / total.max(1) as f64;
+        let t = if total == 0 { 1.0 } else { at.step.min(total) as f64 / total as f64 };
         self.min + (self.max - self.min) * (1.0 + (PI * t).cos()) / 2.0
     }
     fn needs(&self) -> Needs {

@@ -119,6 +119,9 @@ impl<S: Schedule> Schedule for ReduceOnPlateau<S> {
 
     fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
         self.inner.observe(evaluation)?;
+        if !(self.factor > 0.0 && self.factor < 1.0) {
+            return Err(format!("ReduceOnPlateau has the factor {}: give one between 0 and 1", self.factor).into());
+        }
         let value = evaluation.watched(&self.metric, "ReduceOnPlateau")?;
         let direction = self.direction.unwrap_or_else(|| Direction::of(&self.metric));
         let watch = &mut self.watch;

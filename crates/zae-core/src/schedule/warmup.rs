@@ -6,7 +6,7 @@ use crate::{error::Fallible, metrics::Evaluation, state::State};
 /// Linear warm-up, then another schedule: see [`Schedule::warmup`].
 ///
 /// During the n warm-up steps, step t has (t + 1) / n times the other schedule's first learning rate; then the other
-/// schedule runs over what is left of the run.
+/// schedule runs over what is left of the run. (Under `per_epoch` the other schedule goes by the epochs of the whole run.)
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Warmup<S> {
     then: S,

@@ -30,13 +30,15 @@ impl<T: Task> Trainer<T> {
     /// As [`Trainer::evaluate`].
     pub fn evaluate_as<D: Loader<T::Batch>>(&mut self, set: &str, data: D) -> Result<Evaluation, Error> {
         self.open()?;
+        let stopped = self.state.stopped.clone();
         let result = self.guard(|t| {
             let evaluation = t.measure(set, &data)?;
             t.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
             Ok(evaluation)
         });
-        self.signals = None;
-        result
+        // There is no run that an add-on could have stopped.
+        self.state.stopped = stopped;
+        self.close(result)
     }
 
     /// Predicts for every batch of unlabelled data; the outputs are in the order of the data.
@@ -57,6 +59,13 @@ impl<T: Task> Trainer<T> {
             })?;
             Ok(outputs)
         });
+        self.close(result)
+    }
+
+    fn close<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
+        if let Err(error) = &result {
+            self.report(error);
+        }
         self.signals = None;
         result
     }
@@ -118,7 +127,7 @@ impl<T: Task> Trainer<T> {
         };
         self.site.step = at.step;
         self.site.cursor = at.cursor;
-        let total = data.micro_batches(0);
+        let total = self.at(Stage::PassData, |_| Ok(data.micro_batches(0)))?;
         let mut batches = self.at(Stage::PassData, |_| data.epoch(&Draw::new(at.seed, at.cursor)))?;
         loop {
             if let Some(signal) = self.signal() {

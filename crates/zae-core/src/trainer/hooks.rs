@@ -153,8 +153,10 @@ impl<T: Task> Trainer<T> {
         if self.add_ons.is_empty() {
             return Ok(());
         }
-        self.site.stage = Stage::AddOn;
-        if self.add_ons.wants_snapshot(moment, &self.state.progress) {
+        let before = std::mem::replace(&mut self.site.stage, Stage::AddOn);
+        let wanted = self.add_ons.wants_snapshot(moment, &self.state.progress);
+        self.site.stage = before;
+        if wanted {
             let snapshot = self.take_snapshot()?;
             self.each(|add_on, cx| add_on.on_snapshot(&snapshot, cx))?;
         }

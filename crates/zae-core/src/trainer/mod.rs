@@ -2,13 +2,12 @@
 
 mod evaluate;
 mod hooks;
-mod outcome;
 mod resume;
 mod run;
 mod settings;
 mod window;
 
-pub use outcome::{Outcome, Run};
+pub use crate::outcome::{Outcome, Run};
 pub use settings::{Every, NonFinite, Until};
 
 use std::{any::Any, path::PathBuf};
@@ -148,6 +147,13 @@ impl<T: Task> Trainer<T> {
         self
     }
 
+    /// Goes on with a run that an add-on has stopped, as early stopping does. Without it, such a run stays as it is.
+    #[must_use]
+    pub fn continue_stopped(mut self) -> Self {
+        self.settings.continue_stopped = true;
+        self
+    }
+
     /// Whether SIGINT and SIGTERM end a run between two steps (on by default; a second signal kills). Off leaves them to
     /// the program.
     #[must_use]
@@ -192,7 +198,7 @@ impl<T: Task> Trainer<T> {
     /// When the device is not there.
     pub fn to_device(&mut self, device: &Device<T>) -> Result<(), Error> {
         self.ready()?;
-        self.at(Stage::Device, |t| t.learner.to_device(device))
+        self.guard(|t| t.at(Stage::Device, |t| t.learner.to_device(device)))
     }
 
     /// The model, in evaluation mode.
@@ -223,8 +229,8 @@ impl<T: Task> Trainer<T> {
     /// Makes the first weights, once.
     fn ready(&mut self) -> Result<(), Error> {
         if !self.initialised {
-            self.site.stage = Stage::Start;
-            self.learner.init(rng::init_seed(self.state.seed)).map_err(|source| self.fail(source))?;
+            let seed = rng::init_seed(self.state.seed);
+            self.guard(|t| t.at(Stage::Start, |t| t.learner.init(seed)))?;
             self.initialised = true;
         }
         Ok(())
@@ -233,6 +239,14 @@ impl<T: Task> Trainer<T> {
     /// Before any work: what was set up wrongly is said, signals become requests, the run folder and the first weights
     /// are made.
     fn open(&mut self) -> Result<(), Error> {
+        let opened = self.prepare();
+        if opened.is_err() {
+            self.signals = None;
+        }
+        opened
+    }
+
+    fn prepare(&mut self) -> Result<(), Error> {
         if let Some(misuse) = self.settings.misuse() {
             return Err(Error::Misuse(misuse.to_owned()));
         }

@@ -11,7 +11,12 @@ use crate::{
 };
 
 impl<T: Task> Trainer<T> {
-    /// The whole run as it stands.
+    /// The whole run as it stands. A new trainer that restores it and runs to the same end, with the same data and schedule,
+    /// ends with the same bits. (A schedule takes its length from the run: a run that is cut by a lower `until` has another
+    /// cosine. Cut it with an add-on, or give the schedule its length with `.over(n)`.)
+    ///
+    /// After a step that failed, it is the run before that step, but for what `train_step` has changed by itself: running
+    /// statistics, the task's own state.
     ///
     /// # Errors
     /// When something pending turns out not to be finite, or the engine, the task or an add-on cannot give its state.
@@ -81,6 +86,9 @@ impl<T: Task> Trainer<T> {
 
     fn become_run(&mut self, snapshot: &Snapshot) -> Fallible {
         let run = &snapshot.run;
+        if run.window == 0 || (run.due.epoch_end && run.progress.cursor.epoch == 0) {
+            return Err("this is not the state of a run: build snapshots with `Trainer::snapshot`".into());
+        }
         check("seed", self.settings.seed, run.seed)?;
         check("accumulate", self.settings.accumulate, run.window)?;
         self.learner.load(&snapshot.learner)?;
@@ -111,8 +119,8 @@ impl<T: Task> Trainer<T> {
 fn check(name: &str, set: Option<u64>, saved: u64) -> Fallible {
     match set {
         Some(set) if set != saved => Err(format!(
-            "the saved run has `.{name}({saved})`, this one `.{name}({set})`: use the same to go on, or `.fresh()` to \
-             start over"
+            "the saved run has `.{name}({saved})`, this one `.{name}({set})`: use the same to go on; a new run, without the \
+             snapshot (or `.fresh()`), starts over"
         )
         .into()),
         _ => Ok(()),

@@ -7,10 +7,13 @@ use crate::{
     error::{Error, Stage},
     learner::Learner,
     metrics::{EpochSummary, Metrics},
-    progress::{Cursor, Plan},
+    progress::Plan,
     schedule::Needs,
     task::Task,
 };
+
+/// A run of more epochs than this has no known length: looking at each would take too long.
+const MOST_PLANNED: u64 = 1_000_000;
 
 impl<T: Task> Trainer<T> {
     /// Trains until the end, validating on the way.
@@ -50,7 +53,11 @@ impl<T: Task> Trainer<T> {
         let mut before = 0;
         let run = self.whole(|t| {
             before = t.state.history.epochs.len();
-            let until = Until::epochs(t.state.progress.cursor.epoch + 1);
+            if let Some(signal) = t.signal() {
+                return Ok(Outcome::Interrupted { signal });
+            }
+            // An epoch whose end is still owed is the one to end.
+            let until = Until::epochs(t.state.progress.cursor.epoch + u64::from(!t.state.due.epoch_end));
             t.plan_without_end()?;
             t.drive(&until, &train, &())
         })?;
@@ -65,12 +72,14 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Makes one optimizer step of one batch, and returns its metrics (`train/loss`, ..., `lr`), for programs that keep
-    /// the whole loop to themselves. Add-ons get the hooks about steps, not those about runs and epochs.
+    /// the whole loop to themselves. Add-ons get the hooks about steps, not those about runs and epochs; `accumulate` does
+    /// not apply.
     ///
     /// # Errors
     /// As [`Trainer::run`].
     pub fn run_batch(&mut self, batch: T::Batch) -> Result<Metrics, Error> {
         self.open()?;
+        let window = std::mem::replace(&mut self.state.window, 1);
         let result = self.guard(|t| {
             if let Some(signal) = t.signal() {
                 return Err(Error::Interrupted { signal });
@@ -81,10 +90,7 @@ impl<T: Task> Trainer<T> {
             let mut batches: Ahead<'_, T::Batch> = (Box::new([Ok(batch), Err("one batch only".into())].into_iter())
                 as crate::data::Batches<'_, T::Batch>)
                 .peekable();
-            let window = std::mem::replace(&mut t.state.window, 1);
-            let done = t.window(&mut batches);
-            t.state.window = window;
-            done?;
+            t.window(&mut batches)?;
             t.each(AddOn::on_step_end)?;
             if t.pending.waiting() > 0
                 && let Some(bad) = t.read()?
@@ -97,9 +103,11 @@ impl<T: Task> Trainer<T> {
             };
             let metrics = t.pending.ready().last().map(row).unwrap_or_default();
             t.hand_out()?;
+            t.state.window = window;
             t.snapshot_if_wanted(Moment::Step)?;
             Ok(metrics)
         });
+        self.state.window = window;
         if result.is_err() {
             self.abandon();
         }
@@ -117,7 +125,7 @@ impl<T: Task> Trainer<T> {
             t.state.progress.start_clock();
             let outcome = work(t)?;
             t.flush()?;
-            if outcome != Outcome::AlreadyComplete {
+            if !matches!(outcome, Outcome::AlreadyComplete | Outcome::AlreadyStopped(_)) {
                 t.snapshot_if_wanted(Moment::End)?;
             }
             let run = Run { outcome, history: t.state.history.clone() };
@@ -138,7 +146,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Tells the add-ons of an error, after handing out every row that can still be read.
-    fn report(&mut self, error: &Error) {
+    pub(super) fn report(&mut self, error: &Error) {
         self.abandon();
         if let Err(second) = self.guard(|t| t.each(|add_on, cx| add_on.on_error(error, cx))) {
             tracing::error!(error = %second, "failed while an error was reported");
@@ -156,17 +164,17 @@ impl<T: Task> Trainer<T> {
         let mut plan = Plan { epochs, total_steps: steps, window, ..Plan::default() };
         // Epoch by epoch, for they may differ, until one of the limits is reached.
         let (mut epoch, mut sum) = (0, 0u64);
-        let cursor = self.state.progress.cursor;
+        self.site.stage = Stage::Data;
+        if !self.is_complete(until) {
+            self.check_data(train)?;
+        }
         let known = loop {
-            if epoch == cursor.epoch {
-                self.check_position(sum + cursor.micro_batch.div_ceil(window))?;
-            }
             if epochs.is_some_and(|epochs| epoch >= epochs) || steps.is_some_and(|steps| sum >= steps) {
                 break epochs.is_some() || steps.is_some();
             }
             match per_epoch(epoch) {
                 Some(0) => return Err(self.no_batch(epoch)),
-                Some(n) if (epochs.is_some() || steps.is_some()) => sum += n,
+                Some(n) if (epochs.is_some() || steps.is_some()) && epoch < MOST_PLANNED => sum = sum.saturating_add(n),
                 _ => break false,
             }
             epoch += 1;
@@ -185,15 +193,18 @@ impl<T: Task> Trainer<T> {
         self.fail(format!("the training data has no batch in epoch {epoch}: give a loader that has some"))
     }
 
-    /// A restored run has to be where this data says it is: with another batch size or data set, batches would be
-    /// repeated or left out in silence.
-    fn check_position(&mut self, steps: u64) -> Result<(), Error> {
-        let Cursor { epoch, micro_batch } = self.state.progress.cursor;
-        let step = self.state.progress.step;
-        if std::mem::take(&mut self.restored) && steps != step {
+    /// A run that was cut within an epoch has to find the data it was cut in: with another batch size or data set, batches
+    /// would be repeated or left out in silence.
+    fn check_data<D: Loader<T::Batch>>(&mut self, train: &D) -> Result<(), Error> {
+        let cut_in =
+            Some(self.state.progress.cursor).filter(|cursor| cursor.micro_batch > 0).map(|cursor| cursor.epoch);
+        let saved = self.state.epoch_batches.filter(|(epoch, _)| Some(*epoch) == cut_in);
+        if let (true, Some((epoch, saved))) = (std::mem::take(&mut self.restored), saved)
+            && let Some(found) = train.micro_batches(epoch).filter(|found| *found != saved)
+        {
             return Err(Error::Misuse(format!(
-                "the saved run is at epoch {epoch}, micro-batch {micro_batch} after {step} steps, where this data loader \
-                 would have made {steps}: use the same data and batch size to go on, or `.fresh()` to start over"
+                "the saved run had {saved} batches in epoch {epoch}, this data loader has {found}: use the same data and \
+                 batch size to go on; a new run, without the snapshot (or `.fresh()`), starts over"
             )));
         }
         Ok(())
@@ -233,9 +244,17 @@ impl<T: Task> Trainer<T> {
         V: Loader<T::Batch>,
     {
         tracing::info!(step = self.state.progress.step, epoch = self.state.progress.cursor.epoch, "the run starts");
+        if std::mem::take(&mut self.settings.continue_stopped) {
+            self.state.stopped = None;
+        }
+        let stopped = self.state.stopped.clone();
         self.each(AddOn::on_run_start)?;
-        let due = self.state.due.evaluation || self.state.due.epoch_end;
-        if !due && (self.state.stopped.is_some() || self.is_complete(until)) {
+        let due = (self.state.due.evaluation || self.state.due.epoch_end) && !self.is_beyond(until);
+        if let (false, Some(reason)) = (due, &stopped) {
+            tracing::warn!(reason, "the run was stopped before: nothing is trained");
+            return Ok(Outcome::AlreadyStopped(reason.clone()));
+        }
+        if !due && self.is_complete(until) {
             tracing::warn!("the run was complete already: nothing is trained; `.fresh()` starts over");
             return Ok(Outcome::AlreadyComplete);
         }
@@ -257,7 +276,9 @@ impl<T: Task> Trainer<T> {
     {
         let from = self.state.progress.cursor;
         self.site.cursor = from;
-        self.state.progress.plan.epoch_micro_batches = train.micro_batches(from.epoch);
+        let batches = self.at(Stage::Data, |_| Ok(train.micro_batches(from.epoch)))?;
+        self.state.progress.plan.epoch_micro_batches = batches;
+        self.state.epoch_batches = batches.map(|batches| (from.epoch, batches));
         let draw = Draw::new(self.state.seed, from);
         let mut batches: Ahead<'_, T::Batch> = self.at(Stage::Data, |_| Ok(train.epoch(&draw)?.peekable()))?;
         if batches.peek().is_none() {
@@ -336,6 +357,13 @@ impl<T: Task> Trainer<T> {
         let progress = &self.state.progress;
         until.epochs.is_some_and(|epochs| progress.cursor.epoch >= epochs)
             || until.steps.is_some_and(|steps| progress.step >= steps)
+    }
+
+    /// Whether the run has gone on past this end already: what is due is another call's then.
+    fn is_beyond(&self, until: &Until) -> bool {
+        let progress = &self.state.progress;
+        until.epochs.is_some_and(|epochs| progress.cursor.epoch > epochs)
+            || until.steps.is_some_and(|steps| progress.step > steps)
     }
 
     fn ending(&self, until: &Until) -> Option<Outcome> {

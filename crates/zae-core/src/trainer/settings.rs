@@ -85,11 +85,12 @@ pub enum Every {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum NonFinite {
     /// The run ends with [`Error::NotFinite`](crate::error::Error::NotFinite). On a synchronous device the weights are
-    /// still those from before the step; on an asynchronous one up to `log_every` steps have followed.
+    /// still those from before the step; on an asynchronous one up to `log_every` steps have followed. The gradient norm
+    /// is looked at where it is computed: with `.gradient_clip(Clip::Norm(..))`.
     #[default]
     Stop,
-    /// The step's update is left out and counted. Reads the loss before each update: one transfer per step on an
-    /// asynchronous device.
+    /// The step's update is left out and counted. Reads loss and gradient norm before each update: one transfer per step on
+    /// an asynchronous device. (Running statistics of a batch norm have seen the batch all the same.)
     SkipStep,
     /// Nothing.
     Ignore,
@@ -106,6 +107,7 @@ pub(super) struct Settings {
     pub(super) log_every: u64,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) fresh: bool,
+    pub(super) continue_stopped: bool,
     pub(super) signals: bool,
 }
 
@@ -121,6 +123,7 @@ impl Default for Settings {
             log_every: 50,
             run_dir: None,
             fresh: false,
+            continue_stopped: false,
             signals: true,
         }
     }

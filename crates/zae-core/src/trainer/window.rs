@@ -7,7 +7,7 @@ use crate::{
     add_on::AddOn,
     data::Batches,
     error::{Error, Stage},
-    learner::{Learner, Stepped, Update},
+    learner::{Clip, Learner, Stepped, Update},
     metrics::RowHead,
     place::Place,
     progress::Cursor,
@@ -104,8 +104,15 @@ impl<T: Task> Trainer<T> {
         let any = weights > 0.0;
         if any {
             self.at(Stage::Update, |t| {
-                if let Some(norm) = t.learner.clip(scale, &t.settings.clip)? {
+                // A finite loss can have gradients that are not: to skip such a step too, their norm has to be seen.
+                let measure = t.settings.non_finite == NonFinite::SkipStep && !matches!(t.settings.clip, Clip::Norm(_));
+                let (first, second) =
+                    if measure { (Clip::Norm(f64::INFINITY), Some(t.settings.clip)) } else { (t.settings.clip, None) };
+                if let Some(norm) = t.learner.clip(scale, &first)? {
                     t.pending.push_norm(norm);
+                }
+                if let Some(second) = second {
+                    t.learner.clip(1.0, &second)?;
                 }
                 Ok(())
             })?;
@@ -124,14 +131,18 @@ impl<T: Task> Trainer<T> {
         }
         // Where a read does not wait for a device, a bad loss is found before it reaches the weights.
         let skip = self.settings.non_finite == NonFinite::SkipStep;
-        if (skip || !self.learner.is_asynchronous())
-            && let Some(bad) = self.read()?
-        {
+        let now = skip || !self.learner.is_asynchronous();
+        if now && let Some(bad) = self.fetch()? {
+            self.settle_rows()?;
             self.learner.zero_grad();
             return if skip { Ok(Stepped::Skipped) } else { Err(bad) };
         }
         self.each(AddOn::on_gradients)?;
-        self.at(Stage::Update, |t| t.learner.step(&Update::new(lr)))
+        let stepped = self.at(Stage::Update, |t| t.learner.step(&Update::new(lr)))?;
+        if now {
+            self.settle_rows()?;
+        }
+        Ok(stepped)
     }
 
     fn next_lr(&mut self) -> crate::error::Fallible<f64> {
@@ -145,8 +156,19 @@ impl<T: Task> Trainer<T> {
         Err(format!("the schedule gave the learning rate {lr} for step {}: it must be 0 or more", progress.step).into())
     }
 
-    /// Reads all pending scalars in one transfer. Says which loss or norm is not finite, if that matters.
+    /// Reads all pending scalars and makes sums and rows of them. Says which loss or norm is not finite, if that matters.
     pub(super) fn read(&mut self) -> Result<Option<Error>, Error> {
+        let bad = self.fetch()?;
+        self.settle_rows()?;
+        Ok(bad)
+    }
+
+    fn settle_rows(&mut self) -> Result<(), Error> {
+        self.at(Stage::Read, |t| t.pending.settle(&mut t.state.totals))
+    }
+
+    /// Reads all pending scalars in one transfer.
+    fn fetch(&mut self) -> Result<Option<Error>, Error> {
         let policy = self.settings.non_finite;
         let late = policy == NonFinite::Stop && self.learner.is_asynchronous();
         let bad = self.at(Stage::Read, |t| {
@@ -155,7 +177,6 @@ impl<T: Task> Trainer<T> {
                 t.pending.discount_last();
             }
             t.spoiled |= bad.is_some() && late;
-            t.pending.settle(&mut t.state.totals)?;
             Ok(bad)
         })?;
         Ok(bad.filter(|_| policy != NonFinite::Ignore).map(|bad| Error::NotFinite {

@@ -18,6 +18,8 @@ use crate::{add_on::Context, metrics::Rows};
 pub(super) struct Live {
     wanted: [AtomicBool; 3],
     now: Mutex<Now>,
+    /// Lines to be written above the bar.
+    lines: Mutex<Vec<String>>,
 }
 
 /// What there is to tell.
@@ -78,6 +80,16 @@ impl Live {
         let now = self.lock().clone();
         self.wanted.iter().for_each(|wanted| wanted.store(true, Ordering::Relaxed));
         now
+    }
+
+    /// Has a line written above the bar.
+    pub(super) fn say(&self, line: String) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// The lines to be written.
+    pub(super) fn take_lines(&self) -> Vec<String> {
+        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Asks for nothing more.

@@ -19,8 +19,8 @@ use crate::{
 /// Shows on standard error how far a run is: epoch, batch, speed, losses and metrics, learning rate, time left. A second
 /// line shows validations.
 ///
-/// On a terminal it is a bar, drawn at most 10 times a second by a thread of its own, without colours, and removed at the
-/// end. Elsewhere (a file, a pipe, `TERM=dumb`) it is plain lines: one at the start, one for each epoch, in between at
+/// On a terminal it is a bar, drawn at most 10 times a second by a thread of its own, without colours, with a line above it
+/// for each epoch that is done; the bar is removed at the end. Elsewhere (a file, a pipe, `TERM=dumb`) it is plain lines: one at the start, one for each epoch, in between at
 /// most one every 10 s, and one at the end. Epochs are counted from 1, as people count; files and errors count from 0.
 ///
 /// Outside of a run it shows [`Trainer::evaluate`](crate::trainer::Trainer::evaluate) and `inference` on data of known
@@ -163,8 +163,9 @@ impl AddOn for ProgressBar {
     }
 
     fn on_epoch_end(&mut self, epoch: &EpochSummary, cx: &mut Context<'_>) -> Fallible {
-        if self.in_run && self.target.is_lines() {
-            self.say(&text::epoch(epoch, cx.progress, cx.history));
+        if self.in_run && self.enabled {
+            let line = text::epoch(epoch, cx.progress, cx.history);
+            if self.target.is_lines() { self.target.line(&line) } else { self.live.say(line) }
         }
         Ok(())
     }

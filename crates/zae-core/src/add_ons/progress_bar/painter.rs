@@ -99,8 +99,10 @@ impl Drop for Painter {
 fn bar(terminal: ProgressDrawTarget, live: &Live, wait: impl Fn(Duration) -> bool) {
     let bar = indicatif::ProgressBar::with_draw_target(None, terminal);
     let mut speed = Speed::default();
+    let mut notice = Notice::default();
     live.look();
     while wait(FRAME) {
+        live.take_lines().into_iter().chain(notice.take()).for_each(|line| bar.println(line));
         let now = live.look();
         let rate = speed.update(now.step, now.at);
         let (run, pass) = text::bar(&now, rate);
@@ -116,6 +118,7 @@ fn bar(terminal: ProgressDrawTarget, live: &Live, wait: impl Fn(Duration) -> boo
             bar.set_message(run);
         }
     }
+    live.take_lines().into_iter().for_each(|line| bar.println(line));
     bar.finish_and_clear();
 }
 
@@ -124,7 +127,9 @@ fn lines(target: &Target, live: &Live, wait: impl Fn(Duration) -> bool) {
     let mut speed = Speed::default();
     let mut last = text::log(&live.look(), 0.0);
     let mut since = Instant::now();
+    let mut notice = Notice::default();
     while wait(LINE / 10) {
+        notice.take().into_iter().for_each(|line| target.line(&line));
         let now = live.look();
         let rate = speed.update(now.step, now.at);
         if since.elapsed() >= LINE {
@@ -135,6 +140,20 @@ fn lines(target: &Target, live: &Live, wait: impl Fn(Duration) -> bool) {
             last = line;
             since = Instant::now();
         }
+    }
+}
+
+/// Tells once that a signal was heard: a step may be long.
+#[derive(Default)]
+struct Notice {
+    given: bool,
+}
+
+impl Notice {
+    fn take(&mut self) -> Option<String> {
+        let signal = crate::signal::received().filter(|_| !self.given)?;
+        self.given = true;
+        Some(format!("{signal}: the run ends after this step; a second signal kills it"))
     }
 }
 

@@ -76,6 +76,10 @@ pub(super) fn end(outcome: &Outcome, progress: &ProgressChecker) -> String {
             "NOTHING WAS TRAINED: the run was complete already ({epochs}, {steps}); `.fresh()` starts over, a higher \
              number of epochs or steps goes on"
         ),
+        Outcome::AlreadyStopped(reason) => format!(
+            "NOTHING WAS TRAINED: the run was stopped before ({epochs}, {steps}): {reason}; `.fresh()` starts over, \
+             `.continue_stopped()` goes on"
+        ),
         Outcome::OutOfTime => format!("the time is used up: {done}"),
         Outcome::Stopped(reason) => format!("stopped: {reason}; {done}"),
         Outcome::Interrupted { signal } => {

@@ -10,6 +10,9 @@ pub enum Outcome {
     Complete,
     /// It was complete already when it started: nothing was trained. `.fresh()` starts over.
     AlreadyComplete,
+    /// An add-on had ended it before, for this reason: nothing was trained. `.fresh()` starts over,
+    /// `.continue_stopped()` goes on.
+    AlreadyStopped(String),
     /// The wall-clock budget was used up.
     OutOfTime,
     /// An add-on ended it, for this reason.
@@ -21,7 +24,7 @@ pub enum Outcome {
     },
 }
 
-/// What [`Trainer::run`](super::Trainer::run) returns.
+/// What [`Trainer::run`](crate::trainer::Trainer::run) returns.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Run {

@@ -107,9 +107,28 @@ impl<M: Module + 'static> BurnLearner<M> {
                 .into());
             }
             self.model = Some(model);
+            self.check_groups()?;
             self.ready = true;
         }
         Ok(self.model.as_ref().ok_or(LOST)?)
+    }
+
+    /// A group that no parameter is in is a slip of its author's.
+    fn check_groups(&self) -> Fallible {
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let params = visit::float_params(model);
+        for (i, (group, _)) in self.rates.iter().enumerate() {
+            if !params.iter().any(|param| group.matches(&param.id, Some(&param.name))) {
+                let names: Vec<_> = params.iter().map(|param| param.name.as_str()).collect();
+                return Err(format!(
+                    "no parameter is in the group of `.group_lr(..)` number {}: the model has {}",
+                    i + 1,
+                    names.join(", ")
+                )
+                .into());
+            }
+        }
+        Ok(())
     }
 
     fn rates(&self, lr: f64) -> ModuleLearningRate {

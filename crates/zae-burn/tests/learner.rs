@@ -291,3 +291,11 @@ fn accuracy_is_the_fraction_right() {
     assert_eq!(accuracy(logits.clone(), targets.clone()).into_scalar::<f32>(), 0.75);
     assert_eq!(accuracy(logits.autodiff(), targets).into_scalar::<f32>(), 0.75);
 }
+
+#[test]
+fn a_group_that_no_parameter_is_in_is_refused() {
+    let group = burn::module::ParamGroup::from_predicate("classifier");
+    let mut learner = BurnLearner::new(Net::new(&device()), sgd(), &device()).group_lr(group, 0.1);
+    let error = learner.init(1).unwrap_err().to_string();
+    assert!(error.contains("number 1") && error.contains("first.weight"), "{error}");
+}

@@ -160,7 +160,7 @@ fn a_state_that_does_not_fit_changes_nothing_and_says_why() {
         state.tensors.get_mut("optimizer/first.bias/momentum.moment_1").unwrap().shape = vec![2, 4];
         state.numbers.insert("optimizer/first.weight/__rank".into(), Number::UInt(3));
     });
-    assert!(error.contains("[2, 4], and the parameter has 1 dimensions"), "{error}");
+    assert!(error.contains("[2, 4], and the parameter [8]"), "{error}");
     let error =
         refused(&|state| state.tensors.get_mut("model/first.bias").unwrap().data = std::sync::Arc::new(vec![0u8; 3]));
     assert!(error.contains("damaged"), "{error}");
@@ -261,4 +261,19 @@ fn a_learner_equals_a_loop_written_by_hand() {
         bytes(&state).into_iter().filter(|(name, _)| name.starts_with("model/")).collect::<Vec<_>>()
     };
     assert!(model_of(learner.snapshot().unwrap()) == model_of(by_hand.snapshot().unwrap()));
+}
+
+#[test]
+fn a_moment_of_another_shape_is_refused() {
+    for shape in [vec![1], vec![4], vec![8, 1]] {
+        let mut learner = learner(AdamWConfig::new().init());
+        step(&mut learner, 0, 0.01);
+        let mut state = learner.snapshot().unwrap();
+        let name = "optimizer/first.bias/momentum.moment_1";
+        let tensor = state.tensors.get_mut(name).unwrap();
+        tensor.data = std::sync::Arc::new(vec![0u8; 4 * shape.iter().product::<usize>()]);
+        tensor.shape = shape;
+        let error = learner.load(&state).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
 }

@@ -106,8 +106,8 @@ impl AddOn for ProgressBar {
         self.in_run = true;
         // A run that is complete already is told of at its end.
         let is_complete = cx.progress.total_steps().is_some_and(|steps| cx.progress.step() >= steps);
-        if self.target.is_lines() && !is_complete {
-            self.say(&text::start(cx.progress));
+        if self.enabled && self.target.is_lines() && !is_complete {
+            self.live.say(text::start(cx.progress));
         }
         self.show();
         Ok(())
@@ -164,8 +164,8 @@ impl AddOn for ProgressBar {
 
     fn on_epoch_end(&mut self, epoch: &EpochSummary, cx: &mut Context<'_>) -> Fallible {
         if self.in_run && self.enabled {
-            let line = text::epoch(epoch, cx.progress, cx.history);
-            if self.target.is_lines() { self.target.line(&line) } else { self.live.say(line) }
+            // Written by the thread that draws: the console may be slow.
+            self.live.say(text::epoch(epoch, cx.progress, cx.history));
         }
         Ok(())
     }

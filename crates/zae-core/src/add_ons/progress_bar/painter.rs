@@ -122,14 +122,16 @@ fn bar(terminal: ProgressDrawTarget, live: &Live, wait: impl Fn(Duration) -> boo
     bar.finish_and_clear();
 }
 
-/// Writes a line now and then, if there is something new.
+/// Writes the lines it is given, and one now and then if there is something new.
 fn lines(target: &Target, live: &Live, wait: impl Fn(Duration) -> bool) {
     let mut speed = Speed::default();
+    let mut notice = Notice::default();
     let mut last = text::log(&live.look(), 0.0);
     let mut since = Instant::now();
-    let mut notice = Notice::default();
-    while wait(LINE / 10) {
-        notice.take().into_iter().for_each(|line| target.line(&line));
+    let write = |lines: Vec<String>| lines.iter().for_each(|line| target.line(line));
+    while wait(FRAME) {
+        write(live.take_lines());
+        write(notice.take().into_iter().collect());
         let now = live.look();
         let rate = speed.update(now.step, now.at);
         if since.elapsed() >= LINE {
@@ -141,6 +143,7 @@ fn lines(target: &Target, live: &Live, wait: impl Fn(Duration) -> bool) {
             since = Instant::now();
         }
     }
+    write(live.take_lines());
 }
 
 /// Tells once that a signal was heard: a step may be long.

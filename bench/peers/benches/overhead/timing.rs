@@ -1,0 +1,77 @@
+//! Laps of all variants by turns.
+
+use std::{fmt::Write as _, path::Path};
+
+use zae_engine::rng::seed_for;
+
+use crate::{
+    job::{Job, VARIANTS},
+    lap::{Lap, Runner},
+    models::Workload,
+    stats::Median,
+};
+
+/// Laps before those that count.
+const WARM_UP: u64 = 3;
+
+pub(crate) fn measure(workload: Workload, blocks: u64, dir: &Path) -> String {
+    let batches = workload.batches();
+    // One more, so that the last lap ends where a step starts.
+    let steps = (WARM_UP + blocks) * workload.lap + 1;
+    let runners: Vec<_> = VARIANTS
+        .iter()
+        .map(|variant| {
+            let dir = dir.join(variant.name);
+            std::fs::create_dir(&dir).unwrap();
+            let job = Job::new(workload, &batches, steps, dir);
+            Runner::start(move || (variant.train)(job))
+        })
+        .collect();
+    let mut laps: Vec<[Lap; VARIANTS.len()]> = Vec::new();
+    for block in 0..WARM_UP + blocks {
+        let mut lap = [Lap { wall: 0.0, cpu: 0.0 }; VARIANTS.len()];
+        for i in order(block) {
+            lap[i] = runners[i].lap(workload.lap);
+        }
+        if block >= WARM_UP {
+            laps.push(lap);
+        }
+    }
+    check(runners.into_iter().map(Runner::finish).collect(), steps);
+    report(workload, &laps)
+}
+
+/// The variants in random order.
+fn order(block: u64) -> [usize; VARIANTS.len()] {
+    let mut order = std::array::from_fn(|i| i);
+    order.sort_by_key(|&i| seed_for(1, block, i as u64));
+    order
+}
+
+/// That all made the same steps, and learned.
+fn check(losses: Vec<Vec<f64>>, steps: u64) {
+    let raw = &losses[0];
+    assert_eq!(raw.len() as u64, steps);
+    let (first, last) = (raw[0], raw[raw.len() - 1]);
+    assert!(last < first, "the loss went from {first} to {last}");
+    for (variant, losses) in VARIANTS.iter().zip(&losses) {
+        assert_eq!(losses.len(), raw.len(), "{}", variant.name);
+        let differs = losses.iter().zip(raw).position(|(a, b)| a.to_bits() != b.to_bits());
+        assert_eq!(differs, None, "{}: first step with another loss", variant.name);
+    }
+}
+
+fn report(workload: Workload, laps: &[[Lap; VARIANTS.len()]]) -> String {
+    let mut out = String::new();
+    let mut line = |median: Median, name: &str, unit: &str| writeln!(out, "{}", median.line(name, unit)).unwrap();
+    line(Median::of(laps.iter().map(|lap| lap[0].wall)), &format!("raw_{}_us", workload.name), "us");
+    line(Median::of(laps.iter().map(|lap| lap[0].cpu)), &format!("raw_{}_cpu_us", workload.name), "us");
+    for (i, variant) in VARIANTS.iter().enumerate().skip(1) {
+        for (clock, suffix) in [((|lap| lap.wall) as fn(Lap) -> f64, ""), (|lap| lap.cpu, "_cpu")] {
+            let name = format!("{}_over_raw_{}{suffix}", variant.name, workload.name);
+            line(Median::of(laps.iter().map(|lap| clock(lap[i]) / clock(lap[0]))), &name, "ratio");
+            line(Median::of(laps.iter().map(|lap| clock(lap[i]) - clock(lap[0]))), &format!("{name}_us"), "us");
+        }
+    }
+    out
+}

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path};
 use zae_engine::rng::seed_for;
 
 use crate::{
-    job::{Job, VARIANTS},
+    job::{Job, VARIANTS, Variant},
     lap::{Lap, Runner},
     models::Workload,
     stats::Median,
@@ -18,15 +18,14 @@ pub(crate) fn measure(workload: Workload, blocks: u64, dir: &Path) -> String {
     let batches = workload.batches();
     // One more, so that the last lap ends where a step starts.
     let steps = (WARM_UP + blocks) * workload.lap + 1;
-    let runners: Vec<_> = VARIANTS
-        .iter()
-        .map(|variant| {
-            let dir = dir.join(variant.name);
-            std::fs::create_dir(&dir).unwrap();
-            let job = Job::new(workload, &batches, steps, dir);
-            Runner::start(move || (variant.train)(job))
-        })
-        .collect();
+    let job = |variant: &Variant| {
+        let dir = dir.join(variant.name);
+        std::fs::create_dir(&dir).unwrap();
+        Job::new(workload, &batches, steps, dir)
+    };
+    // All weights before the first loop: it seeds Burn's generator, which threads share.
+    let jobs: Vec<_> = VARIANTS.iter().map(|variant| (variant.train, job(variant))).collect();
+    let runners: Vec<_> = jobs.into_iter().map(|(train, job)| Runner::start(move || train(job))).collect();
     let mut laps: Vec<[Lap; VARIANTS.len()]> = Vec::new();
     for block in 0..WARM_UP + blocks {
         let mut lap = [Lap { wall: 0.0, cpu: 0.0 }; VARIANTS.len()];
@@ -56,7 +55,7 @@ fn check(losses: Vec<Vec<f64>>, steps: u64) {
     assert!(last < first, "the loss went from {first} to {last}");
     for (variant, losses) in VARIANTS.iter().zip(&losses) {
         assert_eq!(losses.len(), raw.len(), "{}", variant.name);
-        let differs = losses.iter().zip(raw).position(|(a, b)| a.to_bits() != b.to_bits());
+        let differs = losses.iter().zip(raw).enumerate().find(|(_, (a, b))| a.to_bits() != b.to_bits());
         assert_eq!(differs, None, "{}: first step with another loss", variant.name);
     }
 }

@@ -30,7 +30,7 @@
 //! # How it is timed
 //!
 //! The loops live in one process, each on its thread, and run by turns. A block is a lap of each, in random order; a lap
-//! is some steps (100, 40 or 4), from the start of one forward pass to the start of another. Setting up, ending and the
+//! is some steps (30, 15 or 2), from the start of one forward pass to the start of another. Setting up, ending and the
 //! ends of epochs are in no lap. Every block gives a ratio and a difference of neighbours in time; what is printed is
 //! their median and its 95 % interval, as `name value unit [low high]`:
 //!

@@ -40,9 +40,9 @@ pub(crate) struct Workload {
 }
 
 pub(crate) const WORKLOADS: [Workload; 3] = [
-    Workload { name: "mlp8", batch: 8, convolutions: false, lap: 100, blocks: 150, memory_steps: 600 },
-    Workload { name: "mlp128", batch: 128, convolutions: false, lap: 40, blocks: 150, memory_steps: 200 },
-    Workload { name: "cnn64", batch: 64, convolutions: true, lap: 4, blocks: 90, memory_steps: 25 },
+    Workload { name: "mlp8", batch: 8, convolutions: false, lap: 30, blocks: 350, memory_steps: 400 },
+    Workload { name: "mlp128", batch: 128, convolutions: false, lap: 15, blocks: 300, memory_steps: 200 },
+    Workload { name: "cnn64", batch: 64, convolutions: true, lap: 2, blocks: 200, memory_steps: 20 },
 ];
 
 impl Workload {
@@ -132,6 +132,7 @@ impl Cnn {
 
 /// The model of every workload, one type for all.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Net {
     Mlp(Mlp),
     Cnn(Cnn),

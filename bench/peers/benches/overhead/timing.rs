@@ -36,7 +36,8 @@ pub(crate) fn measure(workload: Workload, blocks: u64, dir: &Path) -> String {
             laps.push(lap);
         }
     }
-    check(runners.into_iter().map(Runner::finish).collect(), steps);
+    let losses: Vec<_> = runners.into_iter().map(Runner::finish).collect();
+    check(&losses, steps);
     report(workload, &laps)
 }
 
@@ -48,12 +49,12 @@ fn order(block: u64) -> [usize; VARIANTS.len()] {
 }
 
 /// That all made the same steps, and learned.
-fn check(losses: Vec<Vec<f64>>, steps: u64) {
+fn check(losses: &[Vec<f64>], steps: u64) {
     let raw = &losses[0];
     assert_eq!(raw.len() as u64, steps);
     let (first, last) = (raw[0], raw[raw.len() - 1]);
     assert!(last < first, "the loss went from {first} to {last}");
-    for (variant, losses) in VARIANTS.iter().zip(&losses) {
+    for (variant, losses) in VARIANTS.iter().zip(losses) {
         assert_eq!(losses.len(), raw.len(), "{}", variant.name);
         let differs = losses.iter().zip(raw).enumerate().find(|(_, (a, b))| a.to_bits() != b.to_bits());
         assert_eq!(differs, None, "{}: first step with another loss", variant.name);

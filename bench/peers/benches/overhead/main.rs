@@ -25,13 +25,14 @@
 //! |---|---|---|
 //! | `mlp8` | 784-512-256-10 | 8 |
 //! | `mlp128` | 784-512-256-10 | 128 |
-//! | `cnn64` | 3x3 convolutions 1-32-64 on 28x28, max pool, 128, 10 | 64 |
+//! | `cnn64` | 3x3 convolutions 1-32-64 on 28x28 with max pools, 128, 10 | 64 |
 //!
 //! # How it is timed
 //!
 //! The loops live in one process, each on its thread, and run by turns. A block is a lap of each, in random order; a lap
 //! is some steps (30, 15 or 2), from the start of one forward pass to the start of another. Setting up, ending and the
-//! ends of epochs are in no lap. Every block gives a ratio and a difference of neighbours in time; what is printed is
+//! ends of epochs are in no lap. Five processes make the blocks of a workload, for where things lie in memory makes a
+//! loop faster or slower as long as its process lives. Every block gives a ratio and a difference of neighbours in time; what is printed is
 //! their median and its 95 % interval, as `name value unit [low high]`:
 //!
 //! - `raw_{workload}_us`: wall time of a step of the hand-written loop.
@@ -86,8 +87,8 @@ fn work(work: &str) -> String {
     let dir: PathBuf = Path::new(".").canonicalize().unwrap();
     let workload = Workload::named(words[1]).unwrap();
     match words[0] {
-        "time" => timing::measure(workload, words[2].parse().unwrap(), &dir),
-        _ => memory::measure(workload, words[2], dir),
+        "time" => timing::measure(workload, words[2].parse().unwrap(), words[3].parse().unwrap(), &dir),
+        _ => memory::measure(workload, words[2], words.get(3).map(|steps| steps.parse().unwrap()), dir),
     }
 }
 
@@ -101,8 +102,7 @@ fn main() {
     let chosen: Vec<_> = WORKLOADS.into_iter().filter(|w| args.iter().any(|arg| arg == w.name)).collect();
     let workloads = if chosen.is_empty() { WORKLOADS.to_vec() } else { chosen };
     for workload in &workloads {
-        let blocks = if quick { 30 } else { workload.blocks };
-        print!("{}", child(&format!("time {} {blocks}", workload.name)));
+        timing::compare(*workload, if quick { 30 } else { workload.blocks });
     }
     memory::compare(&workloads, if quick { 1 } else { 5 });
 }

@@ -10,9 +10,10 @@ use crate::{
 };
 
 /// Trains one way, and says how much memory that took at most, in kB; nothing where the system does not tell.
-pub(crate) fn measure(workload: Workload, variant: &str, dir: PathBuf) -> String {
+pub(crate) fn measure(workload: Workload, variant: &str, steps: Option<u64>, dir: PathBuf) -> String {
     let variant = VARIANTS.iter().find(|v| v.name == variant).unwrap();
-    (variant.train)(Job::new(workload, &workload.batches(), workload.memory_steps, dir));
+    let steps = steps.unwrap_or(workload.memory_steps);
+    (variant.train)(Job::new(workload, &workload.batches(), steps, dir));
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     peak.map(|peak| peak.trim().trim_end_matches(" kB").to_owned()).unwrap_or_default()

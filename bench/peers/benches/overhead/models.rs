@@ -41,8 +41,8 @@ pub(crate) struct Workload {
 
 pub(crate) const WORKLOADS: [Workload; 3] = [
     Workload { name: "mlp8", batch: 8, convolutions: false, lap: 30, blocks: 350, memory_steps: 400 },
-    Workload { name: "mlp128", batch: 128, convolutions: false, lap: 15, blocks: 300, memory_steps: 200 },
-    Workload { name: "cnn64", batch: 64, convolutions: true, lap: 2, blocks: 200, memory_steps: 20 },
+    Workload { name: "mlp128", batch: 128, convolutions: false, lap: 15, blocks: 250, memory_steps: 200 },
+    Workload { name: "cnn64", batch: 64, convolutions: true, lap: 2, blocks: 150, memory_steps: 20 },
 ];
 
 impl Workload {
@@ -107,7 +107,7 @@ impl Mlp {
     }
 }
 
-/// Two convolutions, 1 to 32 to 64 channels, and two linear layers.
+/// Two convolutions, 1 to 32 to 64 channels, each with a max pool, and two linear layers.
 #[derive(Module, Debug)]
 pub(crate) struct Cnn {
     conv1: Conv2d,
@@ -124,7 +124,7 @@ impl Cnn {
             conv1: conv([1, 32]),
             conv2: conv([32, 64]),
             pool: MaxPool2dConfig::new([2, 2]).init(),
-            fc1: LinearConfig::new(64 * 14 * 14, 128).init(device),
+            fc1: LinearConfig::new(64 * 7 * 7, 128).init(device),
             fc2: LinearConfig::new(128, 10).init(device),
         }
     }
@@ -144,7 +144,8 @@ impl Net {
             Self::Mlp(net) => net.fc3.forward(relu(net.fc2.forward(relu(net.fc1.forward(x))))),
             Self::Cnn(net) => {
                 let x = x.reshape([-1, 1, 28, 28]);
-                let x = net.pool.forward(relu(net.conv2.forward(relu(net.conv1.forward(x)))));
+                let x = net.pool.forward(relu(net.conv1.forward(x)));
+                let x = net.pool.forward(relu(net.conv2.forward(x)));
                 net.fc2.forward(relu(net.fc1.forward(x.flatten(1, 3))))
             }
         }

@@ -1,10 +1,11 @@
 //! Laps of all variants by turns.
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use zae_engine::rng::seed_for;
 
 use crate::{
+    child,
     job::{Job, VARIANTS, Variant},
     lap::{Lap, Runner},
     models::Workload,
@@ -13,8 +14,11 @@ use crate::{
 
 /// Laps before those that count.
 const WARM_UP: u64 = 3;
+/// Processes that share the blocks.
+const PROCESSES: u64 = 5;
 
-pub(crate) fn measure(workload: Workload, blocks: u64, dir: &Path) -> String {
+/// Makes blocks, and says what they took: a line per block, wall and CPU time of each variant.
+pub(crate) fn measure(workload: Workload, blocks: u64, process: u64, dir: &Path) -> String {
     let batches = workload.batches();
     // One more, so that the last lap ends where a step starts.
     let steps = (WARM_UP + blocks) * workload.lap + 1;
@@ -29,7 +33,7 @@ pub(crate) fn measure(workload: Workload, blocks: u64, dir: &Path) -> String {
     let mut laps: Vec<[Lap; VARIANTS.len()]> = Vec::new();
     for block in 0..WARM_UP + blocks {
         let mut lap = [Lap { wall: 0.0, cpu: 0.0 }; VARIANTS.len()];
-        for i in order(block) {
+        for i in order(process, block) {
             lap[i] = runners[i].lap(workload.lap);
         }
         if block >= WARM_UP {
@@ -38,13 +42,14 @@ pub(crate) fn measure(workload: Workload, blocks: u64, dir: &Path) -> String {
     }
     let losses: Vec<_> = runners.into_iter().map(Runner::finish).collect();
     check(&losses, steps);
-    report(workload, &laps)
+    let line = |laps: &[Lap; VARIANTS.len()]| laps.map(|lap| format!("{} {} ", lap.wall, lap.cpu)).concat() + "\n";
+    laps.iter().map(line).collect()
 }
 
 /// The variants in random order.
-fn order(block: u64) -> [usize; VARIANTS.len()] {
+fn order(process: u64, block: u64) -> [usize; VARIANTS.len()] {
     let mut order = std::array::from_fn(|i| i);
-    order.sort_by_key(|&i| seed_for(1, block, i as u64));
+    order.sort_by_key(|&i| seed_for(process, block, i as u64));
     order
 }
 
@@ -61,17 +66,30 @@ fn check(losses: &[Vec<f64>], steps: u64) {
     }
 }
 
-fn report(workload: Workload, laps: &[[Lap; VARIANTS.len()]]) -> String {
-    let mut out = String::new();
-    let mut line = |median: Median, name: &str, unit: &str| writeln!(out, "{}", median.line(name, unit)).unwrap();
-    line(Median::of(laps.iter().map(|lap| lap[0].wall)), &format!("raw_{}_us", workload.name), "us");
-    line(Median::of(laps.iter().map(|lap| lap[0].cpu)), &format!("raw_{}_cpu_us", workload.name), "us");
+type Clock = fn(Lap) -> f64;
+
+/// Has blocks made, and prints what comes out.
+pub(crate) fn compare(workload: Workload, blocks: u64) {
+    let work = |process| format!("time {} {} {process}", workload.name, blocks / PROCESSES);
+    let blocks: String = (0..PROCESSES).map(|process| child(&work(process))).collect();
+    let laps: Vec<Vec<Lap>> = blocks
+        .lines()
+        .map(|line| {
+            let numbers: Vec<f64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
+            numbers.chunks_exact(2).map(|lap| Lap { wall: lap[0], cpu: lap[1] }).collect()
+        })
+        .collect();
+    let print = |median: Median, name: &str, unit: &str| println!("{}", median.line(name, unit));
+    let clocks: [(Clock, &str); 2] = [(|lap| lap.wall, ""), (|lap| lap.cpu, "_cpu")];
+    for (clock, suffix) in clocks {
+        let raw = format!("raw_{}{suffix}_us", workload.name);
+        print(Median::of(laps.iter().map(|lap| clock(lap[0]))), &raw, "us");
+    }
     for (i, variant) in VARIANTS.iter().enumerate().skip(1) {
-        for (clock, suffix) in [((|lap| lap.wall) as fn(Lap) -> f64, ""), (|lap| lap.cpu, "_cpu")] {
+        for (clock, suffix) in clocks {
             let name = format!("{}_over_raw_{}{suffix}", variant.name, workload.name);
-            line(Median::of(laps.iter().map(|lap| clock(lap[i]) / clock(lap[0]))), &name, "ratio");
-            line(Median::of(laps.iter().map(|lap| clock(lap[i]) - clock(lap[0]))), &format!("{name}_us"), "us");
+            print(Median::of(laps.iter().map(|lap| clock(lap[i]) / clock(lap[0]))), &name, "ratio");
+            print(Median::of(laps.iter().map(|lap| clock(lap[i]) - clock(lap[0]))), &format!("{name}_us"), "us");
         }
     }
-    out
 }

@@ -38,8 +38,8 @@
 //! - `raw_{workload}_us`: wall time of a step of the hand-written loop.
 //! - `{variant}_over_raw_{workload}`: ratio of wall times; `.._us`: difference per step.
 //! - `{variant}_over_raw_{workload}_cpu`, `.._cpu_us`: the same of CPU time, summed over all threads of the process. Other
-//!   programs on the machine change it less. It counts work done on other threads, which wall time does not show while
-//!   cores are idle.
+//!   programs on the machine change it less: on a busy machine believe this one, for wall time then depends on which loop
+//!   the scheduler favours. It counts work done on other threads, which wall time does not show while cores are idle.
 //! - `rss_over_raw_mb_{workload}`, `burn_train_rss_over_raw_mb_{workload}`: peak memory (`VmHWM`, Linux) of a process that
 //!   trains only this way, minus that of one with the hand-written loop; median and range over repeats. The names without
 //!   a workload are the larger of the two.

@@ -18,9 +18,9 @@ use zae_engine::rng::init_seed;
 
 pub(crate) const SEED: u64 = 42;
 /// Small: a network that has learned all of its data has gradients so small that the arithmetic gets slow.
-pub(crate) const LR: f64 = 1e-6;
+pub(crate) const LR: f64 = 1e-5;
 const PIXELS: usize = 28 * 28;
-const BATCHES: usize = 16;
+pub(crate) const BATCHES: usize = 16;
 
 /// Images and labels.
 pub(crate) type Batch = (Tensor<2>, Tensor<1, Int>);

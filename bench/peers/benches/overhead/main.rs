@@ -1,6 +1,8 @@
 //! What a trainer costs over a hand-written loop: `zae_engine::trainer` and `burn-train` against raw Burn.
 //!
-//! `cargo bench -p zae-bench-peers --bench overhead [-- [mlp8] [mlp128] [cnn64] [--quick]]`
+//! `cargo bench -p zae-bench-peers --bench overhead [-- [mlp8] [mlp128] [cnn64] [--quick] [--memory]]`
+//!
+//! `--quick` makes few blocks, `--memory` none: it only measures memory.
 //!
 //! # What runs
 //!
@@ -42,7 +44,8 @@
 //!   the scheduler favours. It counts work done on other threads, which wall time does not show while cores are idle.
 //! - `rss_over_raw_mb_{workload}`, `burn_train_rss_over_raw_mb_{workload}`: peak memory (`VmHWM`, Linux) of a process that
 //!   trains only this way, minus that of one with the hand-written loop; median and range over repeats. The names without
-//!   a workload are the larger of the two.
+//!   a workload are the larger of the two. With one thread for Burn's kernels: with more, chance decides how many of them
+//!   hold buffers at the same time, which changes the peak by tens of MB.
 //!
 //! The allocator is mimalloc for all.
 
@@ -77,7 +80,12 @@ const CHILD: &str = "ZAE_BENCH_CHILD";
 fn child(work: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let program = std::env::current_exe().unwrap();
-    let done = Command::new(program).env(CHILD, work).current_dir(dir.path()).output().unwrap();
+    let mut command = Command::new(program);
+    command.env(CHILD, work).current_dir(dir.path());
+    if work.starts_with("memory") {
+        command.env("RAYON_NUM_THREADS", "1");
+    }
+    let done = command.output().unwrap();
     assert!(done.status.success(), "{work} failed:\n{}", String::from_utf8_lossy(&done.stderr));
     std::fs::read_to_string(dir.path().join("result")).unwrap()
 }
@@ -101,7 +109,8 @@ fn main() {
     let quick = args.iter().any(|arg| arg == "--quick");
     let chosen: Vec<_> = WORKLOADS.into_iter().filter(|w| args.iter().any(|arg| arg == w.name)).collect();
     let workloads = if chosen.is_empty() { WORKLOADS.to_vec() } else { chosen };
-    for workload in &workloads {
+    let memory_only = args.iter().any(|arg| arg == "--memory");
+    for workload in workloads.iter().filter(|_| !memory_only) {
         timing::compare(*workload, if quick { 30 } else { workload.blocks });
     }
     memory::compare(&workloads, if quick { 1 } else { 5 });

@@ -34,8 +34,8 @@
 //! The loops live in one process, each on its thread, and run by turns. A block is a lap of each, in random order; a lap
 //! is some steps (30, 15 or 2), from the start of one forward pass to the start of another. Setting up, ending and the
 //! ends of epochs are in no lap. Five processes make the blocks of a workload, for where things lie in memory makes a
-//! loop faster or slower as long as its process lives. Every block gives a ratio and a difference of neighbours in time; what is printed is
-//! their median and its 95 % interval, as `name value unit [low high]`:
+//! loop faster or slower as long as its process lives. Every block gives a ratio and a difference of neighbours in time;
+//! what is printed is their median and its 95 % interval, as `name value unit [low high]`:
 //!
 //! - `raw_{workload}_us`: wall time of a step of the hand-written loop.
 //! - `{variant}_over_raw_{workload}`: ratio of wall times; `.._us`: difference per step.
@@ -63,7 +63,7 @@ mod trainer;
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use models::{WORKLOADS, Workload};
@@ -81,7 +81,7 @@ fn child(work: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let program = std::env::current_exe().unwrap();
     let mut command = Command::new(program);
-    command.env(CHILD, work).current_dir(dir.path());
+    command.env(CHILD, work).current_dir(dir.path()).stdout(Stdio::null());
     if work.starts_with("memory") {
         command.env("RAYON_NUM_THREADS", "1");
     }

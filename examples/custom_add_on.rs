@@ -2,6 +2,7 @@
 //! they explode.
 //!
 //! `cargo run --release --example custom_add_on`
+#![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;
 
@@ -75,7 +76,7 @@ fn main() -> Result<ExitCode, BoxError> {
     let mut trainer = zae_engine::trainer(Line, learner)
         .run_dir("runs/custom_add_on")
         .scheduler(0.1)
-        .add_on(WeightNorm { limit: 3.0, norms: Vec::new() });
+        .add_on(WeightNorm { limit: 2.5, norms: Vec::new() });
 
     let run = trainer.run(20, &train, ())?;
     let norms = trainer.get::<WeightNorm>().map(|add_on| add_on.norms.as_slice()).unwrap_or_default();

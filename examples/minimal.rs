@@ -1,6 +1,7 @@
 //! The twenty lines that the README shows: a network learns handwritten digits.
 //!
 //! `cargo run --release --example minimal`
+#![allow(clippy::print_stdout)]
 
 use burn::{nn, optim::AdamWConfig, prelude::*};
 use zae_engine::{datasets, prelude::*};
@@ -24,7 +25,7 @@ impl Task for Digits {
 fn main() -> Result<(), BoxError> {
     let device = zae_engine::local_device();
     let tensors = |digits: Vec<datasets::Digit>| {
-        let (x, y): (Vec<_>, Vec<_>) = digits.iter().map(|d| (d.pixels, i64::from(d.label))).unzip();
+        let (x, y): (Vec<_>, Vec<_>) = digits.into_iter().map(|d| (d.pixels, i64::from(d.label))).unzip();
         let x = Tensor::<1>::from_floats(x.as_flattened(), &Device::flex()).reshape([y.len(), 64]);
         Ok((x, Tensor::<1, Int>::from_ints(y.as_slice(), &Device::flex())))
     };
@@ -33,7 +34,8 @@ fn main() -> Result<(), BoxError> {
     let model = nn::LinearConfig::new(64, 10).init(&device);
     let learner = BurnLearner::new(model, AdamWConfig::new().init(), &device);
 
-    let mut trainer = zae_engine::trainer(Digits, learner).run_dir("runs/minimal").seed(42).scheduler(Cosine::new(1e-2));
+    let mut trainer =
+        zae_engine::trainer(Digits, learner).run_dir("runs/minimal").seed(42).scheduler(Cosine::new(1e-2));
     trainer.run(10, &train.shuffle(true), &valid)?;
     println!("accuracy {:.4}", trainer.evaluate(&test)?.get("accuracy").unwrap_or_default());
     Ok(())

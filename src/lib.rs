@@ -1,7 +1,7 @@
 //! The trainer Rust deep learning lacks: you write `train_step` and `test_step`, it owns the rest.
 //!
 //! This crate is the facade: the trainer and its seams come from `zae-core`, the default tensor engine from `zae-burn`.
-//! Start with [`trainer`], or with the examples.
+//! Start with [`trainer()`], or with the examples.
 
 #[doc(inline)]
 pub use zae_core::{

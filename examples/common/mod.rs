@@ -87,7 +87,8 @@ impl AddOn for FirstStep {
 pub(crate) fn finish<T: Task>(trainer: &Trainer<T>, options: &Options, test: &Evaluation) -> Result<(), BoxError> {
     let progress = trainer.progress();
     let seconds = progress.elapsed().as_secs_f64();
-    let measured = |evaluation: &Evaluation| json!({ "loss": evaluation.loss(), "accuracy": evaluation.get("accuracy") });
+    let measured =
+        |evaluation: &Evaluation| json!({ "loss": evaluation.loss(), "accuracy": evaluation.get("accuracy") });
     let summary = json!({
         "test": measured(test),
         "valid": trainer.history().evaluations.last().map(measured),
@@ -108,6 +109,7 @@ pub(crate) fn finish<T: Task>(trainer: &Trainer<T>, options: &Options, test: &Ev
 /// The most memory this process has had, where the system tells (Linux).
 fn peak_rss_mb() -> Value {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     peak.map_or(Value::Null, |kib| json!((kib / 102.4).round() / 10.0))
 }

@@ -70,7 +70,7 @@ impl<D: Dataset<Item = Digit>> Dataset for Shifted<D> {
 
 /// Makes tensors of digits. On the host: the trainer moves batches to the device.
 fn tensors(digits: Vec<Digit>) -> Fallible<(Tensor<4>, Tensor<1, Int>)> {
-    let (x, y): (Vec<_>, Vec<_>) = digits.iter().map(|digit| (digit.pixels, i64::from(digit.label))).unzip();
+    let (x, y): (Vec<_>, Vec<_>) = digits.into_iter().map(|digit| (digit.pixels, i64::from(digit.label))).unzip();
     let host = Device::flex();
     let x = Tensor::<1>::from_floats(x.as_flattened(), &host).reshape([y.len(), 1, 8, 8]);
     Ok((x, Tensor::from_ints(y.as_slice(), &host)))

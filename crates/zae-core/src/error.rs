@@ -32,8 +32,12 @@ pub enum Stage {
     TestStep,
     /// The task's `predict`.
     Predict,
+    /// Drawing a batch for an evaluation or inference.
+    PassData,
     /// Reading losses and metrics from the device.
     Read,
+    /// Moving the model to another device.
+    Device,
     /// An add-on's hook.
     AddOn,
     /// Taking or loading a snapshot.
@@ -50,7 +54,9 @@ impl fmt::Display for Stage {
             Self::Update => "the optimizer's update",
             Self::TestStep => "test_step",
             Self::Predict => "predict",
+            Self::PassData => "the data of an evaluation or inference",
             Self::Read => "reading losses and metrics",
+            Self::Device => "moving the model to a device",
             Self::AddOn => "an add-on",
             Self::Snapshot => "the snapshot",
         })
@@ -72,8 +78,10 @@ impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stage, cursor, step } = self;
         match stage {
-            Stage::Start => write!(f, "{stage}"),
-            Stage::TestStep | Stage::Predict => write!(f, "{stage} (batch {}, after step {step})", cursor.micro_batch),
+            Stage::Start | Stage::Device => write!(f, "{stage}"),
+            Stage::TestStep | Stage::Predict | Stage::PassData => {
+                write!(f, "{stage} (batch {}, after step {step})", cursor.micro_batch)
+            }
             _ => write!(f, "{stage} (epoch {}, micro-batch {}, step {step})", cursor.epoch, cursor.micro_batch),
         }
     }

@@ -146,6 +146,10 @@ impl Readout {
         &self.values[start..end]
     }
 
+    pub(crate) fn all_finite(&self) -> bool {
+        self.values.iter().all(|value| value.is_finite())
+    }
+
     pub(crate) fn clear(&mut self) {
         self.values.clear();
         self.ends.clear();

@@ -74,7 +74,7 @@ impl ProgressChecker {
         self.step
     }
 
-    /// Steps whose update was left out because the loss or the gradients were not finite.
+    /// Steps whose update was left out: the loss or the gradients were not finite, or no sample counted.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped
@@ -107,7 +107,12 @@ impl ProgressChecker {
     /// Time spent in this run, over all its processes.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        Duration::from_secs_f64(self.elapsed_before.max(0.0)) + self.clock.map_or(Duration::ZERO, |c| c.since.elapsed())
+        Duration::try_from_secs_f64(self.seconds()).unwrap_or_default()
+    }
+
+    /// The same in seconds. Read every step, so it is no more than the clock and a sum.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.elapsed_before + self.clock.map_or(0.0, |c| c.since.elapsed().as_secs_f64())
     }
 
     /// Optimizer steps per second of this process, validation included. 0 before the first step.
@@ -140,7 +145,7 @@ impl ProgressChecker {
     }
 
     pub(crate) fn stop_clock(&mut self) {
-        self.elapsed_before = self.elapsed().as_secs_f64();
+        self.elapsed_before = self.seconds();
         self.clock = None;
     }
 

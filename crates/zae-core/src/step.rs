@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use crate::error::Fallible;
+
 /// A metric's name.
 pub type Name = Cow<'static, str>;
 
@@ -45,7 +47,7 @@ pub(crate) struct Metric<S> {
 pub struct Step<S> {
     pub(crate) loss: S,
     pub(crate) weight: f64,
-    pub(crate) metrics: SmallVec<[Metric<S>; 4]>,
+    pub(crate) metrics: SmallVec<[Metric<S>; 2]>,
 }
 
 impl<S> Step<S> {
@@ -79,6 +81,15 @@ impl<S> Step<S> {
     pub fn number(self, name: impl Into<Name>, value: f64) -> Self {
         let weight = self.weight;
         self.with(name, Value::Now(value), Kind::Mean { weight })
+    }
+
+    /// The weight, if it is one.
+    pub(crate) fn checked_weight(&self) -> Fallible<f64> {
+        let weight = self.weight;
+        if weight.is_finite() && weight >= 0.0 {
+            return Ok(weight);
+        }
+        Err(format!("the weight of the step is {weight}: give the number of samples of the loss").into())
     }
 
     fn with(mut self, name: impl Into<Name>, value: Value<S>, kind: Kind) -> Self {

@@ -18,7 +18,8 @@ impl<L> Limit<L> {
 
 impl<B: 'static, L: Loader<B>> Loader<B> for Limit<L> {
     fn micro_batches(&self, epoch: u64) -> Option<u64> {
-        Some(self.loader.micro_batches(epoch)?.min(self.batches))
+        // A limit of 0 is refused where batches are asked for.
+        Some(self.loader.micro_batches(epoch)?.min(self.batches.max(1)))
     }
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
         if self.batches == 0 {
@@ -50,7 +51,7 @@ mod tests {
         assert_eq!(limited.micro_batches(0), Some(3));
         assert_eq!(Loader::<i32>::limit(vec![10], u64::MAX).micro_batches(0), Some(1));
         assert_eq!(from_fn(|_| [Ok(1)]).limit(2).micro_batches(0), None);
-        assert!(Loader::<i32>::limit((), 2).is_absent());
+        assert!(Loader::<i32>::is_absent(&Loader::<i32>::limit((), 2)));
         assert!(vec![1].limit(0).epoch(&Draw::new(0, Cursor::default())).is_err());
     }
 }

@@ -3,6 +3,7 @@
 mod direction;
 mod history;
 mod pending;
+mod ready;
 mod rows;
 mod totals;
 

@@ -1,8 +1,11 @@
 //! [`Pending`]: losses and metrics that have not been read from the device yet.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
-use super::{RowHead, Rows, Totals};
+use super::{
+    RowHead, Rows, Totals,
+    ready::{Cell, Ready},
+};
 use crate::{
     error::Fallible,
     learner::{Learner, Readout},
@@ -13,7 +16,10 @@ use crate::{
 struct Column {
     short: Name,
     full: Arc<str>,
+    /// Where its sum is.
     slot: usize,
+    /// Where its cell was in the last row.
+    cell: usize,
 }
 
 struct Entry {
@@ -23,24 +29,13 @@ struct Entry {
     now: Option<f64>,
 }
 
+#[derive(Clone, Copy)]
 struct OpenRow {
     head: RowHead,
     entries: usize,
     lr: Option<f64>,
     samples: f64,
     counted: bool,
-}
-
-/// Rows with the same columns.
-struct Group {
-    layout: usize,
-    heads: Range<usize>,
-    values: Range<usize>,
-}
-
-struct Layout {
-    columns: Vec<usize>,
-    names: Vec<Arc<str>>,
 }
 
 /// A loss or gradient norm that was NaN or infinite.
@@ -50,29 +45,18 @@ pub(crate) struct NotFinite {
     pub(crate) value: f64,
 }
 
-/// A column's value within one row.
-#[derive(Clone, Copy, Default)]
-struct Cell {
-    sum: f64,
-    weight: f64,
-    first: f64,
-    entries: usize,
-    count: bool,
-}
-
 /// Lazy scalars of steps not read yet, and rows read but not yet handed to the add-ons. All buffers are reused.
 pub(crate) struct Pending<S> {
     prefix: String,
+    /// Whether anybody looks at rows.
+    pub(crate) wants_rows: bool,
     columns: Vec<Column>,
     lazy: Vec<S>,
     entries: Vec<Entry>,
     open: Vec<OpenRow>,
     readout: Readout,
     cells: Vec<Cell>,
-    layouts: Vec<Layout>,
-    groups: Vec<Group>,
-    heads: Vec<RowHead>,
-    values: Vec<f64>,
+    ready: Ready,
 }
 
 const LOSS: usize = 0;
@@ -83,16 +67,14 @@ impl<S> Pending<S> {
     pub(crate) fn new(prefix: &str) -> Self {
         let mut pending = Self {
             prefix: prefix.to_owned(),
+            wants_rows: false,
             columns: Vec::new(),
             lazy: Vec::new(),
             entries: Vec::new(),
             open: Vec::new(),
             readout: Readout::default(),
             cells: Vec::new(),
-            layouts: Vec::new(),
-            groups: Vec::new(),
-            heads: Vec::new(),
-            values: Vec::new(),
+            ready: Ready::default(),
         };
         pending.column(&Name::Borrowed("loss"), LOSS);
         pending.column(&Name::Borrowed("grad_norm"), NORM);
@@ -111,7 +93,7 @@ impl<S> Pending<S> {
         }
         self.columns.iter().position(is_it).unwrap_or_else(|| {
             let full = format!("{}/{name}", self.prefix).into();
-            self.columns.push(Column { short: name.clone(), full, slot: usize::MAX });
+            self.columns.push(Column { short: name.clone(), full, slot: usize::MAX, cell: 0 });
             self.columns.len() - 1
         })
     }
@@ -176,60 +158,59 @@ impl<S> Pending<S> {
             let (name, got) = (learner.name(), self.readout.len());
             return Err(format!("the engine `{name}` was asked for {asked} scalars and read {got}").into());
         }
-        let (mut entry, mut lazy) = (0, 0);
+        Ok(if self.readout.all_finite() { None } else { self.first_not_finite() })
+    }
+
+    /// The first loss or norm among what was read that is not finite. Other metrics may be what they like.
+    fn first_not_finite(&self) -> Option<NotFinite> {
+        let mut lazy = 0..;
+        let mut entries = self.entries.iter();
+        let mut before = 0;
         for row in &self.open {
-            while entry < row.entries {
-                let Entry { column, kind, now } = &self.entries[entry];
-                entry += 1;
+            for Entry { column, kind, now } in entries.by_ref().take(row.entries - before) {
                 if now.is_some() {
                     continue;
                 }
-                let value = self.readout.get(lazy);
-                lazy += 1;
+                let value = self.readout.get(lazy.next()?);
                 if *column > NORM || matches!(kind, Kind::Mean { weight } if *weight == 0.0) {
                     continue;
                 }
                 if let Some(&value) = value.iter().find(|v| !v.is_finite()) {
-                    return Ok(Some(NotFinite { head: row.head, metric: self.columns[*column].full.clone(), value }));
+                    return Some(NotFinite { head: row.head, metric: self.columns[*column].full.clone(), value });
                 }
             }
+            before = row.entries;
         }
-        Ok(None)
+        None
     }
 
-    /// Turns what was read into rows and adds it to the sums.
+    /// Adds what was read to the sums, and makes rows of it if somebody wants them.
     pub(crate) fn settle(&mut self, totals: &mut Totals) -> Fallible {
+        let Self { columns, entries, open, readout, cells, ready, wants_rows, .. } = self;
         let (mut entry, mut lazy) = (0, 0);
-        for r in 0..self.open.len() {
-            let OpenRow { head, entries, lr, samples, counted } = self.open[r];
-            self.cells.clear();
-            self.cells.resize(self.columns.len(), Cell::default());
-            while entry < entries {
-                let Entry { column, kind, now } = &self.entries[entry];
-                entry += 1;
+        for &OpenRow { head, entries: end, lr, samples, counted } in &*open {
+            cells.clear();
+            for Entry { column: index, kind, now } in &entries[entry..end] {
                 let values = match now {
                     Some(number) => std::slice::from_ref(number),
                     None => {
                         lazy += 1;
-                        self.readout.get(lazy - 1)
+                        readout.get(lazy - 1)
                     }
                 };
-                let about = &mut self.columns[*column];
-                if about.slot == usize::MAX {
-                    about.slot = totals.slot(&about.full);
+                let column = &mut columns[*index];
+                if column.slot == usize::MAX {
+                    column.slot = totals.slot(&column.full);
                 }
-                let cell = &mut self.cells[*column];
-                match (kind, values) {
+                let (value, weight) = match (kind, values) {
                     (Kind::Mean { weight }, &[value]) => {
                         if counted {
-                            totals.add_mean(about.slot, value, *weight);
+                            totals.add_mean(column.slot, value, *weight);
                         }
-                        if *weight != 0.0 {
-                            cell.add(value, *weight);
-                        }
+                        (value, *weight)
                     }
                     (Kind::Mean { .. }, values) => {
-                        let (name, n) = (&about.short, values.len());
+                        let (name, n) = (&column.short, values.len());
                         return Err(format!(
                             "`{name}` is a mean but holds {n} numbers: reduce it to one, or give it with `.count(..)`"
                         )
@@ -237,66 +218,44 @@ impl<S> Pending<S> {
                     }
                     (Kind::Count, values) => {
                         if counted {
-                            totals.add_count(about.slot, values);
+                            totals.add_count(column.slot, values);
                         }
-                        if let &[value] = values {
-                            cell.add(value, 1.0);
-                            cell.count = true;
-                        }
+                        if let &[value] = values { (value, 1.0) } else { continue }
+                    }
+                };
+                if !*wants_rows || weight == 0.0 {
+                    continue;
+                }
+                match cells.get_mut(column.cell) {
+                    Some(cell) if cell.column == *index => cell.add(value, weight),
+                    _ => {
+                        column.cell = cells.len();
+                        cells.push(Cell::new(*index, value, weight, *kind == Kind::Count));
                     }
                 }
             }
+            entry = end;
             if counted {
                 totals.add_samples(samples);
             }
-            self.row(head, lr);
+            if let (true, Some(lr)) = (*wants_rows, lr) {
+                ready.push(head, cells, lr, |column| columns[column].full.clone());
+            }
         }
-        self.open.clear();
-        self.entries.clear();
-        self.readout.clear();
+        open.clear();
+        entries.clear();
+        readout.clear();
         Ok(())
-    }
-
-    /// Appends the row in `cells` to the last group, or to a new one if the columns differ.
-    fn row(&mut self, head: RowHead, lr: Option<f64>) {
-        let Some(lr) = lr else { return };
-        let filled = || self.cells.iter().enumerate().filter(|(_, cell)| cell.entries > 0).map(|(i, _)| i);
-        let fits = |layout: &Layout| layout.columns.iter().copied().eq(filled());
-        let last = self.groups.last().map(|group| group.layout);
-        let layout = last.filter(|&l| fits(&self.layouts[l])).or_else(|| self.layouts.iter().position(fits));
-        let layout = layout.unwrap_or_else(|| {
-            let columns: Vec<_> = filled().collect();
-            let names = columns.iter().map(|&c| self.columns[c].full.clone()).chain(["lr".into()]).collect();
-            self.layouts.push(Layout { columns, names });
-            self.layouts.len() - 1
-        });
-        if last != Some(layout) {
-            let (heads, values) = (self.heads.len(), self.values.len());
-            self.groups.push(Group { layout, heads: heads..heads, values: values..values });
-        }
-        self.heads.push(head);
-        self.values.extend(self.cells.iter().filter(|cell| cell.entries > 0).map(Cell::value));
-        self.values.push(lr);
-        if let Some(group) = self.groups.last_mut() {
-            group.heads.end = self.heads.len();
-            group.values.end = self.values.len();
-        }
     }
 
     /// Rows that are ready to be handed out, in groups of the same columns.
     pub(crate) fn ready(&self) -> impl Iterator<Item = Rows<'_>> {
-        self.groups.iter().map(|group| Rows {
-            heads: &self.heads[group.heads.clone()],
-            names: &self.layouts[group.layout].names,
-            values: &self.values[group.values.clone()],
-        })
+        self.ready.groups()
     }
 
     /// They have been handed out.
     pub(crate) fn clear_ready(&mut self) {
-        self.groups.clear();
-        self.heads.clear();
-        self.values.clear();
+        self.ready.clear();
     }
 
     /// Forgets steps that were not read: their run has failed.
@@ -305,25 +264,5 @@ impl<S> Pending<S> {
         self.entries.clear();
         self.open.clear();
         self.readout.clear();
-    }
-}
-
-impl Cell {
-    fn add(&mut self, value: f64, weight: f64) {
-        if self.entries == 0 {
-            self.first = value;
-        }
-        self.sum += value * weight;
-        self.weight += weight;
-        self.entries += 1;
-    }
-
-    /// The value of a single entry comes out bit for bit.
-    fn value(&self) -> f64 {
-        match self {
-            Self { entries: 1, first, .. } => *first,
-            Self { count: true, sum, .. } => *sum,
-            Self { sum, weight, .. } => sum / weight,
-        }
     }
 }

@@ -69,12 +69,13 @@ impl<T: Task> Trainer<T> {
         self.pass(set, Mode::Evaluate, data, |t, batch: T::Batch, at| {
             let batch = batch.place(&t.learner.device(Mode::Evaluate));
             let step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
-            pending.push_loss(t.learner.detach(step.loss), step.weight);
+            let weight = step.checked_weight()?;
+            pending.push_loss(t.learner.detach(step.loss), weight);
             for (i, mut metric) in step.metrics.into_iter().enumerate() {
                 metric.value = metric.value.map(|scalar| t.learner.detach(scalar));
                 pending.push_metric(i, metric)?;
             }
-            pending.end_row(RowHead::default(), None, step.weight);
+            pending.end_row(RowHead::default(), None, weight);
             if pending.waiting() >= log_every {
                 pending.read(&t.learner)?;
                 pending.settle(&mut totals)?;
@@ -118,7 +119,7 @@ impl<T: Task> Trainer<T> {
         self.site.step = at.step;
         self.site.cursor = at.cursor;
         let total = data.micro_batches(0);
-        let mut batches = self.at(Stage::Data, |_| data.epoch(&Draw::new(at.seed, at.cursor)))?;
+        let mut batches = self.at(Stage::PassData, |_| data.epoch(&Draw::new(at.seed, at.cursor)))?;
         loop {
             if let Some(signal) = self.signal() {
                 return Err(Error::Interrupted { signal });
@@ -126,7 +127,7 @@ impl<T: Task> Trainer<T> {
             let done = at.cursor.micro_batch;
             self.each(|add_on, cx| add_on.on_pass(&Pass { set, done, total }, cx))?;
             self.site.cursor = at.cursor;
-            let Some(batch) = self.at(Stage::Data, |_| batches.next().transpose())? else { break };
+            let Some(batch) = self.at(Stage::PassData, |_| batches.next().transpose())? else { break };
             self.at(stage, |t| {
                 t.learner.seed(at.engine_seed());
                 step(t, batch, &at)
@@ -134,7 +135,8 @@ impl<T: Task> Trainer<T> {
             at.cursor.micro_batch += 1;
         }
         if at.cursor.micro_batch == 0 {
-            return self.at(Stage::Data, |_| Err(format!("`{set}` has no batch: give a loader that has some").into()));
+            return self
+                .at(Stage::PassData, |_| Err(format!("`{set}` has no batch: give a loader that has some").into()));
         }
         Ok(())
     }

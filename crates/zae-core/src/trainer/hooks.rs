@@ -10,6 +10,8 @@ use crate::{
     add_on::{AddOn, AddOns, Context, Moment, Requests},
     engine::Engine,
     error::{Error, Fallible, Panicked, Site, Stage},
+    learner::Learner,
+    progress::ProgressChecker,
     snapshot::RunState,
     task::Task,
 };
@@ -19,7 +21,7 @@ use crate::{
 pub(super) struct Installed {
     add_ons: Vec<Box<dyn AddOn>>,
     requests: Requests,
-    /// The one whose hook is running.
+    /// The one that is asked whether it wants a snapshot.
     current: usize,
 }
 
@@ -48,11 +50,20 @@ impl Installed {
         names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 
+    fn wants_snapshot(&mut self, moment: Moment, progress: &ProgressChecker) -> bool {
+        let mut wanted = std::mem::take(&mut self.requests.snapshot);
+        for (i, add_on) in self.add_ons.iter().enumerate() {
+            self.current = i;
+            wanted |= add_on.wants_snapshot(moment, progress);
+        }
+        wanted
+    }
+
     pub(super) fn name_of_current(&self) -> String {
         self.add_ons.get(self.current).map_or_else(String::new, |add_on| add_on.name().to_owned())
     }
 
-    /// Calls one hook of every add-on: also of those behind one that fails, for they have not failed. The first error
+    /// Calls one hook of every add-on: also of those behind one that fails or panics, for they have not. The first error
     /// counts.
     fn call(
         &mut self,
@@ -72,9 +83,8 @@ impl Installed {
             requests: &mut self.requests,
         };
         let mut first = Ok(());
-        for (i, add_on) in self.add_ons.iter_mut().enumerate() {
-            self.current = i;
-            if let Err(source) = hook(&mut **add_on, &mut cx) {
+        for add_on in &mut self.add_ons {
+            if let Err(source) = caught(|| hook(&mut **add_on, &mut cx)) {
                 tracing::error!(add_on = add_on.name(), error = %source, "an add-on failed");
                 first = first.and(Err(Error::AddOn { name: add_on.name().to_owned(), site: *site, source }));
             }
@@ -85,6 +95,16 @@ impl Installed {
         }
         first
     }
+}
+
+/// A panic becomes an error.
+fn caught<R>(work: impl FnOnce() -> Fallible<R>) -> Fallible<R> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()))
+}
+
+/// Asks an add-on for something outside of its hooks: what goes wrong bears its name.
+pub(super) fn ask<R>(name: &str, work: impl FnOnce() -> Fallible<R>) -> Fallible<R> {
+    caught(work).map_err(|e| format!("add-on `{name}`: {e}").into())
 }
 
 impl<T: Task> Trainer<T> {
@@ -118,11 +138,23 @@ impl<T: Task> Trainer<T> {
         first
     }
 
+    /// After an error: hands out every row that can still be read, and leaves nothing of the step that was not made.
+    pub(super) fn abandon(&mut self) {
+        if let Err(second) = self.guard(Self::flush) {
+            tracing::error!(error = %second, "failed while reading what was left");
+        }
+        self.pending.discard();
+        self.pending.clear_ready();
+        self.learner.zero_grad();
+    }
+
     /// Takes a snapshot and hands it out, if somebody wants one.
     pub(super) fn snapshot_if_wanted(&mut self, moment: Moment) -> Result<(), Error> {
-        let progress = &self.state.progress;
-        let wanted = self.add_ons.iter().any(|add_on| add_on.wants_snapshot(moment, progress));
-        if std::mem::take(&mut self.add_ons.requests.snapshot) || wanted {
+        if self.add_ons.is_empty() {
+            return Ok(());
+        }
+        self.site.stage = Stage::AddOn;
+        if self.add_ons.wants_snapshot(moment, &self.state.progress) {
             let snapshot = self.take_snapshot()?;
             self.each(|add_on, cx| add_on.on_snapshot(&snapshot, cx))?;
         }

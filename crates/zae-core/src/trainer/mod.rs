@@ -50,6 +50,8 @@ pub struct Trainer<T: Task> {
     resumed: bool,
     /// Whether a snapshot was loaded that no run has gone on from yet.
     restored: bool,
+    /// Whether updates were made along a loss that turned out not to be finite.
+    spoiled: bool,
 }
 
 impl<T: Task> Trainer<T> {
@@ -68,6 +70,7 @@ impl<T: Task> Trainer<T> {
             initialised: false,
             resumed: false,
             restored: false,
+            spoiled: false,
         }
     }
 
@@ -106,7 +109,6 @@ impl<T: Task> Trainer<T> {
     #[must_use]
     pub fn accumulate(mut self, micro_batches: u64) -> Self {
         self.settings.accumulate = Some(micro_batches);
-        self.state.window = micro_batches;
         self
     }
 
@@ -190,7 +192,7 @@ impl<T: Task> Trainer<T> {
     /// When the device is not there.
     pub fn to_device(&mut self, device: &Device<T>) -> Result<(), Error> {
         self.ready()?;
-        self.learner.to_device(device).map_err(|source| self.fail(source))
+        self.at(Stage::Device, |t| t.learner.to_device(device))
     }
 
     /// The model, in evaluation mode.
@@ -247,6 +249,14 @@ impl<T: Task> Trainer<T> {
                 ))
             })?;
         }
+        let window = self.settings.accumulate.unwrap_or(self.state.window);
+        if window != self.state.window && self.state.progress.step > 0 {
+            return Err(Error::Misuse(format!(
+                "`.accumulate({window})` came after steps of {} micro-batches: call it when the trainer is built",
+                self.state.window
+            )));
+        }
+        self.state.window = window;
         if self.settings.signals && self.signals.is_none() {
             self.signals = Some(Listener::start().map_err(|e| Error::Misuse(e.to_string()))?);
         }
@@ -262,7 +272,7 @@ impl<T: Task> Trainer<T> {
     fn fail(&self, source: impl Into<crate::error::BoxError>) -> Error {
         let (site, source) = (self.site, source.into());
         match site.stage {
-            Stage::Data => Error::Data { site, source },
+            Stage::Data | Stage::PassData => Error::Data { site, source },
             Stage::Snapshot => Error::Snapshot { site, source },
             Stage::AddOn => Error::AddOn { name: self.add_ons.name_of_current(), site, source },
             _ => Error::Step { site, source },

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Trainer;
+use super::{Trainer, hooks::ask};
 use crate::{
-    add_on::AddOn,
     error::{Error, Fallible, Stage},
     learner::Learner,
     snapshot::{RunState, Snapshot},
@@ -37,16 +36,24 @@ impl<T: Task> Trainer<T> {
     pub(super) fn take_snapshot(&mut self) -> Result<Arc<Snapshot>, Error> {
         self.flush()?;
         self.at(Stage::Snapshot, |t| {
+            if t.spoiled {
+                return Err(
+                    "the weights were moved along a loss that was not finite: go on from an earlier snapshot".into()
+                );
+            }
             let mut run = t.state.clone();
             run.progress = t.state.progress.saved();
             run.schedule = t.schedule.as_ref().map_or(Ok(None), |schedule| schedule.state())?;
             run.task = t.task.state()?;
             for add_on in t.add_ons.iter() {
-                if let Some(state) = add_on.state()? {
+                if let Some(state) = ask(add_on.name(), || add_on.state())? {
                     run.add_ons.insert(add_on.name().to_owned(), state);
                 }
             }
-            let durable = t.add_ons.iter().filter_map(AddOn::durable).collect();
+            let mut durable = Vec::new();
+            for add_on in t.add_ons.iter() {
+                durable.extend(ask(add_on.name(), || Ok(add_on.durable()))?);
+            }
             Ok(Arc::new(Snapshot { run, learner: t.learner.snapshot()?, durable }))
         })
     }
@@ -60,7 +67,8 @@ impl<T: Task> Trainer<T> {
         let newest = self.at(Stage::Snapshot, |t| {
             let mut newest: Option<Arc<Snapshot>> = None;
             for add_on in t.add_ons.iter_mut() {
-                if let Some(found) = add_on.latest(dir.as_deref())?
+                let name = add_on.name().to_owned();
+                if let Some(found) = ask(&name, || add_on.latest(dir.as_deref()))?
                     && newest.as_ref().is_none_or(|n| n.run.progress.step < found.run.progress.step)
                 {
                     newest = Some(found);
@@ -84,10 +92,12 @@ impl<T: Task> Trainer<T> {
         }
         for add_on in self.add_ons.iter_mut() {
             if let Some(state) = run.add_ons.get(add_on.name()) {
-                add_on.restore(state).map_err(|e| format!("add-on `{}`: {e}", add_on.name()))?;
+                let name = add_on.name().to_owned();
+                ask(&name, || add_on.restore(state))?;
             }
         }
         self.restored = true;
+        self.spoiled = false;
         self.pending.discard();
         self.pending.clear_ready();
         self.pending.forget_slots();

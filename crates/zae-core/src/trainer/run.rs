@@ -2,7 +2,7 @@
 
 use super::{Outcome, Run, Trainer, Until, window::Ahead};
 use crate::{
-    add_on::Moment,
+    add_on::{AddOn, Moment},
     data::{Draw, Loader},
     error::{Error, Stage},
     learner::Learner,
@@ -44,17 +44,23 @@ impl<T: Task> Trainer<T> {
     /// themselves. The length of the run is unknown then: schedules that need it have to be given one.
     ///
     /// # Errors
-    /// As [`Trainer::run`]; after an interrupt, [`Error::Interrupted`].
+    /// As [`Trainer::run`]; after an interrupt, [`Error::Interrupted`]; also when an add-on has stopped the run before the
+    /// end of the epoch.
     pub fn run_epoch<D: Loader<T::Batch>>(&mut self, train: D) -> Result<EpochSummary, Error> {
+        let mut before = 0;
         let run = self.whole(|t| {
+            before = t.state.history.epochs.len();
             let until = Until::epochs(t.state.progress.cursor.epoch + 1);
             t.plan_without_end()?;
             t.drive(&until, &train, &())
         })?;
-        match (run.outcome, run.history.epochs.last()) {
+        match (run.outcome, run.history.epochs.get(before..).and_then(<[_]>::last)) {
             (Outcome::Interrupted { signal }, _) => Err(Error::Interrupted { signal }),
             (_, Some(summary)) => Ok(summary.clone()),
-            (_, None) => Err(Error::Misuse("the run was stopped before its first epoch ended".to_owned())),
+            (_, None) => {
+                let reason = self.state.stopped.as_deref().unwrap_or("for no reason");
+                Err(Error::Misuse(format!("it was stopped before the epoch's end ({reason}): build a new trainer")))
+            }
         }
     }
 
@@ -70,6 +76,7 @@ impl<T: Task> Trainer<T> {
                 return Err(Error::Interrupted { signal });
             }
             t.plan_without_end()?;
+            t.pending.wants_rows = true;
             // A second, never drawn batch keeps the epoch open.
             let mut batches: Ahead<'_, T::Batch> = (Box::new([Ok(batch), Err("one batch only".into())].into_iter())
                 as crate::data::Batches<'_, T::Batch>)
@@ -78,7 +85,7 @@ impl<T: Task> Trainer<T> {
             let done = t.window(&mut batches);
             t.state.window = window;
             done?;
-            t.each(|add_on, cx| add_on.on_step_end(cx))?;
+            t.each(AddOn::on_step_end)?;
             if t.pending.waiting() > 0
                 && let Some(bad) = t.read()?
             {
@@ -86,13 +93,16 @@ impl<T: Task> Trainer<T> {
             }
             let row = |rows: crate::metrics::Rows<'_>| -> Metrics {
                 let values = rows.iter().last().map_or(&[][..], |row| row.values);
-                rows.names().iter().map(|name| name.to_string()).zip(values.iter().copied()).collect()
+                rows.names().iter().map(ToString::to_string).zip(values.iter().copied()).collect()
             };
             let metrics = t.pending.ready().last().map(row).unwrap_or_default();
             t.hand_out()?;
             t.snapshot_if_wanted(Moment::Step)?;
             Ok(metrics)
         });
+        if result.is_err() {
+            self.abandon();
+        }
         self.signals = None;
         result
     }
@@ -100,6 +110,8 @@ impl<T: Task> Trainer<T> {
     /// A run from its first hook to its last.
     fn whole(&mut self, work: impl FnOnce(&mut Self) -> Result<Outcome, Error>) -> Result<Run, Error> {
         self.open()?;
+        self.pending.wants_rows = !self.add_ons.is_empty();
+        let mut ended = false;
         let result = self.guard(|t| {
             t.resume_from_add_ons()?;
             t.state.progress.start_clock();
@@ -109,11 +121,15 @@ impl<T: Task> Trainer<T> {
                 t.snapshot_if_wanted(Moment::End)?;
             }
             let run = Run { outcome, history: t.state.history.clone() };
+            ended = true;
             t.each(|add_on, cx| add_on.on_run_end(&run, cx))?;
             tracing::info!(outcome = ?run.outcome, step = t.state.progress.step, "the run has ended");
             Ok(run)
         });
-        if let Err(error) = &result {
+        // Add-ons that were told of the end are not told of an error, for nothing but one of them has failed.
+        if let Err(error) = &result
+            && !ended
+        {
             self.report(error);
         }
         self.state.progress.stop_clock();
@@ -123,10 +139,7 @@ impl<T: Task> Trainer<T> {
 
     /// Tells the add-ons of an error, after handing out every row that can still be read.
     fn report(&mut self, error: &Error) {
-        if self.guard(Self::flush).is_err() {
-            self.pending.discard();
-            self.pending.clear_ready();
-        }
+        self.abandon();
         if let Err(second) = self.guard(|t| t.each(|add_on, cx| add_on.on_error(error, cx))) {
             tracing::error!(error = %second, "failed while an error was reported");
         }
@@ -152,7 +165,8 @@ impl<T: Task> Trainer<T> {
                 break epochs.is_some() || steps.is_some();
             }
             match per_epoch(epoch) {
-                Some(n) if n > 0 && (epochs.is_some() || steps.is_some()) => sum += n,
+                Some(0) => return Err(self.no_batch(epoch)),
+                Some(n) if (epochs.is_some() || steps.is_some()) => sum += n,
                 _ => break false,
             }
             epoch += 1;
@@ -164,6 +178,11 @@ impl<T: Task> Trainer<T> {
         self.check_ready(&plan)?;
         self.state.progress.plan = plan;
         Ok(())
+    }
+
+    fn no_batch(&mut self, epoch: u64) -> Error {
+        self.site.stage = Stage::Data;
+        self.fail(format!("the training data has no batch in epoch {epoch}: give a loader that has some"))
     }
 
     /// A restored run has to be where this data says it is: with another batch size or data set, batches would be
@@ -214,7 +233,7 @@ impl<T: Task> Trainer<T> {
         V: Loader<T::Batch>,
     {
         tracing::info!(step = self.state.progress.step, epoch = self.state.progress.cursor.epoch, "the run starts");
-        self.each(|add_on, cx| add_on.on_run_start(cx))?;
+        self.each(AddOn::on_run_start)?;
         let due = self.state.due.evaluation || self.state.due.epoch_end;
         if !due && (self.state.stopped.is_some() || self.is_complete(until)) {
             tracing::warn!("the run was complete already: nothing is trained; `.fresh()` starts over");
@@ -242,15 +261,12 @@ impl<T: Task> Trainer<T> {
         let draw = Draw::new(self.state.seed, from);
         let mut batches: Ahead<'_, T::Batch> = self.at(Stage::Data, |_| Ok(train.epoch(&draw)?.peekable()))?;
         if batches.peek().is_none() {
-            return self.at(Stage::Data, |_| {
-                Err(format!("the training data has no batch in epoch {}: give a loader that has some", from.epoch)
-                    .into())
-            });
+            return Err(self.no_batch(from.epoch));
         }
-        self.each(|add_on, cx| add_on.on_epoch_start(cx))?;
+        self.each(AddOn::on_epoch_start)?;
         loop {
             self.window(&mut batches)?;
-            self.each(|add_on, cx| add_on.on_step_end(cx))?;
+            self.each(AddOn::on_step_end)?;
             self.hand_out()?;
             if self.pending.waiting() as u64 >= self.settings.log_every {
                 self.flush()?;
@@ -304,7 +320,7 @@ impl<T: Task> Trainer<T> {
             counts: state.totals.counts(),
             samples: state.totals.samples(),
             lr: state.lr,
-            seconds: state.progress.elapsed().as_secs_f64(),
+            seconds: state.progress.seconds(),
         };
         if let Some(evaluation) = state.history.evaluations.last().filter(|e| e.epoch == summary.epoch) {
             summary.metrics.extend(evaluation.metrics.clone());

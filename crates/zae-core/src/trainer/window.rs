@@ -4,6 +4,7 @@ use std::iter::Peekable;
 
 use super::{Every, NonFinite, Trainer};
 use crate::{
+    add_on::AddOn,
     data::Batches,
     error::{Error, Stage},
     learner::{Learner, Stepped, Update},
@@ -26,8 +27,8 @@ impl<T: Task> Trainer<T> {
         let mut over = false;
         while done < self.state.window && !over {
             let cursor = Cursor { micro_batch: first.micro_batch + done, ..first };
-            let batch = self.draw(batches, cursor)?;
-            over = batches.peek().is_none();
+            let batch;
+            (batch, over) = self.draw(batches, cursor)?;
             let last = over || done + 1 == self.state.window;
             alone = done == 0 && last;
             weights += self.micro_batch(cursor, batch, alone, last)?;
@@ -50,9 +51,16 @@ impl<T: Task> Trainer<T> {
         Ok(())
     }
 
-    fn draw(&mut self, batches: &mut Ahead<'_, T::Batch>, cursor: Cursor) -> Result<T::Batch, Error> {
+    /// The next batch, and whether it is the epoch's last.
+    fn draw(&mut self, batches: &mut Ahead<'_, T::Batch>, cursor: Cursor) -> Result<(T::Batch, bool), Error> {
         self.site.cursor = cursor;
-        self.at(Stage::Data, |_| batches.next().unwrap_or_else(|| Err("there is no further batch".into())))
+        let next = |_: &mut Self| batches.next().unwrap_or_else(|| Err("there is no further batch".into()));
+        let batch = self.at(Stage::Data, next)?;
+        // A panic from here on is about the batch that is drawn ahead.
+        self.site.cursor.micro_batch += 1;
+        let over = batches.peek().is_none();
+        self.site.cursor = cursor;
+        Ok((batch, over))
     }
 
     /// Adds the gradient of one micro-batch, and returns its weight.
@@ -68,12 +76,7 @@ impl<T: Task> Trainer<T> {
             t.learner.seed(at.engine_seed());
             let batch = batch.place(&t.learner.device(Mode::Train));
             let step = t.learner.train(|model| t.task.train_step(model, batch, &at))??;
-            let weight = step.weight;
-            if !weight.is_finite() || weight < 0.0 {
-                return Err(
-                    format!("the weight of the step is {weight}: give the number of samples of the loss").into()
-                );
-            }
+            let weight = step.checked_weight()?;
             t.site.stage = Stage::Backward;
             let loss = if weight == 0.0 {
                 t.learner.detach(step.loss)
@@ -83,6 +86,7 @@ impl<T: Task> Trainer<T> {
                 let unit = *t.state.unit.get_or_insert_with(|| power_of_two_near(weight));
                 t.learner.backward(step.loss, weight / unit, last)?
             };
+            t.site.stage = Stage::TrainStep;
             t.pending.push_loss(loss, weight);
             for (i, mut metric) in step.metrics.into_iter().enumerate() {
                 metric.value = metric.value.map(|scalar| t.learner.detach(scalar));
@@ -111,7 +115,8 @@ impl<T: Task> Trainer<T> {
             step: progress.step,
             cursor: first,
             samples: progress.samples + weights,
-            seconds: progress.elapsed().as_secs_f64(),
+            // Looking at the clock would be a tenth of what the trainer costs.
+            seconds: if self.pending.wants_rows { progress.seconds() } else { 0.0 },
         };
         self.pending.end_row(head, Some(lr), weights);
         if !any {
@@ -125,7 +130,7 @@ impl<T: Task> Trainer<T> {
             self.learner.zero_grad();
             return if skip { Ok(Stepped::Skipped) } else { Err(bad) };
         }
-        self.each(|add_on, cx| add_on.on_gradients(cx))?;
+        self.each(AddOn::on_gradients)?;
         self.at(Stage::Update, |t| t.learner.step(&Update::new(lr)))
     }
 
@@ -143,11 +148,13 @@ impl<T: Task> Trainer<T> {
     /// Reads all pending scalars in one transfer. Says which loss or norm is not finite, if that matters.
     pub(super) fn read(&mut self) -> Result<Option<Error>, Error> {
         let policy = self.settings.non_finite;
+        let late = policy == NonFinite::Stop && self.learner.is_asynchronous();
         let bad = self.at(Stage::Read, |t| {
             let bad = t.pending.read(&t.learner)?;
-            if bad.is_some() && policy == NonFinite::SkipStep {
+            if bad.is_some() && policy != NonFinite::Ignore && !late {
                 t.pending.discount_last();
             }
+            t.spoiled |= bad.is_some() && late;
             t.pending.settle(&mut t.state.totals)?;
             Ok(bad)
         })?;

@@ -1,12 +1,15 @@
 //! Accumulating, clipping and visiting gradients.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::ensure;
 use crate::{
+    add_on::{AddOn, Context},
     engine::Engine,
     error::Fallible,
     learner::{Clip, Learner, Readout, Update},
     testing::{
-        Architecture, Fixture, FixtureTask, Samples,
+        Architecture, Fixture, FixtureTask, Recorder, Samples,
         run::{forward_backward, gradients, parameters, same_state, trainer},
     },
     trainer::Trainer,
@@ -55,6 +58,64 @@ pub(super) fn accumulation<F: Fixture>(fixture: &F) -> Fallible {
             off <= 1e-5 * largest,
             "micro-batches of {sizes:?} are off by {off}, the largest gradient is {largest}"
         );
+    }
+    Ok(())
+}
+
+/// Keeps the gradients that the optimizer gets.
+struct Keep(Arc<Mutex<Vec<f32>>>);
+
+impl AddOn for Keep {
+    fn name(&self) -> &'static str {
+        "keep"
+    }
+    fn on_gradients(&mut self, cx: &mut Context<'_>) -> Fallible {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clear();
+        cx.engine.gradients(&mut |_, values| {
+            kept.extend_from_slice(values);
+            Ok(())
+        })
+    }
+}
+
+/// The gradients of one step through the trainer, and the norm it reports.
+fn trained<F: Fixture>(fixture: &F, sizes: &[usize], clip: Clip) -> Fallible<(Vec<f32>, Option<f64>)> {
+    let data: Vec<_> = samples(fixture, 12).batches(sizes).iter().map(|part| fixture.batch(part)).collect();
+    let (kept, recorder) = (Arc::default(), Recorder::new());
+    let mut trainer = trainer(fixture, Architecture::Plain)
+        .accumulate(sizes.len() as u64)
+        .gradient_clip(clip)
+        .add_on((Keep(Arc::clone(&kept)), recorder.clone()));
+    trainer.run(1, data, ())?;
+    let norm = recorder.get().rows[0].1.iter().find(|cell| cell.0 == "train/grad_norm").map(|x| f64::from_bits(x.1));
+    let kept = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok((kept, norm))
+}
+
+/// The trainer divides by the weights before it clips: an optimizer that does not see the scale of its gradients, as
+/// Adam, would hide a mistake. Tolerance as in `accumulation`.
+pub(super) fn scaled_then_clipped<F: Fixture>(fixture: &F) -> Fallible {
+    let (whole, _) = trained(fixture, &[12], Clip::None)?;
+    let largest = whole.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+    let length = whole.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    for sizes in [&[12][..], &[6, 6], &[1, 11], &[5, 1, 2, 4]] {
+        let limit = largest / 4.0;
+        for (clip, expected) in [
+            (Clip::None, whole.clone()),
+            (Clip::Value(f64::from(limit)), whole.iter().map(|x| x.clamp(-limit, limit)).collect()),
+            (Clip::Norm(length / 3.0), whole.iter().map(|x| x / 3.0).collect()),
+        ] {
+            let (found, told) = trained(fixture, sizes, clip)?;
+            let off = found.iter().zip(&expected).fold(0.0f32, |max, (a, b)| max.max((a - b).abs()));
+            ensure!(found.len() == expected.len(), "{} gradients instead of {}", found.len(), expected.len());
+            ensure!(off <= 1e-5 * largest, "{clip:?} over micro-batches of {sizes:?}: off by {off} of {largest}");
+            let right = told.is_none_or(|told| (told - length).abs() <= 1e-5 * length);
+            ensure!(
+                right && told.is_some() == matches!(clip, Clip::Norm(_)),
+                "the norm is {length}, told was {told:?}"
+            );
+        }
     }
     Ok(())
 }
@@ -168,7 +229,7 @@ pub(super) fn unused<F: Fixture>(fixture: &F) -> Fallible {
         let after = parameters(&mut learner)?;
         let same = before.iter().zip(&after).filter(|(a, b)| a.2 == b.2).count();
         ensure!(same == 1, "{same} parameters stood still instead of one, the unused");
-        Ok(learner.snapshot()?)
+        learner.snapshot()
     };
     same_state(&step(false)?, &step(true)?).map_err(|e| format!("looking at gradients changed the step: {e}").into())
 }

@@ -15,7 +15,9 @@ use crate::error::{Fallible, Panicked};
 /// Fails a check unless a condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
-        if !$condition {
+        // Not `if !condition`: of a comparison with NaN that is another thing to a reader.
+        if $condition {
+        } else {
             return Err(format!($($message)+).into());
         }
     };
@@ -31,7 +33,9 @@ fn all<F: Fixture>() -> Vec<Check<F>> {
         ("parity: the seed decides the first weights", parity::first_weights),
         ("modes: dropout in training", modes::dropout_in_training),
         ("modes: no dropout and no gradients in evaluation", modes::evaluation),
+        ("modes: nothing lazy holds a graph", modes::lazy_without_graph),
         ("gradients: micro-batches of uneven weight are one batch", gradients::accumulation),
+        ("gradients: the trainer scales them, then clips", gradients::scaled_then_clipped),
         ("gradients: a weight of 0 leaves a batch out", gradients::weight_zero),
         ("gradients: clipping by norm", gradients::clip_norm),
         ("gradients: clipping by value", gradients::clip_value),

@@ -69,3 +69,21 @@ pub(super) fn evaluation<F: Fixture>(fixture: &F) -> Fallible {
     ensure!(learner.step(&crate::learner::Update::new(0.1)).is_err(), "`zero_grad` left gradients");
     Ok(())
 }
+
+/// What is kept until it is read has no graph: a backward pass from it is an error.
+pub(super) fn lazy_without_graph<F: Fixture>(fixture: &F) -> Fallible {
+    let mut learner = fixture.learner(Architecture::Plain);
+    learner.init(3)?;
+    let mut loss = || -> Fallible<_> {
+        let batch = batches(fixture, Architecture::Plain, 2, 1)[0].clone().place(&learner.device(Mode::Train));
+        Ok(learner.train(|model| fixture.step(model, batch))??.loss)
+    };
+    let (first, second) = (loss()?, loss()?);
+    let returned = learner.backward(first, 1.0, true)?;
+    let detached = learner.detach(second);
+    learner.zero_grad();
+    for (by, scalar) in [("backward", returned), ("detach", detached)] {
+        ensure!(learner.backward(scalar, 1.0, true).is_err(), "what `{by}` returns still has its graph");
+    }
+    Ok(())
+}

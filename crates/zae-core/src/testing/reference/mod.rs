@@ -253,7 +253,7 @@ impl Learner for ReferenceLearner {
         self.tensors(|name, shape, _| match state.tensors.get(&name) {
             Some(saved) if saved.shape == shape && saved.dtype == Dtype::F32 => used += 1,
             Some(saved) => {
-                problems.push(format!("`{name}` is {shape:?} here and {:?} in the saved state", saved.shape))
+                problems.push(format!("`{name}` is {shape:?} here and {:?} in the saved state", saved.shape));
             }
             None => problems.push(format!("`{name}` is missing in the saved state")),
         });

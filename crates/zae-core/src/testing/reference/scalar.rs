@@ -23,12 +23,15 @@ pub struct Counts {
     pub most_graphs: usize,
 }
 
+/// Where the numbers of a scalar arrive.
+type Slot = Rc<RefCell<Vec<f64>>>;
+
 /// What stands in for a device's queue: on an asynchronous device, numbers arrive in their scalars only when somebody
 /// reads.
 #[derive(Default)]
 pub(super) struct Stream {
     asynchronous: Cell<bool>,
-    queue: RefCell<Vec<(Rc<RefCell<Vec<f64>>>, Vec<f64>)>>,
+    queue: RefCell<Vec<(Slot, Vec<f64>)>>,
     counts: Cell<Counts>,
 }
 
@@ -53,7 +56,7 @@ impl fmt::Debug for Counters {
 /// One number or several that may still be on their way, with the graph behind them unless they were detached.
 #[derive(Clone)]
 pub struct LazyScalar {
-    slot: Rc<RefCell<Vec<f64>>>,
+    slot: Slot,
     pub(super) graph: Option<Rc<Graph>>,
 }
 
@@ -84,7 +87,7 @@ impl Stream {
     }
 
     pub(super) fn scalar(&self, values: &[f64], graph: Option<Rc<Graph>>) -> LazyScalar {
-        let slot = Rc::default();
+        let slot = Slot::default();
         if self.is_asynchronous() {
             self.queue.borrow_mut().push((Rc::clone(&slot), values.to_vec()));
         } else {

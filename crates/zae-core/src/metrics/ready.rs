@@ -1,0 +1,98 @@
+//! [`Ready`]: rows that have been read and wait to be handed to the add-ons.
+
+use std::{ops::Range, sync::Arc};
+
+use super::{RowHead, Rows};
+
+/// One column's value within a row: of one micro-batch, or of all in the step's window together.
+#[derive(Clone, Copy)]
+pub(super) struct Cell {
+    pub(super) column: usize,
+    first: f64,
+    sum: f64,
+    weight: f64,
+    entries: usize,
+    is_count: bool,
+}
+
+impl Cell {
+    pub(super) fn new(column: usize, value: f64, weight: f64, is_count: bool) -> Self {
+        Self { column, first: value, sum: value * weight, weight, entries: 1, is_count }
+    }
+
+    pub(super) fn add(&mut self, value: f64, weight: f64) {
+        self.sum += value * weight;
+        self.weight += weight;
+        self.entries += 1;
+    }
+
+    /// The value of a single entry comes out bit for bit.
+    fn value(&self) -> f64 {
+        match self {
+            Self { entries: 1, first, .. } => *first,
+            Self { is_count: true, sum, .. } => *sum,
+            Self { sum, weight, .. } => sum / weight,
+        }
+    }
+}
+
+/// Rows with the same columns.
+struct Group {
+    layout: usize,
+    heads: Range<usize>,
+    values: Range<usize>,
+}
+
+struct Layout {
+    columns: Vec<usize>,
+    names: Vec<Arc<str>>,
+}
+
+/// Rows in groups of the same columns. All buffers are reused.
+#[derive(Default)]
+pub(super) struct Ready {
+    layouts: Vec<Layout>,
+    groups: Vec<Group>,
+    heads: Vec<RowHead>,
+    values: Vec<f64>,
+}
+
+impl Ready {
+    /// Appends a row to the last group, or to a new one if the columns differ.
+    pub(super) fn push(&mut self, head: RowHead, cells: &[Cell], lr: f64, name: impl Fn(usize) -> Arc<str>) {
+        let fits = |layout: &Layout| layout.columns.iter().copied().eq(cells.iter().map(|cell| cell.column));
+        let last = self.groups.last().map(|group| group.layout);
+        let layout = last.filter(|&l| fits(&self.layouts[l])).or_else(|| self.layouts.iter().position(fits));
+        let layout = layout.unwrap_or_else(|| {
+            let columns: Vec<_> = cells.iter().map(|cell| cell.column).collect();
+            let names = columns.iter().map(|&column| name(column)).chain(["lr".into()]).collect();
+            self.layouts.push(Layout { columns, names });
+            self.layouts.len() - 1
+        });
+        if last != Some(layout) {
+            let (heads, values) = (self.heads.len(), self.values.len());
+            self.groups.push(Group { layout, heads: heads..heads, values: values..values });
+        }
+        self.heads.push(head);
+        self.values.extend(cells.iter().map(Cell::value));
+        self.values.push(lr);
+        if let Some(group) = self.groups.last_mut() {
+            group.heads.end = self.heads.len();
+            group.values.end = self.values.len();
+        }
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = Rows<'_>> {
+        self.groups.iter().map(|group| Rows {
+            heads: &self.heads[group.heads.clone()],
+            names: &self.layouts[group.layout].names,
+            values: &self.values[group.values.clone()],
+        })
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.groups.clear();
+        self.heads.clear();
+        self.values.clear();
+    }
+}

@@ -1,0 +1,164 @@
+//! The examples as a user runs them: what they print, what they leave behind, what they say to wrong input.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
+
+/// Built by cargo beside the tests.
+fn example(name: &str) -> Command {
+    let folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples");
+    let path: PathBuf = folder.join(name);
+    assert!(path.exists(), "`{}` is not built: run `cargo test` or `cargo build --examples`", path.display());
+    Command::new(path)
+}
+
+fn run(name: &str, folder: &Path, options: &[&str]) -> Output {
+    example(name).args(["--run-dir".as_ref(), folder.as_os_str()]).args(options).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn summary(folder: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(folder.join("summary.json")).unwrap()).unwrap()
+}
+
+/// The rows of an event in `metrics.csv`.
+fn rows(folder: &Path, event: &str) -> usize {
+    let csv = fs::read_to_string(folder.join("metrics.csv")).unwrap();
+    csv.lines().filter(|line| line.starts_with(&format!("{event},"))).count()
+}
+
+fn assert_closing_line(output: &Output) {
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{err}");
+    let words: Vec<&str> = out.lines().last().unwrap().split(' ').collect();
+    let [test, loss, l, accuracy, a] = words[..] else { unreachable!("the last line is {words:?}") };
+    assert_eq!([test, loss, accuracy], ["test", "loss", "accuracy"]);
+    assert!(l.parse::<f64>().unwrap() > 0.0 && (0.0..=1.0).contains(&a.parse::<f64>().unwrap()));
+}
+
+#[test]
+fn digits_leaves_metrics_and_a_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        ["--epochs", "2", "--limit-batches", "6", "--accumulate", "4", "--batch-size", "16", "--threads", "1"];
+    let output = run("digits", folder.path(), &options);
+    assert_closing_line(&output);
+    let summary = summary(folder.path());
+    // Windows of 4 and 2 batches in each epoch.
+    assert_eq!((&summary["epochs"], &summary["steps"]), (&Value::from(2), &Value::from(4)));
+    assert_eq!(summary["samples"], Value::from(2.0 * 6.0 * 16.0));
+    for number in ["seconds", "samples_per_second", "peak_rss_mb", "seconds_to_first_step"] {
+        assert!(summary[number].as_f64().unwrap() > 0.0 || cfg!(not(target_os = "linux")), "{number}");
+    }
+    for set in ["test", "valid"] {
+        assert!(summary[set]["loss"].as_f64().unwrap() > 0.0 && summary[set]["accuracy"].is_f64());
+    }
+    assert_eq!(["step", "evaluation", "epoch"].map(|event| rows(folder.path(), event)), [4, 3, 2]);
+    let err = text(&output.stderr);
+    assert!(!err.contains('\u{1b}'), "control characters where there is no terminal");
+}
+
+#[test]
+fn the_seed_decides_the_result() {
+    let options = |seed| ["--epochs", "1", "--limit-batches", "4", "--seed", seed];
+    let test = |seed| {
+        let folder = tempfile::tempdir().unwrap();
+        assert_closing_line(&run("digits", folder.path(), &options(seed)));
+        summary(folder.path())["test"]["loss"].as_f64().unwrap().to_bits()
+    };
+    let first = test("1");
+    assert_eq!(first, test("1"));
+    assert_ne!(first, test("2"));
+}
+
+#[test]
+fn wrong_input_is_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for (options, says) in [
+        (&["--batch-size", "0"][..], "give a batch size of 1 or more"),
+        (&["--accumulate", "0"], "`.accumulate(0)`"),
+        (&["--limit-batches", "0"], "give 1 or more"),
+        (&["--lr", "NaN"], "learning rate"),
+        (&["--epochs", "many"], "invalid value 'many'"),
+    ] {
+        let output = run("digits", folder.path(), options);
+        let err = text(&output.stderr);
+        assert!(!output.status.success() && err.contains(says), "{options:?}: {err}");
+        assert!(!err.contains("panicked") && !err.contains("RUST_BACKTRACE"), "{options:?}: {err}");
+    }
+    let output = run("digits", &file, &[]);
+    assert!(text(&output.stderr).contains("choose another with `.run_dir(..)`"), "{}", text(&output.stderr));
+}
+
+/// Files of the right format with too little in them: enough to see that a folder of one's own is read, gzipped or not.
+#[test]
+fn mnist_reads_a_folder() {
+    let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (part, n) in [("train", 60_000u32), ("t10k", 250)] {
+        let mut images = vec![0, 0, 8, 3];
+        [n, 28, 28].iter().for_each(|d| images.extend(d.to_be_bytes()));
+        let mut labels = [&[0, 0, 8, 1][..], &n.to_be_bytes()].concat();
+        for i in 0..n {
+            let label = (i % 10) as u8;
+            images.extend(std::iter::repeat_n(label * 25, 28 * 28));
+            labels.push(label);
+        }
+        fs::write(data.path().join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
+        let file = fs::File::create(data.path().join(format!("{part}-images-idx3-ubyte.gz"))).unwrap();
+        let mut zipped = GzEncoder::new(file, Compression::fast());
+        zipped.write_all(&images).unwrap();
+        zipped.finish().unwrap();
+    }
+    let data = data.path().to_str().unwrap();
+    let options = ["--data", data, "--epochs", "1", "--limit-batches", "2", "--batch-size", "8"];
+    assert_closing_line(&run("mnist", folder.path(), &options));
+    assert_eq!(rows(folder.path(), "step"), 2);
+}
+
+#[test]
+fn the_small_ones_run() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, says) in [("minimal", "accuracy 0.8"), ("custom_add_on", "the weights have a norm of")] {
+        let output = example(name).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success() && text(&output.stdout).contains(says), "{name}: {}", text(&output.stderr));
+        assert!(folder.path().join("runs").join(name).join("metrics.csv").exists());
+    }
+}
+
+/// Ctrl-C ends the run after its step: nothing is lost, and no test result is made up.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_it_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = example("digits")
+        .args(["--run-dir".as_ref(), folder.path().as_os_str()])
+        .args(["--epochs", "100000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with("epoch 1/")).unwrap();
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let rest: Vec<String> = lines.collect();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("interrupted by SIGINT")), "{rest:?}");
+    assert_eq!(text(&output.stdout), "");
+    let csv = fs::read_to_string(folder.path().join("metrics.csv")).unwrap();
+    let steps = csv.lines().filter(|line| line.starts_with("step,")).map(|line| line.split(',').nth(2).unwrap());
+    let steps: Vec<u64> = steps.map(|step| step.parse().unwrap()).collect();
+    assert!(!steps.is_empty() && steps.iter().copied().eq(0..steps.len() as u64), "a row is missing");
+}

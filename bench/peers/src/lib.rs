@@ -1,1 +1,1 @@
-//! x
+//! Benches of zae-engine against other trainers: see `benches/`.

@@ -99,24 +99,23 @@ impl<M: Module + 'static> BurnLearner<M> {
             // Burn draws a parameter when it is first used. All are used now, in the order of the model.
             drop(visit::float_params(model));
             let model = train_on(model, &self.device);
-            if let Some((first, second)) = visit::shared(&visit::float_params(&model)) {
+            let params = visit::float_params(&model);
+            if let Some((first, second)) = visit::shared(&params) {
                 return Err(format!(
                     "`{first}` and `{second}` have the same parameter id, because one was cloned from the other: Burn's \
                      optimizer would move only one of them. Build each by itself, or use one field twice in `forward`"
                 )
                 .into());
             }
+            self.check_groups(&params)?;
             self.model = Some(model);
-            self.check_groups()?;
             self.ready = true;
         }
         Ok(self.model.as_ref().ok_or(LOST)?)
     }
 
     /// A group that no parameter is in is a slip of its author's.
-    fn check_groups(&self) -> Fallible {
-        let model = self.model.as_ref().ok_or(LOST)?;
-        let params = visit::float_params(model);
+    fn check_groups(&self, params: &[visit::FloatParam]) -> Fallible {
         for (i, (group, _)) in self.rates.iter().enumerate() {
             if !params.iter().any(|param| group.matches(&param.id, Some(&param.name))) {
                 let names: Vec<_> = params.iter().map(|param| param.name.as_str()).collect();

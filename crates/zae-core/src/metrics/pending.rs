@@ -113,8 +113,21 @@ impl<S> Pending<S> {
         self.push(LOSS, Value::Lazy(loss), Kind::Mean { weight });
     }
 
+    /// The metrics of a step, without their graphs.
+    pub(crate) fn push_metrics<L: Learner<Scalar = S>>(
+        &mut self,
+        learner: &L,
+        metrics: impl IntoIterator<Item = Metric<S>>,
+    ) -> Fallible {
+        for (i, mut metric) in metrics.into_iter().enumerate() {
+            metric.value = metric.value.map(|scalar| learner.detach(scalar));
+            self.push_metric(i, metric)?;
+        }
+        Ok(())
+    }
+
     /// `index` is the metric's place in its step, where it most likely was before.
-    pub(crate) fn push_metric(&mut self, index: usize, metric: Metric<S>) -> Fallible {
+    fn push_metric(&mut self, index: usize, metric: Metric<S>) -> Fallible {
         let column = self.column(&metric.name, NORM + 1 + index);
         if column <= NORM {
             let name = &metric.name;
@@ -140,9 +153,9 @@ impl<S> Pending<S> {
         }
     }
 
-    /// Rows not read yet.
+    /// Rows not read yet. (Every row has a loss, so one with nothing lazy left has been read.)
     pub(crate) fn waiting(&self) -> usize {
-        self.open.len()
+        if self.lazy.is_empty() { 0 } else { self.open.len() }
     }
 
     /// Reads everything lazy in one transfer. Returns the first training loss or norm that is not finite; nothing has

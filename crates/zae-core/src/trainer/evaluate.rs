@@ -80,10 +80,7 @@ impl<T: Task> Trainer<T> {
             let step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
             let weight = step.checked_weight()?;
             pending.push_loss(t.learner.detach(step.loss), weight);
-            for (i, mut metric) in step.metrics.into_iter().enumerate() {
-                metric.value = metric.value.map(|scalar| t.learner.detach(scalar));
-                pending.push_metric(i, metric)?;
-            }
+            pending.push_metrics(&t.learner, step.metrics)?;
             pending.end_row(RowHead::default(), None, weight);
             if pending.waiting() >= log_every {
                 pending.read(&t.learner)?;

@@ -6,7 +6,7 @@ use super::{Trainer, hooks::ask};
 use crate::{
     error::{Error, Fallible, Stage},
     learner::Learner,
-    snapshot::{RunState, Snapshot},
+    snapshot::Snapshot,
     task::Task,
 };
 
@@ -110,7 +110,7 @@ impl<T: Task> Trainer<T> {
         self.pending.clear_ready();
         self.pending.forget_slots();
         // States of add-ons that are not installed now stay in it, and so go into the next snapshot.
-        self.state = RunState { progress: run.progress.clone(), ..run.clone() };
+        self.state = run.clone();
         tracing::info!(step = run.progress.step, epoch = run.progress.cursor.epoch, "the run was restored");
         Ok(())
     }

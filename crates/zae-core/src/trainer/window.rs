@@ -88,10 +88,7 @@ impl<T: Task> Trainer<T> {
             };
             t.site.stage = Stage::TrainStep;
             t.pending.push_loss(loss, weight);
-            for (i, mut metric) in step.metrics.into_iter().enumerate() {
-                metric.value = metric.value.map(|scalar| t.learner.detach(scalar));
-                t.pending.push_metric(i, metric)?;
-            }
+            t.pending.push_metrics(&t.learner, step.metrics)?;
             Ok(weight)
         })
     }

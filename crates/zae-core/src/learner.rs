@@ -110,6 +110,47 @@ pub struct StateDict {
     pub tensors: BTreeMap<String, SavedTensor>,
     /// Numbers by name.
     pub numbers: BTreeMap<String, Number>,
+    /// What it is in PyTorch's words.
+    pub layout: Arc<Layout>,
+}
+
+/// How a state dict reads in PyTorch: the order, names and layouts that a `torch.nn.Module` of the same architecture and
+/// its `torch.optim` optimizer have. An engine that gives none has its names taken as they are.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Layout {
+    /// Parameters and buffers, in the model's order, which is that of `Module.parameters()`.
+    pub tensors: Vec<TensorLayout>,
+    /// The optimizer, if its hyperparameters are known.
+    pub optimizer: Option<OptimizerLayout>,
+}
+
+/// A parameter or buffer in PyTorch's words.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TensorLayout {
+    /// Its name in the state dict, without `model/`: `head.gamma`.
+    pub name: String,
+    /// Its key in a PyTorch `state_dict`: `head.weight`.
+    pub torch: String,
+    /// Whether it is a parameter; buffers (running statistics) are not.
+    pub parameter: bool,
+    /// Whether PyTorch has it, and its moments, with its two dimensions exchanged.
+    pub transposed: bool,
+    /// The index of its parameter group.
+    pub group: usize,
+}
+
+/// An optimizer in PyTorch's words.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct OptimizerLayout {
+    /// The class in `torch.optim`: `AdamW`.
+    pub class: String,
+    /// For the state of a parameter, the field's name (in `optimizer/head.weight/momentum.moment_1` what follows the last
+    /// `/`) and PyTorch's: `exp_avg`. Fields that PyTorch does not have are left out.
+    pub fields: BTreeMap<String, String>,
+    /// Hyperparameters of each group by PyTorch's names, the learning rate apart: `betas` has two numbers, most have one.
+    pub groups: Vec<BTreeMap<String, Vec<Number>>>,
+    /// The factor of each group on the schedule's learning rate.
+    pub rates: Vec<f64>,
 }
 
 /// The numbers behind lazy scalars, in the order in which they were asked for.

@@ -1,6 +1,8 @@
 //! [`State`]: what a task, a schedule or an add-on puts into a snapshot.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{BoxError, Fallible};
 
@@ -17,7 +19,7 @@ use crate::error::{BoxError, Fallible};
 /// assert_eq!((best, name.as_str()), (f64::INFINITY, "patience"));
 /// # Ok::<(), zae_core::error::BoxError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct State(pub Vec<u8>);
 
 impl State {
@@ -33,7 +35,33 @@ impl State {
     ///
     /// # Errors
     /// When the bytes are not such a value.
-    pub fn decode<T: DeserializeOwned>(&self) -> Fallible<T> {
+    pub fn decode<T: de::DeserializeOwned>(&self) -> Fallible<T> {
         rmp_serde::from_slice(&self.0).map_err(|e| -> BoxError { format!("the saved state does not fit: {e}").into() })
+    }
+}
+
+/// As bytes, not as a list of numbers.
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl de::Visitor<'_> for Bytes {
+            type Value = State;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<State, E> {
+                Ok(State(bytes.to_vec()))
+            }
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<State, E> {
+                Ok(State(bytes))
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
     }
 }

@@ -175,7 +175,10 @@ fn save(snapshot: &Snapshot, dir: &Path) {
 fn load(dir: &Path) -> Snapshot {
     let (run, tensors, numbers): Saved = State(std::fs::read(dir.join("snapshot")).unwrap()).decode().unwrap();
     let tensor = |(name, shape, bytes)| (name, SavedTensor { dtype: Dtype::F32, shape, data: Arc::new(bytes) });
-    Snapshot::new(run, StateDict { tensors: tensors.into_iter().map(tensor).collect(), numbers })
+    Snapshot::new(
+        run,
+        StateDict { tensors: tensors.into_iter().map(tensor).collect(), numbers, ..StateDict::default() },
+    )
 }
 
 /// A child at the place where it wants its signal.

@@ -1,0 +1,1 @@
+//! PyTorch's file format (`torch.save`), written and read without PyTorch.

@@ -1,7 +1,7 @@
 //! What the tests save.
 #![allow(clippy::unwrap_used)]
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use zae_core::{
     add_ons::EarlyStopping,
@@ -35,9 +35,16 @@ pub(crate) fn snapshots() -> Vec<Arc<Snapshot>> {
     snapshots.into_iter().map(|(_, snapshot)| snapshot).collect()
 }
 
+/// The last one of each step.
+pub(crate) fn one_per_step() -> Vec<Arc<Snapshot>> {
+    let by_step: BTreeMap<u64, _> =
+        snapshots().into_iter().map(|snapshot| (snapshot.run.progress.step(), snapshot)).collect();
+    by_step.into_values().collect()
+}
+
 /// One of a step, with what a run seldom has: second weights, numbers and states that JSON has no words for, all types.
 pub(crate) fn snapshot(index: usize) -> Snapshot {
-    let mut snapshot = Snapshot::clone(&snapshots()[index]);
+    let mut snapshot = Snapshot::clone(&one_per_step()[index]);
     snapshot.learner.tensors.extend(every_type());
     let numbers = [
         ("optimizer/head.weight/momentum.time", Number::UInt(u64::MAX)),

@@ -43,16 +43,7 @@ pub fn scan(dir: &Path) -> Result<Vec<Entry>> {
 
 impl Entry {
     fn new(name: Name, path: PathBuf) -> Self {
-        let manifest = read_manifest(&path).and_then(|manifest| {
-            if manifest.step == name.step {
-                return Ok(manifest);
-            }
-            Err(Error::damaged(
-                &path,
-                format!("it holds step {}: it was renamed, or its manifest is another's", manifest.step),
-            ))
-        });
-        Self { path, name, manifest }
+        Self { manifest: read_named(&path, name), path, name }
     }
 
     /// Compares the lengths and checksums of all files with the manifest, in one pass.
@@ -74,9 +65,18 @@ impl Entry {
     fn with_manifest<T>(&self, f: impl FnOnce(&Manifest) -> Result<T>) -> Result<T> {
         match &self.manifest {
             Ok(manifest) => f(manifest),
-            Err(_) => f(&read_manifest(&self.path)?),
+            Err(_) => f(&read_named(&self.path, self.name)?),
         }
     }
+}
+
+fn read_named(path: &Path, name: Name) -> Result<Manifest> {
+    let manifest = read_manifest(path)?;
+    if manifest.step == name.step {
+        return Ok(manifest);
+    }
+    let what = format!("it holds step {}: it was renamed, or its manifest is another's", manifest.step);
+    Err(Error::damaged(path, what))
 }
 
 /// The manifest of a folder, which has to be one, and no link to one.

@@ -282,6 +282,14 @@ pub trait Learner: Engine {
     /// Forgets the gradients.
     fn zero_grad(&mut self);
 
+    /// How its state dicts read in PyTorch.
+    ///
+    /// # Errors
+    /// When the model was lost in an earlier panic.
+    fn layout(&mut self) -> Fallible<Arc<Layout>> {
+        Ok(Arc::default())
+    }
+
     /// A copy of everything the learner is. Later steps do not change it.
     ///
     /// # Errors

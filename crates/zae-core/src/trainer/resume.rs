@@ -91,6 +91,7 @@ impl<T: Task> Trainer<T> {
         }
         check("seed", self.settings.seed, run.seed)?;
         check("accumulate", self.settings.accumulate, run.window)?;
+        self.check_optimizer(&snapshot.learner.layout)?;
         self.learner.load(&snapshot.learner)?;
         if let (Some(schedule), Some(state)) = (&mut self.schedule, &run.schedule) {
             schedule.restore(state)?;

@@ -1,0 +1,109 @@
+//! [`Format`]: what the files of a checkpoint are.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use zae_core::{
+    learner::StateDict,
+    snapshot::{RunState, Snapshot},
+};
+
+use crate::{
+    bytes::Bytes,
+    error::{Error, Result},
+    folder::Staging,
+    json,
+    manifest::FORMAT,
+    safetensors::{self, Part},
+};
+
+/// What the files of a checkpoint are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Format {
+    /// `model.safetensors`, `optimizer.safetensors` and `trainer.json`.
+    #[default]
+    Safetensors,
+}
+
+const TRAINER: &str = "trainer.json";
+const ENDING: &str = ".safetensors";
+
+/// What is in `trainer.json`.
+#[derive(Serialize, Deserialize)]
+struct TrainerFile<R> {
+    format: u64,
+    run: R,
+}
+
+impl Format {
+    pub(crate) fn write(self, snapshot: &Snapshot, to: &mut Staging<'_>) -> Result<()> {
+        match self {
+            Self::Safetensors => {
+                for (part, content) in parts(&snapshot.learner)? {
+                    to.file(&format!("{part}{ENDING}"), |out, path| safetensors::write(&content, out, path))?;
+                }
+                let trainer = json::pretty(&TrainerFile { format: FORMAT, run: &snapshot.run });
+                let trainer = trainer.map_err(|e| Error::Unsavable(e.to_string()))?;
+                to.file(TRAINER, |out, path| out.write_all(&trainer).map_err(Error::io("write", path)))
+            }
+        }
+    }
+
+    /// `files` are those of the folder `dir`, and are what the manifest says.
+    pub(crate) fn read(self, dir: &Path, files: &BTreeMap<&str, Bytes>) -> Result<Snapshot> {
+        match self {
+            Self::Safetensors => {
+                let trainer = files.get(TRAINER).ok_or_else(|| Error::damaged(dir, format!("no {TRAINER}")))?;
+                let run = read_run(trainer, &dir.join(TRAINER))?;
+                let mut learner = StateDict::default();
+                for (file, bytes) in files {
+                    let Some(part) = file.strip_suffix(ENDING) else { continue };
+                    let (tensors, numbers) = safetensors::read(bytes, &dir.join(file))?;
+                    learner
+                        .tensors
+                        .extend(tensors.into_iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor)));
+                    learner
+                        .numbers
+                        .extend(numbers.into_iter().map(|(name, number)| (format!("{part}/{name}"), number)));
+                }
+                Ok(Snapshot::new(run, learner))
+            }
+        }
+    }
+}
+
+fn read_run(bytes: &[u8], path: &Path) -> Result<RunState> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u64,
+    }
+    let Version { format } = json::read(bytes).map_err(|e| Error::damaged(path, e.to_string()))?;
+    if format > FORMAT {
+        return Err(Error::Newer { path: path.to_owned(), found: format, known: FORMAT });
+    }
+    let file: TrainerFile<RunState> = json::read(bytes).map_err(|e| Error::damaged(path, e.to_string()))?;
+    Ok(file.run)
+}
+
+/// What is under `model/`, `optimizer/`, `shadow/` and so on: each part is a file, in which names lack the prefix.
+fn parts(learner: &StateDict) -> Result<BTreeMap<&str, Part<'_>>> {
+    let mut parts = BTreeMap::<&str, Part<'_>>::new();
+    for (name, tensor) in &learner.tensors {
+        let (part, name) = split(name)?;
+        parts.entry(part).or_default().tensors.push((name, tensor));
+    }
+    for (name, number) in &learner.numbers {
+        let (part, name) = split(name)?;
+        parts.entry(part).or_default().numbers.insert(name, *number);
+    }
+    Ok(parts)
+}
+
+fn split(name: &str) -> Result<(&str, &str)> {
+    let known = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
+    name.split_once('/')
+        .filter(|(part, _)| (1..=64).contains(&part.len()) && part.bytes().all(known))
+        .ok_or_else(|| Error::Unsavable(format!("`{name}` belongs to no part of a learner, such as `model/`")))
+}

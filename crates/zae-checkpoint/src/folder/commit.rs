@@ -35,10 +35,11 @@ impl Folder {
     /// # Errors
     /// When anything fails. Then nothing is left of it, unless only the last sync failed: then it is there, whole, but a
     /// power cut might take it.
-    pub fn save(&self, snapshot: &Snapshot, format: Format, engine: &str, metrics: &Metrics) -> Result<Saved> {
+    pub fn save(&self, snapshot: &Snapshot, format: Format, metrics: &Metrics) -> Result<Saved> {
+        self.disk.create_dir_all(&self.dir)?;
         let name = self.next_name(snapshot.run.progress.step())?;
         let staging = self.hidden(TEMPORARY, &name.to_string());
-        let written = self.stage(&staging, snapshot, format, engine, metrics);
+        let written = self.stage(&staging, snapshot, format, metrics);
         let moved = written.and_then(|bytes| {
             self.disk.rename(&staging, &self.dir.join(name.to_string()))?;
             Ok(bytes)
@@ -52,7 +53,7 @@ impl Folder {
         Ok(Saved { name, bytes })
     }
 
-    fn stage(&self, path: &Path, snapshot: &Snapshot, format: Format, engine: &str, metrics: &Metrics) -> Result<u64> {
+    fn stage(&self, path: &Path, snapshot: &Snapshot, format: Format, metrics: &Metrics) -> Result<u64> {
         self.disk.create_dir(path)?;
         let mut staging = Staging { disk: &self.disk, path, files: Vec::new() };
         format.write(snapshot, &mut staging)?;
@@ -63,7 +64,7 @@ impl Folder {
         let manifest = Manifest {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            engine: engine.to_owned(),
+            engine: snapshot.run.config.get("engine").cloned().unwrap_or_default(),
             step: progress.step(),
             epoch: progress.epoch(),
             created: manifest::now(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Trainer, hooks::ask};
 use crate::{
+    engine::Engine,
     error::{Error, Fallible, Stage},
     learner::Learner,
     snapshot::Snapshot,
@@ -48,6 +49,7 @@ impl<T: Task> Trainer<T> {
             }
             let mut run = t.state.clone();
             run.progress = t.state.progress.saved();
+            run.config.entry("engine".to_owned()).or_insert_with(|| t.learner.name().to_owned());
             run.schedule = t.schedule.as_ref().map_or(Ok(None), |schedule| schedule.state())?;
             run.task = t.task.state()?;
             for add_on in t.add_ons.iter() {

@@ -23,8 +23,8 @@ use zae_core::{
     step::Step,
     task::{At, StepResult, Task},
     testing::{
-        Architecture, Fixture, Samples, Sizes,
-        reference::{Batch, Net, Reference, ReferenceLearner},
+        Architecture, Samples, Sizes,
+        reference::{Batch, Net, ReferenceLearner},
     },
     trainer::{Run, Trainer},
 };

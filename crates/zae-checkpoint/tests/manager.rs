@@ -13,7 +13,7 @@ use zae_core::{
     add_on::{AddOn, Context},
     error::Fallible,
     metrics::{Direction, Evaluation},
-    trainer::{Outcome, Trainer, Until},
+    trainer::{NonFinite, Outcome, Trainer, Until},
 };
 
 /// Ends the run after this step, as a user's budget does.
@@ -235,4 +235,19 @@ fn a_damaged_checkpoint_is_passed_over_and_told_of() {
     let mut third = trainer(dir.path()).add_on(StateManager::new());
     let error = run(&mut third).unwrap_err().to_string();
     assert!(all.iter().all(|name| error.contains(name)) && error.contains(".fresh()"), "{error}");
+}
+
+/// Nothing that is not finite becomes the last checkpoint, even where the run was told to go on.
+#[test]
+fn weights_that_are_not_finite_are_not_saved() {
+    let dir = tempdir().unwrap();
+    let notices = Notices::default();
+    let mut trainer = trainer(dir.path())
+        .scheduler(|at: &zae_core::schedule::ScheduleAt| if at.step < 8 { 0.01 } else { 1e300 })
+        .on_non_finite(NonFinite::Ignore)
+        .add_on((StateManager::new().background(false), notices.clone()));
+    trainer.run(3, train_data(), valid_data()).unwrap();
+    assert_eq!(checkpoints(&saved_in(dir.path())), ["step-00000006"]);
+    let warnings = notices.warnings();
+    assert!(warnings.len() == 2 && warnings[0].contains("is not finite"), "{warnings:?}");
 }

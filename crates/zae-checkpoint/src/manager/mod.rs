@@ -1,6 +1,7 @@
 //! [`StateManager`]: saves the run, and brings it back.
 
 mod aside;
+mod finite;
 mod resume;
 mod settings;
 mod writer;

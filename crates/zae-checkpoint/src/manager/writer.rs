@@ -17,7 +17,7 @@ use zae_core::{
     snapshot::Snapshot,
 };
 
-use super::settings::Settings;
+use super::{finite, settings::Settings};
 use crate::folder::{Folder, Pointer};
 
 /// A save that was made, or has failed, and what it cost.
@@ -170,6 +170,9 @@ fn write(job: Job, folder: &Folder, settings: &Settings) -> Save {
 
 /// Writes one snapshot, then its pointers, then removes what is no longer kept.
 fn commit(job: Job, folder: &Folder, settings: &Settings) -> Fallible<(PathBuf, u64)> {
+    if let Some(name) = finite::first_not_finite(&job.snapshot.learner)? {
+        return Err(format!("`{name}` is not finite").into());
+    }
     let saved = folder.save(&job.snapshot, settings.format, &job.metrics)?;
     // Its buffers are free for the next snapshot.
     drop(job);

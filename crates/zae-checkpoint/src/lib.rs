@@ -1,6 +1,7 @@
 //! Checkpoints: a run saved whole, brought back bit for bit, and readable elsewhere.
 
 mod bytes;
+pub mod ckpt;
 mod error;
 pub mod torch;
 

@@ -47,7 +47,7 @@ fn manager_of(set_up: &str) -> StateManager {
     match set_up {
         "background" => manager(),
         "at once" => manager().background(false),
-        "ckpt" => manager().format(Format::Safetensors),
+        "ckpt" => manager().format(Format::Ckpt),
         "every operation" => StateManager::new().every_steps(5).background(false),
         other => panic!("{other}?"),
     }

@@ -73,18 +73,24 @@
 
 pub mod device;
 mod gradients;
+mod layout;
 pub mod learner;
 mod lend;
 pub mod metrics;
 mod model_state;
+pub mod optimizer;
 mod optimizer_state;
 pub mod place;
+mod pool;
 mod saved;
 mod shadow;
+mod tap;
 pub mod tensor_dataset;
+mod torch;
 mod visit;
 
 pub use device::local_device;
 pub use learner::BurnLearner;
 pub use metrics::accuracy;
+pub use optimizer::AnyOptimizer;
 pub use tensor_dataset::TensorDataset;

@@ -368,7 +368,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         if let Some(optimizer) = &self.optimizer {
             optimizer_state::save(&optimizer.module, &visit::float_params(model), &self.pool, &mut state)?;
         }
-        self.shadows.save(model, &mut state)?;
+        self.shadows.save(model, &self.pool, &mut state)?;
         Ok(state)
     }
 

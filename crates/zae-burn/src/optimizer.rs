@@ -29,7 +29,7 @@ use crate::{
 ///   `Adafactor` and `Muon` differ from PyTorch's in where epsilon goes and in how the momentum is scaled. PyTorch has no
 ///   `Adan`, `Lamb` or `Lion`. Nesterov's momentum with a dampening, Burn's default, is computed alike, but PyTorch's
 ///   constructor refuses it; its `load_state_dict` does not.
-/// - on the CPU a snapshot copies the state of `Adam`, `AdamW`, `Lamb` and `Lion` once, into memory kept from the last
+/// - on the CPU a snapshot copies the state of `Adam`, `AdamW`, `Adan`, `Lamb` and `Lion` once, into memory kept from the last
 ///   snapshot, and that of the others once, into fresh memory. Of a `ModuleOptimizer` it is copied twice.
 ///
 /// Gradient clipping of a configuration (each tensor by itself) is kept; PyTorch's optimizers have none.

@@ -11,13 +11,16 @@ use std::{
 
 use burn::{
     optim::{
-        AdaGrad, Adafactor, Adam, AdamState, AdamW, AdamWState, Adan, AdaptiveMomentumState, Lamb, LambState,
-        LearningRate, Lion, LionState, Muon, Optimizer, RecordState, RmsProp, Sgd, StateSink, StateSource,
+        AdaGrad, Adafactor, Adam, AdamState, AdamW, AdamWState, Adan, AdanState, AdaptiveMomentumState, Lamb,
+        LambState, LearningRate, Lion, LionState, Muon, Optimizer, RecordState, RmsProp, Sgd, StateSink, StateSource,
     },
     prelude::*,
 };
 use burn_pack::Scalar;
-use zae_core::{error::BoxError, error::Fallible, learner::SavedTensor};
+use zae_core::{
+    error::{BoxError, Fallible},
+    learner::SavedTensor,
+};
 
 use crate::{lend, pool::Pool, saved};
 
@@ -65,9 +68,20 @@ impl Tapped for Lion {
     }
 }
 
+impl Tapped for Adan {
+    fn lend<const D: usize>(state: AdanState<D>, out: &mut Lent<'_>) -> AdanState<D> {
+        let mut momentum = state.momentum;
+        out.number("momentum.time", momentum.time);
+        momentum.exp_avg = out.tensor("momentum.exp_avg", momentum.exp_avg);
+        momentum.exp_avg_sq = out.tensor("momentum.exp_avg_sq", momentum.exp_avg_sq);
+        momentum.exp_avg_diff = out.tensor("momentum.exp_avg_diff", momentum.exp_avg_diff);
+        momentum.neg_pre_grad = out.tensor("momentum.neg_pre_grad", momentum.neg_pre_grad);
+        AdanState { momentum }
+    }
+}
+
 impl Tapped for AdaGrad {}
 impl Tapped for Adafactor {}
-impl Tapped for Adan {}
 impl Tapped for Muon {}
 impl Tapped for RmsProp {}
 impl Tapped for Sgd {}
@@ -200,5 +214,49 @@ impl Lent<'_> {
             Ok(copy) => self.copies.tensors.push((key, copy)),
             Err(error) => self.copies.error = Some(format!("{key}: {error}").into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn tensor(value: f32) -> (Tensor<1>, *const u8) {
+        let data = TensorData::full([100], value);
+        let address = data.as_bytes().as_ptr();
+        (Tensor::from_data(data, &Device::flex()), address)
+    }
+
+    #[test]
+    fn moments_are_lent_and_not_copied() {
+        let ((first, first_at), (second, second_at)) = (tensor(1.0), tensor(2.0));
+        let state = AdamWState { momentum: AdaptiveMomentumState::new(3, first, second) };
+        let slot = Slot::<AdamW, 1>::new(state);
+        let pool = Arc::default();
+        let mut sink = StateSink::default();
+        let ((), copies) = copy_out(&pool, || slot.state_flatten("17", &mut sink)).unwrap();
+        assert!(sink.tensors.is_empty() && sink.scalars.is_empty());
+        let keys: Vec<_> = copies.tensors.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["17.momentum.moment_1", "17.momentum.moment_2"]);
+        assert_eq!(copies.numbers, [("17.momentum.time".to_owned(), Scalar::UInt(3))]);
+        let momentum = slot.into_state().unwrap().momentum;
+        let [first, second] = [momentum.moment_1, momentum.moment_2].map(Tensor::into_data);
+        assert_eq!([first.as_bytes().as_ptr(), second.as_bytes().as_ptr()], [first_at, second_at]);
+        assert_eq!(second.as_slice::<f32>().unwrap(), [2.0; 100]);
+    }
+
+    #[test]
+    fn outside_of_a_snapshot_the_record_is_whole() {
+        let slot = Slot::<Lion, 1>::new(LionState { momentum: tensor(1.0).0 });
+        let caught = std::panic::catch_unwind(|| copy_out(&Arc::default(), || std::panic::resume_unwind(Box::new(()))));
+        assert!(caught.is_err());
+        let mut sink = StateSink::default();
+        slot.clone().state_flatten("17", &mut sink);
+        assert_eq!(sink.tensors[0].0, "17.momentum");
+        let mut source = StateSource::default();
+        sink.tensors.into_iter().for_each(|(key, data)| source.insert_tensor(key, data));
+        assert!(Slot::<Lion, 1>::state_unflatten("17", &mut source, &Device::flex()).is_some());
     }
 }

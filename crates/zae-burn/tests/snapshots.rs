@@ -9,18 +9,12 @@ use burn::optim::{
     AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig, LionConfig, RmsPropConfig,
     SgdConfig, momentum::MomentumConfig,
 };
-use common::{Net, bytes, device, step};
+use common::{Net, bytes, learner, step};
 use zae_burn::{AnyOptimizer, BurnLearner};
 use zae_core::{
     engine::{Engine, ParamInfo, Shadow},
     learner::{Learner, StateDict},
 };
-
-fn learner(optimizer: impl Into<AnyOptimizer>) -> BurnLearner<Net> {
-    let mut learner = BurnLearner::new(Net::new(&device()), optimizer, &device());
-    learner.init(1).unwrap();
-    learner
-}
 
 /// Where the bytes of each tensor are.
 fn addresses(state: &StateDict) -> BTreeMap<String, usize> {

@@ -89,7 +89,7 @@ fn main() -> Result<(), common::Failure> {
     let test = DataLoader::new(test.collate(tensors), size).limit(options.limit());
 
     let device = zae_engine::local_device();
-    let learner = BurnLearner::new(Cnn::new(&device), AdamWConfig::new().init(), &device);
+    let learner = BurnLearner::new(Cnn::new(&device), AdamWConfig::new(), &device);
     let mut trainer = zae_engine::trainer(Digits { criterion: CrossEntropyLossConfig::new().init(&device) }, learner)
         .run_dir(&options.run_dir)
         .seed(options.seed)

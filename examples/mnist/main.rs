@@ -101,7 +101,7 @@ fn main() -> Result<(), common::Failure> {
     let test = DataLoader::new(images("t10k")?, 250).limit(options.limit());
 
     let device = zae_engine::local_device();
-    let learner = BurnLearner::new(Cnn::new(&device), AdamWConfig::new().init(), &device);
+    let learner = BurnLearner::new(Cnn::new(&device), AdamWConfig::new(), &device);
     let mut trainer = zae_engine::trainer(Mnist { criterion: CrossEntropyLossConfig::new().init(&device) }, learner)
         .run_dir(&options.run_dir)
         .seed(options.seed)

@@ -96,7 +96,10 @@ fn main() -> Result<(), common::Failure> {
         .scheduler(Cosine::new(options.lr).warmup(40))
         .gradient_clip(Clip::Norm(1.0))
         .accumulate(options.accumulate)
-        .add_on(common::FirstStep::since(started));
+        .add_on((StateManager::new().keep_best("valid/accuracy", 1), common::FirstStep::since(started)));
+    if options.fresh {
+        trainer = trainer.fresh();
+    }
 
     trainer.run(options.epochs, &train, &valid)?;
     let report = trainer.evaluate(&test)?;

@@ -4,6 +4,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
 };
 
 use burn::{
@@ -15,10 +16,13 @@ use burn::{
 use zae_core::{
     engine::{ParamInfo, Visit},
     error::{BoxError, Fallible},
+    learner::SavedTensor,
 };
 
 use crate::{
     device::is_synchronous,
+    pool::Pool,
+    saved,
     visit::{Path, walk},
 };
 
@@ -157,6 +161,29 @@ impl ModuleMapper for LendParameters<'_> {
         let strategy = tensor.gradient_checkpointing_strategy();
         let tensor = self.visit.lend(self.path.as_str(), trainable, tensor.inner());
         Param::from_mapped_value(id, tracked(tensor, trainable, strategy), mapper)
+    }
+}
+
+/// A tensor without autodiff context, and a copy of it: on Flex in a buffer of the pool.
+pub(crate) fn copied<const D: usize>(
+    tensor: Tensor<D>,
+    name: &str,
+    pool: &Arc<Pool>,
+) -> (Tensor<D>, Fallible<SavedTensor>) {
+    let (device, dtype) = (tensor.device(), tensor.dtype());
+    let lendable = matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16);
+    let (true, true, Ok(saved)) = (lendable, is_synchronous(&device), saved::dtype(dtype)) else {
+        let copy = tensor.clone().try_into_data().map_err(Into::into).and_then(saved::save);
+        return (tensor, copy);
+    };
+    let shape = tensor.dims();
+    match tensor.try_into_data() {
+        Ok(data) => {
+            let copy = pool.copy(name, saved, &shape, data.as_bytes());
+            (Tensor::from_data(data, (&device, dtype)), Ok(copy))
+        }
+        // Flex hands over what it holds: it has no device that could fail.
+        Err(error) => (Tensor::zeros(shape, (&device, dtype)), Err(error.to_string().into())),
     }
 }
 

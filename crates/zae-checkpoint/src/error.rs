@@ -7,6 +7,8 @@ use std::{
 
 use zae_core::error::BoxError;
 
+use crate::{ckpt, torch, weights::LoadReport};
+
 /// The result of reading or writing a checkpoint.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -53,6 +55,42 @@ pub enum Error {
         /// The newest one that this version knows.
         known: u64,
     },
+    /// A file of PyTorch's format.
+    #[error("`{}`: {source}", path.display())]
+    Torch {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: torch::Error,
+    },
+    /// A `.ckpt` file, or a run that should become one.
+    #[error("`{}`: {source}", path.display())]
+    Ckpt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ckpt::Error,
+    },
+    /// Weights do not fit the model.
+    #[error(
+        "`{}` does not fit the model, and nothing was loaded ({report}): `Weights` renames, strips prefixes, casts, or \
+         takes only what fits (`.non_strict()`)",
+        path.display()
+    )]
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        report: LoadReport,
+    },
+    /// A path that is not what it has to be.
+    #[error("`{}`: {what}", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What to give instead.
+        what: String,
+    },
     /// Another process writes checkpoints into this folder.
     #[error(
         "`{}` is in use by another run{}: wait for it to end, or give this one another `.run_dir(..)`",
@@ -93,6 +131,25 @@ impl Error {
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
+    }
+
+    /// Errors of PyTorch's format at this file.
+    pub(crate) fn torch(path: &Path) -> impl FnOnce(torch::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source {
+            torch::Error::Io(source) => Self::Io { what: "write", path, source },
+            source => Self::Torch { path, source },
+        }
+    }
+
+    /// Errors of a `.ckpt` at this file.
+    pub(crate) fn ckpt(path: &Path) -> impl FnOnce(ckpt::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source {
+            ckpt::Error::Newer { found, known } => Self::Newer { path, found, known },
+            ckpt::Error::Torch(source) => Self::torch(&path)(source),
+            source => Self::Ckpt { path, source },
+        }
     }
 
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Self {

@@ -1,6 +1,6 @@
 //! [`Format`]: what the files of a checkpoint are.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io::Write, path::Path};
 
 use serde::{Deserialize, Serialize};
 use zae_core::{
@@ -10,11 +10,13 @@ use zae_core::{
 
 use crate::{
     bytes::Bytes,
+    ckpt,
     error::{Error, Result},
     folder::Staging,
     json,
     manifest::FORMAT,
     safetensors::{self, Part},
+    torch,
 };
 
 /// What the files of a checkpoint are.
@@ -25,8 +27,11 @@ pub enum Format {
     /// `model.safetensors`, `optimizer.safetensors` and `trainer.json`.
     #[default]
     Safetensors,
+    /// `checkpoint.ckpt`, which PyTorch and Lightning read.
+    Ckpt,
 }
 
+const CKPT: &str = "checkpoint.ckpt";
 const TRAINER: &str = "trainer.json";
 const ENDING: &str = ".safetensors";
 
@@ -48,6 +53,7 @@ impl Format {
                 let trainer = trainer.map_err(|e| Error::Unsavable(e.to_string()))?;
                 to.file(TRAINER, |out, path| out.write_all(&trainer).map_err(Error::io("write", path)))
             }
+            Self::Ckpt => to.file(CKPT, |out, path| write_ckpt(snapshot, out, path)),
         }
     }
 
@@ -70,8 +76,23 @@ impl Format {
                 }
                 Ok(Snapshot::new(run, learner))
             }
+            Self::Ckpt => {
+                let bytes = files.get(CKPT).ok_or_else(|| Error::damaged(dir, format!("no {CKPT}")))?;
+                read_ckpt(bytes, &dir.join(CKPT))
+            }
         }
     }
+}
+
+pub(crate) fn write_ckpt(snapshot: &Snapshot, out: &mut dyn Write, path: &Path) -> Result<()> {
+    let head = ckpt::Head { engine: snapshot.run.config.get("engine").cloned().unwrap_or_default() };
+    let value = ckpt::encode(snapshot, &head).map_err(Error::ckpt(path))?;
+    torch::write(&value, out).map_err(Error::torch(path))
+}
+
+pub(crate) fn read_ckpt(bytes: &Bytes, path: &Path) -> Result<Snapshot> {
+    let value = torch::read(bytes).map_err(Error::torch(path))?;
+    ckpt::decode(&value).map(|(_, snapshot)| snapshot).map_err(Error::ckpt(path))
 }
 
 fn read_run(bytes: &[u8], path: &Path) -> Result<RunState> {

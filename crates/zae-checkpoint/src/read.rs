@@ -1,17 +1,19 @@
 //! Reading a checkpoint, however it is named.
 
-use std::{fs, path::Path};
+use std::{fs, io::Read, path::Path};
 
 use zae_core::snapshot::Snapshot;
 
 use crate::{
+    bytes::Bytes,
     error::{Error, Result},
     folder::{Entry, read_pointer, scan},
+    format::read_ckpt,
     manifest::{Check, FILE},
 };
 
-/// Reads a checkpoint. `path` is its folder (`runs/digits/step-00001234`), a file that names it (`runs/digits/last`), or the
-/// folder of a run (`runs/digits`), of which the newest one that is whole is taken.
+/// Reads a checkpoint. `path` is its folder (`runs/digits/step-00001234`), a file that names it (`runs/digits/last`), the
+/// folder of a run (`runs/digits`), of which the newest one that is whole is taken, or a `.ckpt` file.
 ///
 /// # Errors
 /// When there is none, or it is damaged.
@@ -29,8 +31,18 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         let (_, snapshot) = newest.ok_or_else(|| Error::None { dir: path.to_owned(), skipped })?;
         return Ok(snapshot);
     }
+    if is_torch(&real)? {
+        return read_ckpt(&Bytes::map(&real)?, &real);
+    }
     let name = read_pointer(&real)?;
     read_folder(&real.with_file_name(name.to_string()))
+}
+
+/// Whether a file begins as those of PyTorch do.
+pub(crate) fn is_torch(path: &Path) -> Result<bool> {
+    let mut start = [0; 4];
+    let read = |mut file: fs::File| Ok(file.read(&mut start)? == 4 && start == *b"PK\x03\x04");
+    fs::File::open(path).and_then(read).map_err(Error::io("read", path))
 }
 
 fn read_folder(dir: &Path) -> Result<Snapshot> {

@@ -109,6 +109,12 @@ pub(crate) fn read(bytes: &Bytes, path: &Path) -> Result<Read> {
     Ok((tensors, head.numbers))
 }
 
+/// Whether a file that can be read was written by this crate.
+pub(crate) fn is_ours(bytes: &[u8]) -> bool {
+    let ours = |metadata: &HashMap<String, String>| metadata.contains_key(KEY);
+    header(bytes).is_ok_and(|(_, metadata)| metadata.metadata().as_ref().is_some_and(ours))
+}
+
 /// Where the tensors begin, and what the header says of them: they fill the rest of the file without a gap.
 fn header(bytes: &[u8]) -> Result<(usize, Metadata), String> {
     let (length, rest) = bytes.split_first_chunk::<8>().ok_or("it is shorter than 8 bytes")?;

@@ -35,10 +35,11 @@ impl Folder {
     /// # Errors
     /// When anything fails. Then nothing is left of it, unless only the last sync failed: then it is there, whole, but a
     /// power cut might take it.
-    pub fn save(&self, snapshot: &Snapshot, format: Format, engine: &str, metrics: &Metrics) -> Result<Saved> {
+    pub fn save(&self, snapshot: &Snapshot, format: Format, metrics: &Metrics) -> Result<Saved> {
+        self.disk.create_dir_all(&self.dir)?;
         let name = self.next_name(snapshot.run.progress.step())?;
         let staging = self.hidden(TEMPORARY, &name.to_string());
-        let written = self.stage(&staging, snapshot, format, engine, metrics);
+        let written = stage(&self.disk, &staging, snapshot, format, metrics);
         let moved = written.and_then(|bytes| {
             self.disk.rename(&staging, &self.dir.join(name.to_string()))?;
             Ok(bytes)
@@ -52,37 +53,38 @@ impl Folder {
         Ok(Saved { name, bytes })
     }
 
-    fn stage(&self, path: &Path, snapshot: &Snapshot, format: Format, engine: &str, metrics: &Metrics) -> Result<u64> {
-        self.disk.create_dir(path)?;
-        let mut staging = Staging { disk: &self.disk, path, files: Vec::new() };
-        format.write(snapshot, &mut staging)?;
-        for durable in &snapshot.durable {
-            durable().map_err(|source| Error::Source { what: "what an add-on keeps beside it".to_owned(), source })?;
-        }
-        let progress = &snapshot.run.progress;
-        let manifest = Manifest {
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            engine: engine.to_owned(),
-            step: progress.step(),
-            epoch: progress.epoch(),
-            created: manifest::now(),
-            encoding: format,
-            files: std::mem::take(&mut staging.files),
-            metrics: metrics.clone(),
-        };
-        let text = manifest.write()?;
-        staging.file(manifest::FILE, |out, path| out.write_all(&text).map_err(Error::io("write", path)))?;
-        self.disk.sync_dir(path)?;
-        Ok(manifest.bytes())
-    }
-
     /// The name after all that this step has had.
     fn next_name(&self, step: u64) -> Result<Name> {
         let names = names(&self.dir)?.into_iter();
         let newest = names.map(|(name, _)| name).filter(|name| name.step == step).max();
         Ok(newest.map_or(Name::first(step), |name| Name { again: name.again.saturating_add(1), ..name }))
     }
+}
+
+/// Writes a checkpoint into a folder that is not there yet. Returns the bytes of its files.
+pub(crate) fn stage(disk: &Disk, path: &Path, snapshot: &Snapshot, format: Format, metrics: &Metrics) -> Result<u64> {
+    disk.create_dir(path)?;
+    let mut staging = Staging { disk, path, files: Vec::new() };
+    format.write(snapshot, &mut staging)?;
+    for durable in &snapshot.durable {
+        durable().map_err(|source| Error::Source { what: "what an add-on keeps beside it".to_owned(), source })?;
+    }
+    let progress = &snapshot.run.progress;
+    let manifest = Manifest {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        engine: snapshot.run.config.get("engine").cloned().unwrap_or_default(),
+        step: progress.step(),
+        epoch: progress.epoch(),
+        created: manifest::now(),
+        encoding: format,
+        files: std::mem::take(&mut staging.files),
+        metrics: metrics.clone(),
+    };
+    let text = manifest.write()?;
+    staging.file(manifest::FILE, |out, path| out.write_all(&text).map_err(Error::io("write", path)))?;
+    disk.sync_dir(path)?;
+    Ok(manifest.bytes())
 }
 
 /// Everything in a folder that is called like a checkpoint.

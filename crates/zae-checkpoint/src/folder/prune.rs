@@ -1,10 +1,9 @@
 //! Removing checkpoints, so that a half removed one never looks whole.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs};
 
 use super::{Folder, Kept, Pointer, Retention, TEMPORARY, TRASH, keep, scan};
 use crate::{
-    disk::free,
     error::{Error, Result},
     name::Name,
 };
@@ -48,18 +47,6 @@ impl Folder {
         }
         trash.iter().try_for_each(|path| self.disk.remove_all(path))?;
         Ok(Pruned { removed: remove, best })
-    }
-
-    /// Takes a checkpoint out of the row without removing it, for example a damaged one: `step-00001234` becomes
-    /// `aside-step-00001234`, which nothing here ever looks at again. Returns where it is.
-    ///
-    /// # Errors
-    /// When it cannot be renamed.
-    pub fn set_aside(&self, name: Name) -> Result<PathBuf> {
-        let to = free(&self.dir, &format!("aside-{name}"));
-        self.disk.rename(&self.dir.join(name.to_string()), &to)?;
-        self.disk.sync_dir(&self.dir)?;
-        Ok(to)
     }
 
     /// Removes what earlier processes have left unfinished. Without a lock it might be somebody's who is still at it.

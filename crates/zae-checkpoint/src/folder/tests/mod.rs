@@ -40,7 +40,7 @@ impl Place {
 /// What the folder of a save has to do, from its beginning to its end.
 fn save(folder: &Folder, snapshot: &Snapshot, loss: f64) -> Result<Saved> {
     let metrics = Metrics::from([("valid/loss".to_owned(), loss)]);
-    let saved = folder.save(snapshot, Format::Safetensors, "reference", &metrics)?;
+    let saved = folder.save(snapshot, Format::Safetensors, &metrics)?;
     folder.point(Pointer::Last, Some(saved.name))?;
     Ok(saved)
 }
@@ -146,22 +146,20 @@ fn what_is_not_ours_is_never_removed() {
     let place = Place::new();
     let dir = place.folder.dir().to_owned();
     let saved = place.save(&fixtures::snapshot(0), 0.5);
-    for stranger in ["notes", "step-1", "step-00000000x", "aside-step-00000001", "step-00000000"] {
+    for stranger in ["notes", "step-1", "step-00000000x", "step-00000000"] {
         fs::create_dir(dir.join(stranger)).unwrap();
         fs::write(dir.join(stranger).join("mine.txt"), "mine").unwrap();
     }
     let before = place.names();
     place.folder.prune(&Retention::default()).unwrap();
     drop(place.folder);
-    let folder = Folder::open(&dir, Disk::new()).unwrap();
+    Folder::open(&dir, Disk::new()).unwrap();
     assert_eq!(names(&dir), before);
     let entries = scan(&dir).unwrap();
     assert_eq!(entries.iter().map(|entry| entry.name).collect::<Vec<_>>(), [saved.name, Name::first(0)]);
     let reason = entries[1].manifest.as_ref().unwrap_err().to_string();
     assert!(reason.contains("manifest.json"), "{reason}");
     assert!(entries[1].load().is_err());
-    assert_eq!(folder.set_aside(Name::first(0)).unwrap(), dir.join("aside-step-00000000"));
-    assert!(dir.join("aside-step-00000000/mine.txt").exists());
 }
 
 #[test]

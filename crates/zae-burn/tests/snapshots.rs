@@ -1,0 +1,138 @@
+//! Snapshots in buffers that are kept from one to the next.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use burn::optim::{
+    AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig, LionConfig, RmsPropConfig,
+    SgdConfig, momentum::MomentumConfig,
+};
+use common::{Net, bytes, learner, step};
+use zae_burn::{AnyOptimizer, BurnLearner};
+use zae_core::{
+    engine::{Engine, ParamInfo, Shadow},
+    learner::{Learner, StateDict},
+};
+
+/// Where the bytes of each tensor are.
+fn addresses(state: &StateDict) -> BTreeMap<String, usize> {
+    let address = |(name, tensor): (&String, &zae_core::learner::SavedTensor)| {
+        (name.clone(), tensor.data.bytes().unwrap().as_ptr() as usize)
+    };
+    state.tensors.iter().map(address).collect()
+}
+
+/// Every configuration, beside the optimizer that Burn makes of it.
+fn pairs() -> Vec<(&'static str, AnyOptimizer, AnyOptimizer)> {
+    let clip = || Some(burn::grad_clipping::GradientClippingConfig::Norm(0.1));
+    macro_rules! pairs {
+        ($($name:literal $config:expr;)*) => { vec![$(($name, $config.into(), $config.init().into())),*] };
+    }
+    pairs! {
+        "adamw" AdamWConfig::new().with_grad_clipping(clip());
+        "adam" AdamConfig::new().with_amsgrad(true);
+        "sgd" SgdConfig::new().with_gradient_clipping(clip());
+        "sgd with momentum" SgdConfig::new().with_momentum(Some(MomentumConfig::new()));
+        "adagrad" AdaGradConfig::new();
+        "adafactor" AdafactorConfig::new();
+        "adan" AdanConfig::new();
+        "lamb" LambConfig::new();
+        "lion" LionConfig::new();
+        "rmsprop" RmsPropConfig::new().with_centered(true);
+    }
+}
+
+#[test]
+fn a_configuration_trains_and_is_saved_as_the_optimizer_made_of_it() {
+    for (name, config, module) in pairs() {
+        let (mut ours, mut burns) = (learner(config), learner(module));
+        burns.load(&ours.snapshot().unwrap()).unwrap();
+        for number in 0..4 {
+            step(&mut ours, number, 0.01);
+            step(&mut burns, number, 0.01);
+            // A snapshot between two steps changes nothing: only one of the two takes it.
+            ours.snapshot().unwrap();
+        }
+        let (ours_then, burns_then) = (ours.snapshot().unwrap(), burns.snapshot().unwrap());
+        assert!(bytes(&ours_then) == bytes(&burns_then), "{name}");
+        // Each loads what the other saved.
+        ours.load(&burns_then).unwrap();
+        burns.load(&ours_then).unwrap();
+        step(&mut ours, 9, 0.01);
+        step(&mut burns, 9, 0.01);
+        assert!(bytes(&ours.snapshot().unwrap()) == bytes(&burns.snapshot().unwrap()), "{name}");
+    }
+}
+
+#[test]
+fn snapshots_that_are_held_are_untouched_by_steps_and_other_snapshots() {
+    let mut learner = learner(AdamWConfig::new());
+    let mut held = Vec::new();
+    for number in 0..5 {
+        step(&mut learner, number, 0.1);
+        let state = learner.snapshot().unwrap();
+        let bytes = bytes(&state);
+        held.push((state, bytes));
+        // The first ones are dropped again meanwhile, so that their buffers are used for others.
+        if number > 2 {
+            held.remove(0);
+        }
+    }
+    assert!(held.iter().all(|(state, before)| bytes(state) == *before));
+    assert!(held.windows(2).all(|pair| pair[0].1 != pair[1].1));
+}
+
+#[test]
+fn buffers_are_used_again_once_their_snapshot_is_gone() {
+    let mut learner = learner(AdamWConfig::new());
+    learner.shadow("ema", Shadow::Create).unwrap();
+    step(&mut learner, 0, 0.1);
+    learner.shadow("ema", Shadow::Lerp { decay: 0.9 }).unwrap();
+    let first = learner.snapshot().unwrap();
+    let second = learner.snapshot().unwrap();
+    let (at_first, at_second) = (addresses(&first), addresses(&second));
+    assert!(at_first.iter().all(|(name, address)| at_second[name] != *address));
+    drop(first);
+    step(&mut learner, 1, 0.1);
+    let third = learner.snapshot().unwrap();
+    assert_eq!(addresses(&third), at_first);
+    drop((second, third));
+    assert!(
+        addresses(&learner.snapshot().unwrap())
+            .values()
+            .all(|address| at_first.values().chain(at_second.values()).any(|a| a == address))
+    );
+}
+
+#[test]
+fn a_snapshot_outlives_its_learner() {
+    let mut learner = learner(AdamWConfig::new());
+    step(&mut learner, 0, 0.1);
+    let state = learner.snapshot().unwrap();
+    let before = bytes(&state);
+    drop(learner);
+    assert!(bytes(&state) == before);
+}
+
+#[test]
+fn weights_stay_where_they_are() {
+    let weights = |learner: &mut BurnLearner<Net>| {
+        let mut at = Vec::new();
+        let visit = &mut |info: &ParamInfo<'_>, values: &mut [f32]| {
+            at.extend(info.trainable.then_some(values.as_ptr() as usize));
+            Ok(())
+        };
+        learner.parameters(visit).unwrap();
+        at
+    };
+    let mut learner = learner(AdamWConfig::new());
+    step(&mut learner, 0, 0.1);
+    // A model in evaluation mode is no second owner.
+    learner.model().unwrap();
+    let before = weights(&mut learner);
+    let state = learner.snapshot().unwrap();
+    assert_eq!(weights(&mut learner), before);
+    assert!(!addresses(&state).values().any(|address| before.contains(address)));
+}

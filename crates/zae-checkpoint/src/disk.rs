@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,6 +17,8 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 256 << 10;
 /// Pieces smaller than this are gathered.
 const GATHERED: usize = 64 << 10;
+/// After so much the disk begins.
+const AHEAD: u64 = 4 << 20;
 
 /// Something that is about to be done to the file system.
 #[derive(Clone, Copy, Debug)]
@@ -80,17 +83,29 @@ impl Disk {
 
     /// Makes a new file, has `fill` write it, and puts it on disk. Returns its length and checksum.
     pub(crate) fn write_file(&self, path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Written> {
+        let (written, file) = self.begin_file(path, fill)?;
+        self.sync_file(path, &file)?;
+        Ok(written)
+    }
+
+    /// The same, but that it is on disk only after [`Disk::sync_file`]: meanwhile the next one can be written.
+    pub(crate) fn begin_file(
+        &self,
+        path: &Path,
+        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<(Written, File)> {
         let create = || OpenOptions::new().write(true).create_new(true).open(path);
         let file =
             self.ask(&Operation::CreateFile { path }).and_then(|()| create()).map_err(Error::io("create", path))?;
-        let output = Output { disk: self, path, file, hash: Xxh3::new(), bytes: 0 };
+        let output = Output { disk: self, path, file, hash: Xxh3::new(), bytes: 0, begun: 0 };
         let mut gathered = io::BufWriter::with_capacity(GATHERED, output);
         fill(&mut gathered)?;
         let output = gathered.into_inner().map_err(|e| Error::io("write", path)(e.into_error()))?;
-        self.ask(&Operation::SyncFile { path })
-            .and_then(|()| output.file.sync_all())
-            .map_err(Error::io("sync", path))?;
-        Ok(Written { bytes: output.bytes, xxh3: output.hash.digest() })
+        Ok((Written { bytes: output.bytes, xxh3: output.hash.digest() }, output.file))
+    }
+
+    pub(crate) fn sync_file(&self, path: &Path, file: &File) -> Result<()> {
+        self.ask(&Operation::SyncFile { path }).and_then(|()| file.sync_all()).map_err(Error::io("sync", path))
     }
 
     /// Opens a file to be locked, and makes it if it is not there.
@@ -158,6 +173,8 @@ struct Output<'a> {
     file: File,
     hash: Xxh3,
     bytes: u64,
+    /// Up to where the system was asked to begin.
+    begun: u64,
 }
 
 impl Write for Output<'_> {
@@ -167,6 +184,10 @@ impl Write for Output<'_> {
         let written = self.file.write(chunk)?;
         self.hash.update(&chunk[..written]);
         self.bytes += written as u64;
+        if self.bytes - self.begun >= AHEAD {
+            start_writing(&self.file, self.begun..self.bytes);
+            self.begun = self.bytes;
+        }
         Ok(written)
     }
 
@@ -186,3 +207,17 @@ pub(crate) fn free(dir: &Path, name: &str) -> PathBuf {
     }
     path
 }
+
+/// Asks the system to bring a part of a file to the disk now, so that the disk works while the rest is copied and hashed.
+/// Whether it does or not: `sync_all` waits for all of it.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn start_writing(file: &File, part: Range<u64>) {
+    use std::os::fd::AsRawFd;
+    let (Ok(from), Ok(length)) = (part.start.try_into(), (part.end - part.start).try_into()) else { return };
+    // SAFETY: it takes no pointers, and the file is open.
+    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start_writing(_: &File, _: Range<u64>) {}

@@ -1,7 +1,7 @@
 //! A save: whole or absent.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
 };
@@ -64,7 +64,7 @@ impl Folder {
 /// Writes a checkpoint into a folder that is not there yet. Returns the bytes of its files.
 pub(crate) fn stage(disk: &Disk, path: &Path, snapshot: &Snapshot, format: Format, metrics: &Metrics) -> Result<u64> {
     disk.create_dir(path)?;
-    let mut staging = Staging { disk, path, files: Vec::new() };
+    let mut staging = Staging { disk, path, files: Vec::new(), unsynced: Vec::new() };
     format.write(snapshot, &mut staging)?;
     for durable in &snapshot.durable {
         durable().map_err(|source| Error::Source { what: "what an add-on keeps beside it".to_owned(), source })?;
@@ -81,8 +81,10 @@ pub(crate) fn stage(disk: &Disk, path: &Path, snapshot: &Snapshot, format: Forma
         files: std::mem::take(&mut staging.files),
         metrics: metrics.clone(),
     };
+    staging.sync()?;
     let text = manifest.write()?;
     staging.file(manifest::FILE, |out, path| out.write_all(&text).map_err(Error::io("write", path)))?;
+    staging.sync()?;
     disk.sync_dir(path)?;
     Ok(manifest.bytes())
 }
@@ -104,14 +106,21 @@ pub(crate) struct Staging<'a> {
     disk: &'a Disk,
     path: &'a Path,
     files: Vec<ManifestFile>,
+    unsynced: Vec<(PathBuf, File)>,
 }
 
 impl Staging<'_> {
-    /// Adds a file, which is on disk when this returns.
+    /// Adds a file.
     pub(crate) fn file(&mut self, name: &str, fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>) -> Result<()> {
         let path = self.path.join(name);
-        let written = self.disk.write_file(&path, |out| fill(out, &path))?;
+        let (written, file) = self.disk.begin_file(&path, |out| fill(out, &path))?;
         self.files.push(ManifestFile::new(name, written));
+        self.unsynced.push((path, file));
         Ok(())
+    }
+
+    /// Puts what was added on disk.
+    fn sync(&mut self) -> Result<()> {
+        self.unsynced.drain(..).try_for_each(|(path, file)| self.disk.sync_file(&path, &file))
     }
 }

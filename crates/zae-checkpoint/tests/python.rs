@@ -1,5 +1,5 @@
 //! What PyTorch and Lightning themselves say about our files, and we about theirs.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 

@@ -18,6 +18,7 @@ const MAX_COMMENT: usize = u16::MAX as usize;
 struct Entry {
     data: Range<usize>,
     checksum: u32,
+    compressed: bool,
 }
 
 /// A zip archive of stored entries in one folder.
@@ -35,7 +36,7 @@ pub fn verify(file: &Bytes) -> Result<()> {
     let mut entries: Vec<_> = archive.entries.iter().collect();
     entries.sort_unstable_by_key(|(_, entry)| entry.data.start);
     for (name, entry) in entries {
-        if crc32fast::hash(&file[entry.data.clone()]) != entry.checksum {
+        if crc32fast::hash(&archive.get(name)?) != entry.checksum {
             return damaged(format!("the checksum of entry `{name}` is not that of its bytes"));
         }
     }
@@ -83,8 +84,15 @@ impl Archive {
     }
 
     pub(super) fn get(&self, name: &str) -> Result<Bytes> {
-        let entry = self.entries.get(name).and_then(|entry| self.file.slice(entry.data.clone()));
-        entry.ok_or_else(|| Error::Damaged(format!("there is no entry `{name}`")))
+        let Some(entry) = self.entries.get(name) else { return damaged(format!("there is no entry `{name}`")) };
+        if entry.compressed {
+            return Err(Error::Unsupported(format!(
+                "entry `{name}` is compressed, which `torch.save` never does: unpack the archive and pack it again with \
+                 `zip -0`, or load and save it with PyTorch"
+            )));
+        }
+        let data = self.file.slice(entry.data.clone());
+        data.ok_or_else(|| Error::Damaged(format!("entry `{name}` is not where the directory says")))
     }
 
     fn check_kind(&self) -> Result<()> {
@@ -98,12 +106,15 @@ impl Archive {
             return unsupported("this is a zip archive, but not one of `torch.save`: it has no `data.pkl`");
         }
         // Before PyTorch 2.1 there was none, and every machine was little-endian.
-        match self.get("byteorder").as_deref() {
-            Ok(b"little") | Err(_) => Ok(()),
-            Ok(b"big") => unsupported(
+        if !self.entries.contains_key("byteorder") {
+            return Ok(());
+        }
+        match &*self.get("byteorder")? {
+            b"little" => Ok(()),
+            b"big" => unsupported(
                 "its tensors are big-endian: load it with `torch.load` on a little-endian machine and save it again",
             ),
-            Ok(_) => damaged("its byte order is neither little nor big"),
+            _ => damaged("its byte order is neither little nor big"),
         }
     }
 }
@@ -214,22 +225,18 @@ fn read_entry(fields: &mut Fields<'_>, file: &Bytes, limit: usize) -> Result<(St
 
     let mut wide = |short: u64| if short == MAX_32 { long.u64() } else { Ok(short) };
     let (size, packed, header) = (wide(size)?, wide(packed)?, wide(header)?);
-    if method != 0 {
-        return Err(Error::Unsupported(format!(
-            "entry `{name}` is compressed, which `torch.save` never does: unpack the archive and pack it again with \
-             `zip -0`, or load and save it with PyTorch"
-        )));
-    }
     if flags & 1 != 0 {
         return Err(Error::Unsupported(format!("entry `{name}` is encrypted")));
     }
     let wrong = || Error::Damaged(format!("entry `{name}` is not where the directory says"));
     let header = usize::try_from(header).ok().filter(|at| *at < limit).ok_or_else(wrong)?;
-    let data = local_data(&file[header..limit], &name, size).ok_or_else(wrong)?;
-    if packed != size {
+    let compressed = method != 0;
+    if packed != size && !compressed {
         return Err(wrong());
     }
-    Ok((name, header, Entry { data: header + data.start..header + data.end, checksum }))
+    let data = local_data(&file[header..limit], &name, packed).ok_or_else(wrong)?;
+    let data = header + data.start..header + data.end;
+    Ok((name, header, Entry { data, checksum, compressed }))
 }
 
 /// The numbers beyond 32 bits among the extra fields of an entry.

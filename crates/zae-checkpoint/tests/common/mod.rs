@@ -87,7 +87,7 @@ impl Sparse {
 
 impl Write for Sparse {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        const ZEROS: [u8; 1 << 18] = [0; 1 << 18];
+        static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
         if bytes.len() <= ZEROS.len() && bytes == &ZEROS[..bytes.len()] {
             self.0.seek(SeekFrom::Current(bytes.len() as i64))?;
             return Ok(bytes.len());

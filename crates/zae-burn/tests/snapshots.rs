@@ -9,7 +9,11 @@ use burn::optim::{
     AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig, LionConfig, RmsPropConfig,
     SgdConfig, momentum::MomentumConfig,
 };
-use common::{Net, bytes, learner, step};
+use burn::{
+    module::{Module, Param},
+    prelude::*,
+};
+use common::{Net, bytes, device, learner, step};
 use zae_burn::{AnyOptimizer, BurnLearner};
 use zae_core::{
     engine::{Engine, ParamInfo, Shadow},
@@ -135,4 +139,36 @@ fn weights_stay_where_they_are() {
     let state = learner.snapshot().unwrap();
     assert_eq!(weights(&mut learner), before);
     assert!(!addresses(&state).values().any(|address| before.contains(address)));
+}
+
+/// Its weight is a view of a tensor, columns first.
+#[derive(Module, Debug)]
+struct Strided {
+    weight: Param<Tensor<2>>,
+}
+
+#[test]
+fn a_weight_that_was_a_view_computes_the_same_bits_after_a_snapshot_and_after_loading() {
+    let wave = |shape: [usize; 2], from: i64| {
+        let numbers = Tensor::<1, Int>::arange(from..from + (shape[0] * shape[1]) as i64, &device());
+        numbers.float().sin().reshape(shape)
+    };
+    for (rows, inputs, outputs) in [(1, 3, 5), (7, 64, 48), (128, 301, 257)] {
+        let learner = || {
+            let model = Strided { weight: Param::from_tensor(wave([outputs, inputs], 1).transpose()) };
+            BurnLearner::new(model, AdamWConfig::new(), &device())
+        };
+        let mut first = learner();
+        let x = wave([rows, inputs], 5);
+        let forward = |learner: &mut BurnLearner<Strided>| {
+            let y = learner.eval(|model| x.clone().matmul(model.weight.val())).unwrap();
+            y.into_data().as_bytes().to_vec()
+        };
+        let before = forward(&mut first);
+        let state = first.snapshot().unwrap();
+        assert!(forward(&mut first) == before, "{rows} x {inputs} x {outputs}");
+        let mut second = learner();
+        second.load(&state).unwrap();
+        assert!(forward(&mut second) == before, "{rows} x {inputs} x {outputs}");
+    }
 }

@@ -59,8 +59,8 @@ pub struct BurnLearner<M: Module> {
 impl<M: Module + 'static> BurnLearner<M> {
     /// A learner that trains `model` on `device`. Which of its layers are in training mode, and on which device and in
     /// which autodiff context it was built, does not matter. Weights that are there keep their values; the others are
-    /// drawn under the run's seed. On the CPU a weight that is a view of a tensor, such as a transposed one, gets memory of
-    /// its own, as it would have after loading.
+    /// drawn under the run's seed. On the CPU a weight that is a view of a tensor, such as a transposed one or that of a
+    /// `Linear` in column layout, is laid out row-major, as the first optimizer step would do.
     ///
     /// The optimizer is a configuration, such as `AdamWConfig::new()`, or a `ModuleOptimizer` made of one:
     /// [`AnyOptimizer`] says what only the former can.
@@ -123,9 +123,7 @@ impl<M: Module + 'static> BurnLearner<M> {
             }
             self.check_groups(&params)?;
             self.model = Some(model);
-            if is_synchronous(&self.device) {
-                self.model = self.model.take().map(lend::row_major);
-            }
+            self.model = self.model.take().map(lend::row_major);
             self.ready = true;
         }
         Ok(self.model.as_ref().ok_or(LOST)?)
@@ -365,7 +363,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         misfits.check()?;
         let model = train_on(&model_state::load(model.valid(), state)?, &self.device);
         // Nothing can fail from here on.
-        self.model = Some(model);
+        self.model = Some(lend::row_major(model));
         if let (Some(optimizer), Some(loaded)) = (&mut self.optimizer, optimizer) {
             optimizer.module = loaded;
         }

@@ -21,7 +21,6 @@ use zae_core::{
 
 use crate::{
     device::is_synchronous,
-    model_state::changes_on_save,
     pool::Pool,
     saved,
     visit::{Path, walk},
@@ -165,11 +164,12 @@ impl ModuleMapper for LendParameters<'_> {
     }
 }
 
-/// Every floating-point parameter and buffer of a model on Flex, row-major in memory of its own. Flex sums a view, such as
-/// a transposed tensor, in another order, and what comes back from lending or from a file is no view: a run that was
-/// interrupted would have other bits.
+/// The model with every floating-point parameter and buffer that is on Flex row-major in memory of its own. Nothing is
+/// copied of those that are.
 ///
-/// A parameter that is saved as something else than its value, as a `Linear` in column layout is, is a view on purpose.
+/// Flex sums a view, such as a transposed tensor, in another order. The first optimizer step makes tensors of views, and
+/// lending does. Loading makes them too, but of a `Linear` in column layout a view. So with views a run that was
+/// interrupted would end with other bits.
 pub(crate) fn row_major<M: Module>(model: M) -> M {
     model.map(&mut RowMajor)
 }
@@ -181,7 +181,7 @@ impl ModuleMapper for RowMajor {
         let (id, tensor, mapper) = param.consume();
         let (trainable, strategy) = (tensor.is_require_grad(), tensor.gradient_checkpointing_strategy());
         let mut tensor = tensor.inner();
-        if lendable(&tensor) && !changes_on_save(&mapper) {
+        if lendable(&tensor) {
             (tensor, _) = look(tensor, |_| ());
         }
         Param::from_mapped_value(id, tracked(tensor, trainable, strategy), mapper)

@@ -1,5 +1,7 @@
-//! `cargo xtask test`: what CI and a newcomer run. It needs nothing but the Rust toolchain.
+//! `cargo xtask test`: what CI and a newcomer run. It needs the Rust toolchain, and Python for the last step.
 #![allow(clippy::print_stderr)]
+
+mod python;
 
 use std::process::{Command, ExitCode};
 
@@ -24,32 +26,56 @@ const TEST: [Step; 3] = [
     },
 ];
 
+const PYTHON: Step = Step {
+    why: "PyTorch and Lightning read our checkpoints, and we theirs",
+    arguments: &[
+        "test",
+        "--package",
+        "zae-checkpoint",
+        "--test",
+        "python",
+        "--test",
+        "python_folder",
+        "--",
+        "--ignored",
+    ],
+};
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["test"] => run(&TEST),
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["test"] => TEST.iter().try_for_each(|step| run(step, |_| {})).and_then(|()| with_python()),
+        ["python"] => with_python(),
         _ => {
-            eprintln!("cargo xtask test    runs all tests, and checks what cannot be run here");
-            ExitCode::from(2)
+            eprintln!("cargo xtask test      runs all tests, and checks what cannot be run here");
+            eprintln!("cargo xtask python    runs the last of them alone: what PyTorch says about checkpoints");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
         }
     }
 }
 
-fn run(steps: &[Step]) -> ExitCode {
+fn with_python() -> Result<(), String> {
+    let python = python::interpreter()?;
+    run(&PYTHON, |cargo| {
+        cargo.env("ZAE_PYTHON", &python);
+    })
+}
+
+fn run(Step { why, arguments }: &Step, prepare: impl FnOnce(&mut Command)) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    for Step { why, arguments } in steps {
-        eprintln!("\n==> {why}\n    cargo {}", arguments.join(" "));
-        match Command::new(&cargo).args(*arguments).status() {
-            Ok(status) if status.success() => {}
-            Ok(status) => {
-                eprintln!("`cargo {}` failed ({status})", arguments.join(" "));
-                return ExitCode::FAILURE;
-            }
-            Err(e) => {
-                eprintln!("cannot start cargo: {e}");
-                return ExitCode::FAILURE;
-            }
-        }
+    eprintln!("\n==> {why}\n    cargo {}", arguments.join(" "));
+    let mut command = Command::new(&cargo);
+    prepare(command.args(*arguments));
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`cargo {}` failed ({status})", arguments.join(" "))),
+        Err(e) => Err(format!("cannot start cargo: {e}")),
     }
-    ExitCode::SUCCESS
 }

@@ -8,7 +8,7 @@ use std::{hint::black_box, time::Instant};
 use burn::{
     module::{Module, ModuleVisitor, Param},
     nn::{Linear, LinearConfig},
-    optim::{AdamWConfig, GradientsParams},
+    optim::{AdamWConfig, GradientsParams, SgdConfig, momentum::MomentumConfig},
     prelude::*,
     tensor::{Distribution, activation::relu},
 };
@@ -145,6 +145,8 @@ fn main() {
     median("gather_64_of_60000x784", 101, || timed(|| data.gather(&indices).unwrap()));
     snapshots(&device, AdamWConfig::new(), "snapshot");
     snapshots(&device, AdamWConfig::new().init(), "snapshot_of_module_optimizer");
+    let momentum = Some(MomentumConfig::new());
+    snapshots(&device, SgdConfig::new().with_momentum(momentum), "snapshot_of_sgd_with_momentum");
 }
 
 /// One snapshot is held while the next is taken, as a writer would. All is measured in turn, so that whatever else the

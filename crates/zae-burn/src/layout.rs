@@ -1,6 +1,6 @@
 //! A model in PyTorch's words. The crate's page says what is mapped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId},
@@ -19,15 +19,10 @@ pub(crate) fn of<M: Module>(model: &M, optimizer: Option<&OptimizerLayout>, rate
     model.valid().train().map(&mut Mark).visit(&mut list);
     let found = list.found;
     let names: BTreeSet<&str> = found.iter().map(|tensor| tensor.name.as_str()).collect();
-    let mut parts: BTreeMap<&str, Vec<&Found>> = BTreeMap::new();
-    for tensor in &found {
-        parts.entry(tensor.parent()).or_default().push(tensor);
-    }
-    let wanted =
-        |tensor: &Found| match rates.iter().rposition(|(group, _)| group.matches(&tensor.id, Some(&tensor.name))) {
-            Some(i) if tensor.parameter => i + 1,
-            _ => 0,
-        };
+    let wanted = |tensor: &Found| {
+        let inside = |(group, _): &(ParamGroup, f64)| group.matches(&tensor.id, Some(&tensor.name));
+        rates.iter().rposition(inside).filter(|_| tensor.parameter).map_or(0, |i| i + 1)
+    };
     // PyTorch's optimizers have no group without parameters.
     let used: BTreeSet<usize> = found.iter().filter(|tensor| tensor.parameter).map(wanted).collect();
     let tensors = found.iter().map(|tensor| {
@@ -36,7 +31,7 @@ pub(crate) fn of<M: Module>(model: &M, optimizer: Option<&OptimizerLayout>, rate
             name: tensor.name.clone(),
             torch: renamed.unwrap_or_else(|| tensor.name.clone()),
             parameter: tensor.parameter,
-            transposed: tensor.transposed(&parts[tensor.parent()]),
+            transposed: tensor.transposed(&found),
             group: used.range(..wanted(tensor)).count(),
         }
     });
@@ -104,18 +99,19 @@ impl Found {
     ///
     /// Burn says only what the type is called. So a type that has anything else in it, or a bias that does not belong to
     /// the second dimension of the weight, is another `Linear`.
-    fn transposed(&self, siblings: &[&Found]) -> bool {
+    fn transposed(&self, all: &[Self]) -> bool {
         let &[_, outputs] = self.shape.as_slice() else { return false };
-        let linear = |tensor: &&Found| tensor.container == "Struct:Linear";
-        let fits = |tensor: &&Found| match tensor.field() {
-            "weight" => true,
-            "bias" => tensor.shape == [outputs],
-            _ => false,
+        let belongs = |tensor: &Self| match tensor.name.strip_prefix(self.parent()) {
+            Some("bias") => tensor.container == "Struct:Linear" && tensor.shape == [outputs],
+            // Below the weight itself is what reparameterises it.
+            Some(rest) => rest == "weight" || rest.starts_with("weight."),
+            None => true,
         };
-        self.field() == "weight"
+        self.container == "Struct:Linear"
+            && self.field() == "weight"
             && self.parameter
             && !self.changes_on_save
-            && siblings.iter().all(|tensor| linear(tensor) && fits(tensor))
+            && all.iter().all(belongs)
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use burn::{
     lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler},
-    module::{Module, ModuleMapper, Param, ParamGroup},
+    module::{Module, ParamGroup},
     optim::GradientsParams,
     prelude::*,
-    tensor::{Bool, GradientCheckpointingStrategy, Transaction},
+    tensor::Transaction,
 };
 use zae_core::{
     engine::{Engine, Shadow, Visit},
@@ -18,7 +18,7 @@ use zae_core::{
 
 use crate::{
     device::is_synchronous, gradients, layout, lend, model_state, optimizer::AnyOptimizer, optimizer_state, pool::Pool,
-    saved::Misfits, shadow::Shadows, visit,
+    saved::Misfits, shadow::Shadows, training::train_on, visit,
 };
 
 const LOST: &str = "the model was lost when the optimizer panicked";
@@ -59,7 +59,8 @@ pub struct BurnLearner<M: Module> {
 impl<M: Module + 'static> BurnLearner<M> {
     /// A learner that trains `model` on `device`. Which of its layers are in training mode, and on which device and in
     /// which autodiff context it was built, does not matter. Weights that are there keep their values; the others are
-    /// drawn under the run's seed.
+    /// drawn under the run's seed. On the CPU a weight that is a view of a tensor, such as a transposed one or that of a
+    /// `Linear` in column layout, is laid out row-major, as the first optimizer step would do.
     ///
     /// The optimizer is a configuration, such as `AdamWConfig::new()`, or a `ModuleOptimizer` made of one:
     /// [`AnyOptimizer`] says what only the former can.
@@ -122,6 +123,7 @@ impl<M: Module + 'static> BurnLearner<M> {
             }
             self.check_groups(&params)?;
             self.model = Some(model);
+            self.model = self.model.take().map(lend::row_major);
             self.ready = true;
         }
         Ok(self.model.as_ref().ok_or(LOST)?)
@@ -156,35 +158,6 @@ impl<M: Module + 'static> BurnLearner<M> {
     fn rates(&self, lr: f64) -> ModuleLearningRate {
         let rates = ModuleLrScheduler::new(lr);
         self.rates.iter().fold(rates, |rates, (group, factor)| rates.with_group(group.clone(), lr * factor)).step()
-    }
-}
-
-/// The model in training mode on a device, with leaves and running statistics of its own.
-///
-/// `fork` alone would keep the autodiff context each parameter has; `valid` and `train` set it.
-fn train_on<M: Module>(model: &M, device: &Device) -> M {
-    let plain = device.clone().without_autodiff();
-    let model = model.valid().to_device(&plain).train();
-    match device.gradient_checkpointing_strategy() {
-        Some(strategy) if strategy != GradientCheckpointingStrategy::default() => model.map(&mut Checkpoint(strategy)),
-        _ => model,
-    }
-}
-
-/// `train` gives the default strategy; operations on tensors of two strategies panic.
-struct Checkpoint(GradientCheckpointingStrategy);
-
-impl ModuleMapper for Checkpoint {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(self.0))
-    }
-
-    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
-        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(self.0))
-    }
-
-    fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
-        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(self.0))
     }
 }
 
@@ -348,7 +321,8 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         self.gradients = None;
     }
 
-    /// On the CPU the memory of floating-point tensors is lent, and copied once, into buffers kept from earlier snapshots.
+    /// On the CPU the memory of floating-point tensors is lent, and copied once, into buffers kept from earlier snapshots
+    /// (of two of them, until the learner is dropped; the first two have to get theirs from the system).
     /// It needs the model for itself, so a loss made before it cannot be used after it.
     fn snapshot(&mut self) -> Fallible<StateDict> {
         let mut state = StateDict { layout: self.layout()?, ..StateDict::default() };
@@ -389,7 +363,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         misfits.check()?;
         let model = train_on(&model_state::load(model.valid(), state)?, &self.device);
         // Nothing can fail from here on.
-        self.model = Some(model);
+        self.model = Some(lend::row_major(model));
         if let (Some(optimizer), Some(loaded)) = (&mut self.optimizer, optimizer) {
             optimizer.module = loaded;
         }

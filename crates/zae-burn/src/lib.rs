@@ -81,8 +81,8 @@
 //!   weights in one piece.
 //! - Names of an `Option` are those of what is in it. A `Vec`, an array and a tuple number theirs as a `ModuleList` does; an
 //!   enum adds the name of its variant.
-//! - Running statistics, integers and booleans are buffers; all else, frozen or not, is a parameter. PyTorch's
-//!   `num_batches_tracked` is missing: `load_state_dict` puts it in by itself.
+//! - Running statistics, integers and booleans are buffers; all else, frozen or not, is a parameter. Tensors that are in no
+//!   `Param` are constants to Burn, and in no state. PyTorch's `num_batches_tracked` is missing: `load_state_dict` puts it in by itself.
 //! - Burn tells what a type is called, not whose it is. A type of your own called `Linear` is taken for Burn's only if it has
 //!   nothing in it but a matrix `weight` and, if any, a vector `bias` as long as the second dimension of `weight`. If that is
 //!   so and yet it is laid out as in PyTorch, call it something else. `gamma` and `beta` of a norm of your own become `weight`
@@ -113,6 +113,7 @@ mod shadow;
 mod tap;
 pub mod tensor_dataset;
 mod torch;
+mod training;
 mod visit;
 
 pub use device::local_device;

@@ -149,11 +149,12 @@ struct Linear {
     weight: Param<Tensor<2>>,
     bias: Option<Param<Tensor<1>>>,
     scale: Option<Param<Tensor<1>>>,
+    norm: Option<RmsNorm>,
 }
 
 /// A norm of the user's own that has both names.
 #[derive(Module, Debug)]
-struct LayerNorm2 {
+struct Normed {
     norm: own::LayerNorm,
 }
 
@@ -174,11 +175,20 @@ mod own {
 fn types_of_the_same_name_are_told_apart_by_what_is_in_them() {
     let param = |length| Param::from_tensor(Tensor::<1>::zeros([length], &device()));
     let weight = || Param::from_tensor(Tensor::<2>::zeros([3, 2], &device()));
-    let own = Linear { weight: weight(), bias: Some(param(3)), scale: None };
-    assert_eq!(words_of(own)[0], "weight weight parameter");
-    let own = Linear { weight: weight(), bias: None, scale: Some(param(2)) };
-    assert_eq!(words_of(own)[0], "weight weight parameter");
-    let own = LayerNorm2 { norm: own::LayerNorm { gamma: param(1), weight: param(1) } };
+    let own = || Linear { weight: weight(), bias: None, scale: None, norm: None };
+    let norm = RmsNormConfig::new(2).init(&device());
+    let others = [
+        Linear { bias: Some(param(3)), ..own() },
+        Linear { scale: Some(param(2)), ..own() },
+        Linear { norm: Some(norm), ..own() },
+    ];
+    for own in others {
+        assert_eq!(words_of(own)[0], "weight weight parameter");
+    }
+    // Nothing tells these from Burn's, as the documentation says.
+    assert_eq!(words_of(own())[0], "weight weight parameter transposed");
+    assert_eq!(words_of(Linear { bias: Some(param(2)), ..own() })[0], "weight weight parameter transposed");
+    let own = Normed { norm: own::LayerNorm { gamma: param(1), weight: param(1) } };
     assert_eq!(words_of(own), ["norm.gamma norm.gamma parameter", "norm.weight norm.weight parameter"]);
 }
 

@@ -9,11 +9,16 @@ use burn::optim::{
     AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig, LionConfig, RmsPropConfig,
     SgdConfig, momentum::MomentumConfig,
 };
-use common::{Net, bytes, learner, step};
+use burn::{
+    module::{Module, Param},
+    nn::{Linear, LinearConfig, LinearLayout},
+    prelude::*,
+};
+use common::{Net, bytes, device, learner, step};
 use zae_burn::{AnyOptimizer, BurnLearner};
 use zae_core::{
     engine::{Engine, ParamInfo, Shadow},
-    learner::{Learner, StateDict},
+    learner::{Learner, StateDict, Update},
 };
 
 /// Where the bytes of each tensor are.
@@ -135,4 +140,61 @@ fn weights_stay_where_they_are() {
     let state = learner.snapshot().unwrap();
     assert_eq!(weights(&mut learner), before);
     assert!(!addresses(&state).values().any(|address| before.contains(address)));
+}
+
+/// Its weight is a view of a tensor, columns first.
+#[derive(Module, Debug)]
+struct Strided {
+    weight: Param<Tensor<2>>,
+}
+
+fn wave(shape: [usize; 2], from: i64) -> Tensor<2> {
+    let numbers = Tensor::<1, Int>::arange(from..from + (shape[0] * shape[1]) as i64, &device());
+    numbers.float().sin().reshape(shape)
+}
+
+#[test]
+fn a_weight_that_was_a_view_computes_the_same_bits_after_a_snapshot_and_after_loading() {
+    for (rows, inputs, outputs) in [(1, 3, 5), (7, 64, 48), (128, 301, 257)] {
+        let learner = || {
+            let model = Strided { weight: Param::from_tensor(wave([outputs, inputs], 1).transpose()) };
+            BurnLearner::new(model, AdamWConfig::new(), &device())
+        };
+        let mut first = learner();
+        let x = wave([rows, inputs], 5);
+        let forward = |learner: &mut BurnLearner<Strided>| {
+            let y = learner.eval(|model| x.clone().matmul(model.weight.val())).unwrap();
+            y.into_data().as_bytes().to_vec()
+        };
+        let before = forward(&mut first);
+        let state = first.snapshot().unwrap();
+        assert!(forward(&mut first) == before, "{rows} x {inputs} x {outputs}");
+        let mut second = learner();
+        second.load(&state).unwrap();
+        assert!(forward(&mut second) == before, "{rows} x {inputs} x {outputs}");
+    }
+}
+
+#[test]
+fn a_linear_in_column_layout_goes_on_bit_for_bit() {
+    let learner = || {
+        let layer: Linear = LinearConfig::new(64, 48).with_layout(LinearLayout::Col).init(&device());
+        BurnLearner::new(layer, AdamWConfig::new(), &device())
+    };
+    // One row is multiplied in another way than many.
+    let step = |learner: &mut BurnLearner<Linear>, number: i64| {
+        let x = wave([1, 64], number).autodiff();
+        let loss = learner.train(|layer| layer.forward(x).square().mean()).unwrap();
+        learner.backward(loss, 1.0, true).unwrap();
+        learner.step(&Update::new(0.01)).unwrap();
+    };
+    for steps in 0..3 {
+        let (mut source, mut target) = (learner(), learner());
+        source.init(1).unwrap();
+        (0..steps).for_each(|number| step(&mut source, number));
+        target.load(&source.snapshot().unwrap()).unwrap();
+        (0..3).for_each(|number| step(&mut source, number));
+        (0..3).for_each(|number| step(&mut target, number));
+        assert!(bytes(&source.snapshot().unwrap()) == bytes(&target.snapshot().unwrap()), "{steps}");
+    }
 }

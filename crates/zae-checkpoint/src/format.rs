@@ -1,10 +1,10 @@
 //! [`Format`]: what the files of a checkpoint are.
 
-use std::{collections::BTreeMap, io::Write, path::Path};
+use std::{collections::BTreeMap, io::Write, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use zae_core::{
-    learner::StateDict,
+    learner::{Layout, StateDict},
     snapshot::{RunState, Snapshot},
 };
 
@@ -37,9 +37,11 @@ const ENDING: &str = ".safetensors";
 
 /// What is in `trainer.json`.
 #[derive(Serialize, Deserialize)]
-struct TrainerFile<R> {
+struct TrainerFile<R, L> {
     format: u64,
     run: R,
+    /// Which of the engine's names is which of PyTorch's.
+    layout: L,
 }
 
 impl Format {
@@ -49,7 +51,11 @@ impl Format {
                 for (part, content) in parts(&snapshot.learner)? {
                     to.file(&format!("{part}{ENDING}"), |out, path| safetensors::write(&content, out, path))?;
                 }
-                let trainer = json::pretty(&TrainerFile { format: FORMAT, run: &snapshot.run });
+                let trainer = json::pretty(&TrainerFile {
+                    format: FORMAT,
+                    run: &snapshot.run,
+                    layout: &*snapshot.learner.layout,
+                });
                 let trainer = trainer.map_err(|e| Error::Unsavable(e.to_string()))?;
                 to.file(TRAINER, |out, path| out.write_all(&trainer).map_err(Error::io("write", path)))
             }
@@ -62,8 +68,8 @@ impl Format {
         match self {
             Self::Safetensors => {
                 let trainer = files.get(TRAINER).ok_or_else(|| Error::damaged(dir, format!("no {TRAINER}")))?;
-                let run = read_run(trainer, &dir.join(TRAINER))?;
-                let mut learner = StateDict::default();
+                let (run, layout) = read_trainer(trainer, &dir.join(TRAINER))?;
+                let mut learner = StateDict { layout: Arc::new(layout), ..StateDict::default() };
                 for (file, bytes) in files {
                     let Some(part) = file.strip_suffix(ENDING) else { continue };
                     let (tensors, numbers) = safetensors::read(bytes, &dir.join(file))?;
@@ -95,7 +101,7 @@ pub(crate) fn read_ckpt(bytes: &Bytes, path: &Path) -> Result<Snapshot> {
     ckpt::decode(&value).map(|(_, snapshot)| snapshot).map_err(Error::ckpt(path))
 }
 
-fn read_run(bytes: &[u8], path: &Path) -> Result<RunState> {
+fn read_trainer(bytes: &[u8], path: &Path) -> Result<(RunState, Layout)> {
     #[derive(Deserialize)]
     struct Version {
         format: u64,
@@ -104,8 +110,8 @@ fn read_run(bytes: &[u8], path: &Path) -> Result<RunState> {
     if format > FORMAT {
         return Err(Error::Newer { path: path.to_owned(), found: format, known: FORMAT });
     }
-    let file: TrainerFile<RunState> = json::read(bytes).map_err(|e| Error::damaged(path, e.to_string()))?;
-    Ok(file.run)
+    let file: TrainerFile<RunState, Layout> = json::read(bytes).map_err(|e| Error::damaged(path, e.to_string()))?;
+    Ok((file.run, file.layout))
 }
 
 /// What is under `model/`, `optimizer/`, `shadow/` and so on: each part is a file, in which names lack the prefix.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
+mod program;
 
 use std::{
     env, fs,
@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use common::*;
+use program::*;
 use tempfile::tempdir;
 use zae_checkpoint::{
     OnFailure, StateManager,

@@ -64,6 +64,7 @@ fn description(snapshot: &Snapshot) -> String {
         line(&of, format!("{} {}", evaluation.epoch, bits(evaluation.samples)));
         evaluation.metrics.iter().for_each(|(name, value)| line(&format!("{of} {name}"), bits(*value)));
     }
+    line("layout", state(&State::encode(&*snapshot.learner.layout).unwrap()));
     for (name, number) in &snapshot.learner.numbers {
         line(name, format!("{number:?}"));
     }

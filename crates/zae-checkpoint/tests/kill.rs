@@ -8,7 +8,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
+mod program;
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::*;
+use program::*;
 use signal_hook::{
     consts::{SIGKILL, SIGTERM},
     low_level::raise,

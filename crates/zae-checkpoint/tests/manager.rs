@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
+mod program;
 
 use std::{fs, path::Path};
 
-use common::*;
+use program::*;
 use tempfile::tempdir;
 use zae_checkpoint::{Manifest, Resume, StateManager, folder::read_pointer};
 use zae_core::{

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
+mod program;
 
 use std::{fs, sync::Arc};
 
-use common::*;
+use program::*;
 use tempfile::tempdir;
 use zae_checkpoint::{Bytes, Format, Resume, SaveLoad, StateManager, Weights, torch};
 use zae_core::{

@@ -1,7 +1,7 @@
 //! [`decode`]: a snapshot from what [`encode`](super::encode) made of one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     sync::Arc,
 };
 
@@ -99,9 +99,12 @@ fn saved(tensor: &Tensor, transposed: bool) -> SavedTensor {
 }
 
 fn add(tensors: &mut Tensors, name: String, tensor: SavedTensor) -> Result<()> {
-    match tensors.insert(name.clone(), tensor) {
-        Some(_) => damaged(format!("the tensor `{name}` is there twice")),
-        None => Ok(()),
+    match tensors.entry(name) {
+        Entry::Occupied(entry) => damaged(format!("the tensor `{}` is there twice", entry.key())),
+        Entry::Vacant(entry) => {
+            entry.insert(tensor);
+            Ok(())
+        }
     }
 }
 

@@ -18,6 +18,7 @@ const MAX_COMMENT: usize = u16::MAX as usize;
 struct Entry {
     data: Range<usize>,
     checksum: u32,
+    compressed: bool,
 }
 
 /// A zip archive of stored entries in one folder.
@@ -35,7 +36,7 @@ pub fn verify(file: &Bytes) -> Result<()> {
     let mut entries: Vec<_> = archive.entries.iter().collect();
     entries.sort_unstable_by_key(|(_, entry)| entry.data.start);
     for (name, entry) in entries {
-        if crc32fast::hash(&file[entry.data.clone()]) != entry.checksum {
+        if crc32fast::hash(&archive.get(name)?) != entry.checksum {
             return damaged(format!("the checksum of entry `{name}` is not that of its bytes"));
         }
     }
@@ -83,8 +84,15 @@ impl Archive {
     }
 
     pub(super) fn get(&self, name: &str) -> Result<Bytes> {
-        let entry = self.entries.get(name).and_then(|entry| self.file.slice(entry.data.clone()));
-        entry.ok_or_else(|| Error::Damaged(format!("there is no entry `{name}`")))
+        let Some(entry) = self.entries.get(name) else { return damaged(format!("there is no entry `{name}`")) };
+        if entry.compressed {
+            return Err(Error::Unsupported(format!(
+                "entry `{name}` is compressed, which `torch.save` never does: unpack the archive and pack it again with \
+                 `zip -0`, or load and save it with PyTorch"
+            )));
+        }
+        let data = self.file.slice(entry.data.clone());
+        data.ok_or_else(|| Error::Damaged(format!("entry `{name}` is not where the directory says")))
     }
 
     fn check_kind(&self) -> Result<()> {
@@ -98,12 +106,15 @@ impl Archive {
             return unsupported("this is a zip archive, but not one of `torch.save`: it has no `data.pkl`");
         }
         // Before PyTorch 2.1 there was none, and every machine was little-endian.
-        match self.get("byteorder").as_deref() {
-            Ok(b"little") | Err(_) => Ok(()),
-            Ok(b"big") => unsupported(
+        if !self.entries.contains_key("byteorder") {
+            return Ok(());
+        }
+        match &*self.get("byteorder")? {
+            b"little" => Ok(()),
+            b"big" => unsupported(
                 "its tensors are big-endian: load it with `torch.load` on a little-endian machine and save it again",
             ),
-            Ok(_) => damaged("its byte order is neither little nor big"),
+            _ => damaged("its byte order is neither little nor big"),
         }
     }
 }
@@ -134,38 +145,64 @@ fn find_directory(file: &Bytes) -> Result<(Range<usize>, usize)> {
         );
     };
     let mut fields = Fields::new(&file[end + 4..]);
-    let (disk, first_disk, here) = (fields.u16()?, fields.u16()?, fields.u16()?);
-    let (count, len, start) = (fields.u16()?, fields.u32()?, fields.u32()?);
-    let long = count == u16::MAX || u64::from(len) == MAX_32 || u64::from(start) == MAX_32;
-    let locator = end
-        .checked_sub(LOCATOR_LEN as usize)
-        .filter(|at| Fields::new(&file[*at..]).u32().is_ok_and(|magic| magic == END_64_LOCATOR));
-    let (count, len, start, end) = match locator {
-        Some(locator) if long => {
-            let mut fields = Fields::new(&file[locator + 8..]);
-            let record = usize::try_from(fields.u64()?).ok().filter(|at| *at <= locator);
-            let record = record
-                .ok_or_else(|| Error::Damaged("the 64-bit end of the archive is not where it should be".to_owned()))?;
-            let mut fields = Fields::new(&file[record..locator]);
-            if fields.u32()? != END_64_RECORD || locator - record != END_64_LEN as usize {
-                return damaged("the 64-bit end of the archive is not where it should be");
-            }
-            fields.skip(8 + 4)?;
-            let (disk, first_disk) = (fields.u32()?, fields.u32()?);
-            let (here, count, len, start) = (fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?);
-            if disk != 0 || first_disk != 0 || here != count {
-                return damaged("an archive in several parts");
-            }
-            (count, len, start, record)
-        }
-        _ if disk != 0 || first_disk != 0 || here != count => return damaged("an archive in several parts"),
-        _ => (u64::from(count), u64::from(len), u64::from(start), end),
+    let [disk, first_disk, here, count] = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?].map(u64::from);
+    let [len, start] = [fields.u32()?, fields.u32()?].map(u64::from);
+    let short = Directory { disk, first_disk, here, count, len, start, end };
+    // PyTorch writes both ends into every file.
+    let directory = match end_64(file, end)? {
+        Some(long) if short.may_be(&long) => long,
+        Some(_) => return damaged("the two ends of the archive contradict each other"),
+        None => short,
     };
+    let Directory { disk, first_disk, here, count, len, start, end } = directory;
+    if disk != 0 || first_disk != 0 || here != count {
+        return damaged("it is an archive in several parts");
+    }
     let exact = start.checked_add(len) == Some(end as u64);
     match (usize::try_from(start), usize::try_from(count)) {
         (Ok(start), Ok(count)) if exact => Ok((start..end, count)),
         _ => damaged("the directory of the archive is not where it should be"),
     }
+}
+
+/// What the end of an archive says of its directory, and where that end begins.
+struct Directory {
+    disk: u64,
+    first_disk: u64,
+    here: u64,
+    count: u64,
+    len: u64,
+    start: u64,
+    end: usize,
+}
+
+impl Directory {
+    /// Whether this is the other, as far as it has the bits for it.
+    fn may_be(&self, long: &Self) -> bool {
+        let same = |short: u64, long: u64, most: u64| short == long || short == most;
+        let most_16 = u64::from(u16::MAX);
+        same(self.count, long.count, most_16)
+            && same(self.len, long.len, MAX_32)
+            && same(self.start, long.start, MAX_32)
+    }
+}
+
+/// The end of an archive in 64 bits, if there is one before that in 32.
+fn end_64(file: &Bytes, end: usize) -> Result<Option<Directory>> {
+    let found = |at: &usize| Fields::new(&file[*at..]).u32().is_ok_and(|magic| magic == END_64_LOCATOR);
+    let Some(locator) = end.checked_sub(LOCATOR_LEN as usize).filter(found) else { return Ok(None) };
+    let mut fields = Fields::new(&file[locator + 8..]);
+    let record = usize::try_from(fields.u64()?).ok().filter(|at| *at < locator);
+    let record =
+        record.ok_or_else(|| Error::Damaged("the 64-bit end of the archive is not where it should be".to_owned()))?;
+    let mut fields = Fields::new(&file[record..locator]);
+    if fields.u32()? != END_64_RECORD || locator - record != END_64_LEN as usize {
+        return damaged("the 64-bit end of the archive is not where it should be");
+    }
+    fields.skip(8 + 2 + 2)?;
+    let [disk, first_disk] = [fields.u32()?, fields.u32()?].map(u64::from);
+    let [here, count, len, start] = [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?];
+    Ok(Some(Directory { disk, first_disk, here, count, len, start, end: record }))
 }
 
 /// The next entry of the directory: its name, where its header is, and its data.
@@ -188,22 +225,18 @@ fn read_entry(fields: &mut Fields<'_>, file: &Bytes, limit: usize) -> Result<(St
 
     let mut wide = |short: u64| if short == MAX_32 { long.u64() } else { Ok(short) };
     let (size, packed, header) = (wide(size)?, wide(packed)?, wide(header)?);
-    if method != 0 {
-        return Err(Error::Unsupported(format!(
-            "entry `{name}` is compressed, which `torch.save` never does: unpack the archive and pack it again with \
-             `zip -0`, or load and save it with PyTorch"
-        )));
-    }
     if flags & 1 != 0 {
         return Err(Error::Unsupported(format!("entry `{name}` is encrypted")));
     }
     let wrong = || Error::Damaged(format!("entry `{name}` is not where the directory says"));
     let header = usize::try_from(header).ok().filter(|at| *at < limit).ok_or_else(wrong)?;
-    let data = local_data(&file[header..limit], &name, size).ok_or_else(wrong)?;
-    if packed != size {
+    let compressed = method != 0;
+    if packed != size && !compressed {
         return Err(wrong());
     }
-    Ok((name, header, Entry { data: header + data.start..header + data.end, checksum }))
+    let data = local_data(&file[header..limit], &name, packed).ok_or_else(wrong)?;
+    let data = header + data.start..header + data.end;
+    Ok((name, header, Entry { data, checksum, compressed }))
 }
 
 /// The numbers beyond 32 bits among the extra fields of an entry.

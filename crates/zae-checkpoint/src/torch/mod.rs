@@ -3,7 +3,7 @@
 //! A file is a zip archive of stored entries: `data.pkl`, a pickle of Python values in which tensors are references, and
 //! one entry `data/N` for the elements of each storage.
 //!
-//! - [`write`] makes files that `torch.load(weights_only=True)` reads, also with `mmap=True`. They are written front to
+//! - [`write()`] makes files that `torch.load(weights_only=True)` reads, also with `mmap=True`. They are written front to
 //!   back, each storage straight from where it is. The same value gives the same bytes.
 //! - [`read`] reads what `torch.save` has written since PyTorch 1.6. Nothing of a file is ever executed: of the functions
 //!   a pickle may call it knows those that make tensors and containers. An object of any other class becomes

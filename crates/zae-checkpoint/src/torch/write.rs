@@ -1,4 +1,4 @@
-//! [`write`]: values as a file, front to back.
+//! [`write()`]: values as a file, front to back.
 
 use std::{io::Write, sync::Arc};
 
@@ -43,7 +43,7 @@ impl File {
     /// Prepares a value. No element of a tensor is looked at.
     ///
     /// # Errors
-    /// As those of [`write`] that concern the value.
+    /// As those of [`write()`] that concern the value.
     pub fn new(value: &Value) -> Result<Self> {
         let Pickle { bytes, storages } = pickle(value)?;
         let mut file = Self { layout: Layout::default(), bodies: Vec::new() };

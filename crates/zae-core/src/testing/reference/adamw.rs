@@ -2,9 +2,9 @@
 
 use super::net::Param;
 
-const BETAS: [f64; 2] = [0.9, 0.999];
-const EPSILON: f64 = 1e-8;
-const WEIGHT_DECAY: f64 = 1e-2;
+pub(super) const BETAS: [f64; 2] = [0.9, 0.999];
+pub(super) const EPSILON: f64 = 1e-8;
+pub(super) const WEIGHT_DECAY: f64 = 1e-2;
 
 /// AdamW (Loshchilov, Hutter 2019) with PyTorch's defaults. A parameter that took no part in the loss is left alone.
 #[derive(Clone)]

@@ -3,10 +3,11 @@
 
 mod adamw;
 mod fixture;
+mod layout;
 mod net;
 mod scalar;
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 pub use fixture::Reference;
 pub use net::{Batch, Net, ReferenceDevice};
@@ -71,7 +72,7 @@ impl ReferenceLearner {
                 visit(format!("optimizer/{}/moment_2", param.name), &param.shape, &mut moments[1]);
             }
         }
-        if self.net.params.iter().any(|param| param.name == "norm.weight") {
+        if self.net.has_norm() {
             let [mean, var] = self.net.running.get_mut();
             let shape = [mean.len()];
             visit("model/norm.running_mean".to_owned(), &shape, mean);
@@ -109,7 +110,7 @@ impl Engine for ReferenceLearner {
         for param in &mut self.net.params {
             visit(&ParamInfo::new(param.name, &param.shape, param.trainable), &mut param.value)?;
         }
-        if self.net.params.iter().any(|param| param.name == "norm.weight") {
+        if self.net.has_norm() {
             let [mean, var] = self.net.running.get_mut();
             let shape = [mean.len()];
             visit(&ParamInfo::new("norm.running_mean", &shape, false), mean)?;
@@ -230,12 +231,15 @@ impl Learner for ReferenceLearner {
         let mut state = StateDict::default();
         self.tensors(|name, shape, values| {
             let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            let tensor = SavedTensor { dtype: Dtype::F32, shape: shape.to_vec(), data: std::sync::Arc::new(bytes) };
+            let tensor = SavedTensor { dtype: Dtype::F32, shape: shape.to_vec(), data: Arc::new(bytes) };
             state.tensors.insert(name, tensor);
         });
         if let Some(optimizer) = &self.optimizer {
             state.numbers.insert("optimizer/time".to_owned(), Number::UInt(optimizer.time));
         }
+        let mut layout = layout::layout(&self.net);
+        layout.optimizer = layout.optimizer.filter(|_| self.optimizer.is_some());
+        state.layout = Arc::new(layout);
         Ok(state)
     }
 

@@ -144,6 +144,10 @@ impl Net {
         }
     }
 
+    pub(super) fn has_norm(&self) -> bool {
+        self.params.iter().any(|param| param.name == "norm.weight")
+    }
+
     /// Draws the weights that are not there yet: uniform in +-1/sqrt(inputs), as PyTorch's linear layer.
     pub(super) fn init(&mut self, seed: u64) {
         let mut rng = generator(seed, RngStream::Init, 0, 0);

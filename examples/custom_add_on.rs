@@ -72,7 +72,7 @@ fn main() -> Result<ExitCode, BoxError> {
     let x = Tensor::<1, Int>::arange(0..64, &device).float().reshape([64, 1]) / 64.0;
     let data = TensorDataset::new((x.clone(), x * 3.0 + 1.0))?;
     let train = DataLoader::new(data, 8).shuffle(true);
-    let learner = BurnLearner::new(nn::LinearConfig::new(1, 1).init(&device), SgdConfig::new().init(), &device);
+    let learner = BurnLearner::new(nn::LinearConfig::new(1, 1).init(&device), SgdConfig::new(), &device);
     let mut trainer = zae_engine::trainer(Line, learner)
         .run_dir("runs/custom_add_on")
         .scheduler(0.1)

@@ -32,10 +32,13 @@ fn main() -> Result<(), BoxError> {
     let parts = datasets::digits()?.ordered_split([1_257, 180, 360])?;
     let [train, valid, test] = parts.map(|part| DataLoader::new(part.collate(tensors), 32));
     let model = nn::LinearConfig::new(64, 10).init(&device);
-    let learner = BurnLearner::new(model, AdamWConfig::new().init(), &device);
+    let learner = BurnLearner::new(model, AdamWConfig::new(), &device);
 
-    let mut trainer =
-        zae_engine::trainer(Digits, learner).run_dir("runs/minimal").seed(42).scheduler(Cosine::new(1e-2));
+    let mut trainer = zae_engine::trainer(Digits, learner)
+        .run_dir("runs/minimal")
+        .seed(42)
+        .scheduler(Cosine::new(1e-2))
+        .add_on(StateManager::new());
     trainer.run(10, &train.shuffle(true), &valid)?;
     println!("accuracy {:.4}", trainer.evaluate(&test)?.get("accuracy").unwrap_or_default());
     Ok(())

@@ -1,6 +1,7 @@
 //! The trainer Rust deep learning lacks: you write `train_step` and `test_step`, it owns the rest.
 //!
-//! This crate is the facade: the trainer and its seams come from `zae-core`, the default tensor engine from `zae-burn`.
+//! This crate is the facade: the trainer and its seams come from `zae-core`, the default tensor engine from `zae-burn`,
+//! checkpoints from `zae-checkpoint`.
 //! Start with [`trainer()`], or with the examples.
 
 #[doc(inline)]
@@ -22,6 +23,13 @@ pub mod burn {
 #[doc(inline)]
 pub use zae_burn::local_device;
 
+/// Checkpoints.
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint {
+    #[doc(inline)]
+    pub use zae_checkpoint::*;
+}
+
 use add_ons::{CsvLogger, EpochTable, ProgressBar};
 use task::Task;
 
@@ -42,6 +50,8 @@ pub fn trainer<T: Task>(task: T, learner: T::Learner) -> trainer::Trainer<T> {
 pub mod prelude {
     #[cfg(feature = "burn")]
     pub use zae_burn::{BurnLearner, TensorDataset, accuracy};
+    #[cfg(feature = "checkpoint")]
+    pub use zae_checkpoint::{Format, Resume, SaveLoad, StateManager, Weights};
     pub use zae_core::{
         add_on::{AddOn, Context, Phase},
         add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar},

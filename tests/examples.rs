@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::Instant,
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -79,6 +80,47 @@ fn the_seed_decides_the_result() {
     let first = test("1");
     assert_eq!(first, test("1"));
     assert_ne!(first, test("2"));
+}
+
+/// Killed again and again, and started each time with the same command, it ends where the run that was left alone ends.
+#[test]
+fn digits_survives_kill_and_goes_on_where_it_was() {
+    let options = ["--epochs", "3", "--limit-batches", "10", "--batch-size", "16", "--threads", "1"];
+    let whole = tempfile::tempdir().unwrap();
+    let begun = Instant::now();
+    assert_closing_line(&run("digits", whole.path(), &options));
+    let time = begun.elapsed();
+    let folder = tempfile::tempdir().unwrap();
+    let mut kills = 0;
+    for i in 1u32.. {
+        let mut command = example("digits");
+        command.args(["--run-dir".as_ref(), folder.path().as_os_str()]).args(options);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Ever later, so that it gets through in the end.
+        std::thread::sleep(time / 8 * i);
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills > 0);
+    let (expected, found) = (summary(whole.path()), summary(folder.path()));
+    for name in ["test", "valid", "epochs", "steps", "samples"] {
+        assert_eq!(found[name], expected[name], "{name}");
+    }
+    assert_eq!(rows(folder.path(), "step"), rows(whole.path(), "step"));
+    // Once more: it is complete, and says so; other settings are refused by name; `--fresh` starts over.
+    let again = run("digits", folder.path(), &options);
+    assert!(text(&again.stderr).contains("NOTHING WAS TRAINED"), "{}", text(&again.stderr));
+    assert_eq!(summary(folder.path())["test"], expected["test"]);
+    let mut other = options;
+    (other[1], other[5]) = ("4", "8");
+    let error = text(&run("digits", folder.path(), &other).stderr);
+    assert!(error.contains("`batch_size` 16, this one 8") && error.contains("accept_change"), "{error}");
+    let fresh = run("digits", folder.path(), &[&other[..], &["--fresh"]].concat());
+    assert_closing_line(&fresh);
+    assert!(folder.path().join("checkpoints.old").is_dir(), "nothing is lost");
 }
 
 #[test]

@@ -32,7 +32,10 @@ pub(crate) struct Options {
     /// Threads for the tensor kernels [default: one per core]
     #[arg(long)]
     pub(crate) threads: Option<usize>,
-    /// Where metrics.csv and summary.json go
+    /// Start over, even if there are checkpoints to go on from
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Where metrics.csv, summary.json and checkpoints go
     #[arg(long)]
     pub(crate) run_dir: PathBuf,
 }

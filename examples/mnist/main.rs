@@ -101,14 +101,17 @@ fn main() -> Result<(), common::Failure> {
     let test = DataLoader::new(images("t10k")?, 250).limit(options.limit());
 
     let device = zae_engine::local_device();
-    let learner = BurnLearner::new(Cnn::new(&device), AdamWConfig::new().init(), &device);
+    let learner = BurnLearner::new(Cnn::new(&device), AdamWConfig::new(), &device);
     let mut trainer = zae_engine::trainer(Mnist { criterion: CrossEntropyLossConfig::new().init(&device) }, learner)
         .run_dir(&options.run_dir)
         .seed(options.seed)
         .scheduler(Cosine::new(options.lr).warmup(100))
         .gradient_clip(Clip::Norm(1.0))
         .accumulate(options.accumulate)
-        .add_on(common::FirstStep::since(started));
+        .add_on((StateManager::new().keep_best("valid/accuracy", 1), common::FirstStep::since(started)));
+    if options.fresh {
+        trainer = trainer.fresh();
+    }
 
     trainer.run(options.epochs, &train, &valid)?;
     let report = trainer.evaluate(&test)?;

@@ -28,7 +28,17 @@ const TEST: [Step; 3] = [
 
 const PYTHON: Step = Step {
     why: "PyTorch and Lightning read our checkpoints, and we theirs",
-    arguments: &["test", "--package", "zae-checkpoint", "--", "--ignored"],
+    arguments: &[
+        "test",
+        "--package",
+        "zae-checkpoint",
+        "--test",
+        "python",
+        "--test",
+        "python_folder",
+        "--",
+        "--ignored",
+    ],
 };
 
 fn main() -> ExitCode {

@@ -1,21 +1,24 @@
 //! [`BurnLearner`]: a Burn model with its optimizer on a device.
 
+use std::sync::Arc;
+
 use burn::{
     lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler},
-    module::{Module, ModuleMapper, Param, ParamGroup},
-    optim::{GradientsParams, ModuleOptimizer},
+    module::{Module, ParamGroup},
+    optim::GradientsParams,
     prelude::*,
-    tensor::{Bool, GradientCheckpointingStrategy, Transaction},
+    tensor::Transaction,
 };
 use zae_core::{
     engine::{Engine, Shadow, Visit},
     error::Fallible,
-    learner::{Clip, Learner, Readout, StateDict, Stepped, Update},
+    learner::{Clip, Layout, Learner, Readout, StateDict, Stepped, Update},
     task::Mode,
 };
 
 use crate::{
-    device::is_synchronous, gradients, lend, model_state, optimizer_state, saved::Misfits, shadow::Shadows, visit,
+    device::is_synchronous, gradients, layout, lend, model_state, optimizer::AnyOptimizer, optimizer_state, pool::Pool,
+    saved::Misfits, shadow::Shadows, training::train_on, visit,
 };
 
 const LOST: &str = "the model was lost when the optimizer panicked";
@@ -30,7 +33,7 @@ const NO_OPTIMIZER: &str = "this learner has no optimizer: make it with `BurnLea
 ///
 /// let device = local_device();
 /// let model: Linear = LinearConfig::new(64, 10).init(&device);
-/// let learner = BurnLearner::new(model, AdamWConfig::new().init(), &device);
+/// let learner = BurnLearner::new(model, AdamWConfig::new(), &device);
 /// ```
 ///
 /// A parameter that took no part in a window has no gradient, so the optimizer leaves it alone: no weight decay, no change
@@ -42,22 +45,30 @@ pub struct BurnLearner<M: Module> {
     eval: Option<M>,
     /// Whether the weights are drawn and on the device.
     ready: bool,
-    optimizer: Option<ModuleOptimizer>,
+    optimizer: Option<AnyOptimizer>,
     rates: Vec<(ParamGroup, f64)>,
     gradients: Option<GradientsParams>,
     shadows: Shadows,
     device: Device,
+    /// What a state dict is in PyTorch's words. It does not change.
+    layout: Option<Arc<Layout>>,
+    /// Buffers for snapshots.
+    pool: Arc<Pool>,
 }
 
 impl<M: Module + 'static> BurnLearner<M> {
     /// A learner that trains `model` on `device`. Which of its layers are in training mode, and on which device and in
     /// which autodiff context it was built, does not matter. Weights that are there keep their values; the others are
-    /// drawn under the run's seed.
+    /// drawn under the run's seed. On the CPU a weight that is a view of a tensor, such as a transposed one or that of a
+    /// `Linear` in column layout, is laid out row-major, as the first optimizer step would do.
+    ///
+    /// The optimizer is a configuration, such as `AdamWConfig::new()`, or a `ModuleOptimizer` made of one:
+    /// [`AnyOptimizer`] says what only the former can.
     ///
     /// `device.autodiff().gradient_checkpointing()` trains with gradient checkpointing.
     #[must_use]
-    pub fn new(model: M, optimizer: ModuleOptimizer, device: &Device) -> Self {
-        Self { optimizer: Some(optimizer), ..Self::without_optimizer(model, device) }
+    pub fn new(model: M, optimizer: impl Into<AnyOptimizer>, device: &Device) -> Self {
+        Self { optimizer: Some(optimizer.into()), ..Self::without_optimizer(model, device) }
     }
 
     /// A learner that only evaluates and predicts. It loads the model's part of any checkpoint.
@@ -72,6 +83,8 @@ impl<M: Module + 'static> BurnLearner<M> {
             gradients: None,
             shadows: Shadows::default(),
             device: device.clone().autodiff(),
+            layout: None,
+            pool: Arc::default(),
         }
     }
 
@@ -83,11 +96,12 @@ impl<M: Module + 'static> BurnLearner<M> {
     /// # use zae_burn::BurnLearner;
     /// # let device = Device::flex();
     /// # let model: Linear = LinearConfig::new(64, 10).init(&device);
-    /// let learner = BurnLearner::new(model, SgdConfig::new().init(), &device)
+    /// let learner = BurnLearner::new(model, SgdConfig::new(), &device)
     ///     .group_lr(ParamGroup::from_predicate("bias"), 0.1);
     /// ```
     #[must_use]
     pub fn group_lr(mut self, group: ParamGroup, factor: f64) -> Self {
+        self.layout = None;
         self.rates.push((group, factor));
         self
     }
@@ -109,6 +123,7 @@ impl<M: Module + 'static> BurnLearner<M> {
             }
             self.check_groups(&params)?;
             self.model = Some(model);
+            self.model = self.model.take().map(lend::row_major);
             self.ready = true;
         }
         Ok(self.model.as_ref().ok_or(LOST)?)
@@ -130,38 +145,19 @@ impl<M: Module + 'static> BurnLearner<M> {
         Ok(())
     }
 
+    fn layout(&mut self) -> Fallible<Arc<Layout>> {
+        if let Some(layout) = &self.layout {
+            return Ok(layout.clone());
+        }
+        self.prepare()?;
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let optimizer = self.optimizer.as_ref().and_then(|optimizer| optimizer.torch.as_ref());
+        Ok(self.layout.insert(Arc::new(layout::of(model, optimizer, &self.rates))).clone())
+    }
+
     fn rates(&self, lr: f64) -> ModuleLearningRate {
         let rates = ModuleLrScheduler::new(lr);
         self.rates.iter().fold(rates, |rates, (group, factor)| rates.with_group(group.clone(), lr * factor)).step()
-    }
-}
-
-/// The model in training mode on a device, with leaves and running statistics of its own.
-///
-/// `fork` alone would keep the autodiff context each parameter has; `valid` and `train` set it.
-fn train_on<M: Module>(model: &M, device: &Device) -> M {
-    let plain = device.clone().without_autodiff();
-    let model = model.valid().to_device(&plain).train();
-    match device.gradient_checkpointing_strategy() {
-        Some(strategy) if strategy != GradientCheckpointingStrategy::default() => model.map(&mut Checkpoint(strategy)),
-        _ => model,
-    }
-}
-
-/// `train` gives the default strategy; operations on tensors of two strategies panic.
-struct Checkpoint(GradientCheckpointingStrategy);
-
-impl ModuleMapper for Checkpoint {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(self.0))
-    }
-
-    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
-        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(self.0))
-    }
-
-    fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
-        param.map(|tensor| tensor.with_gradient_checkpointing_strategy(self.0))
     }
 }
 
@@ -317,7 +313,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         // A second owner of the weights would keep the optimizer from updating them in place.
         self.eval = None;
         let model = self.model.take().ok_or(LOST)?;
-        self.model = Some(optimizer.step(rates, model, gradients));
+        self.model = Some(optimizer.module.step(rates, model, gradients));
         Ok(Stepped::Applied)
     }
 
@@ -325,16 +321,28 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         self.gradients = None;
     }
 
+    /// On the CPU the memory of floating-point tensors is lent, and copied once, into buffers kept from earlier snapshots
+    /// (of two of them, until the learner is dropped; the first two have to get theirs from the system).
+    /// It needs the model for itself, so a loss made before it cannot be used after it.
     fn snapshot(&mut self) -> Fallible<StateDict> {
-        let model = self.prepare()?;
-        let mut state = StateDict::default();
-        model_state::save(model, &mut state)?;
-        if let (Some(optimizer), Some(model)) = (&self.optimizer, &self.model) {
-            optimizer_state::save(optimizer, &visit::float_params(model), &mut state)?;
+        let mut state = StateDict { layout: self.layout()?, ..StateDict::default() };
+        let model = if is_synchronous(&self.device) {
+            // A second owner of the weights would cost a copy.
+            self.eval = None;
+            let model = self.model.take().ok_or(LOST)?;
+            let (model, result) = model_state::save_in_place(model, &self.pool, &mut state);
+            let model = self.model.insert(model);
+            result?;
+            model
+        } else {
+            let model = self.model.as_ref().ok_or(LOST)?;
+            model_state::save(model, &mut state)?;
+            model
+        };
+        if let Some(optimizer) = &self.optimizer {
+            optimizer_state::save(&optimizer.module, &visit::float_params(model), &self.pool, &mut state)?;
         }
-        if let Some(model) = &self.model {
-            self.shadows.save(model, &mut state)?;
-        }
+        self.shadows.save(model, &self.pool, &mut state)?;
         Ok(state)
     }
 
@@ -349,14 +357,16 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
             None => None,
             Some(optimizer) => {
                 let params = visit::float_params(model);
-                Some(optimizer_state::load(optimizer.clone(), &params, state, &mut misfits)?)
+                Some(optimizer_state::load(optimizer.module.clone(), &params, &self.pool, state, &mut misfits)?)
             }
         };
         misfits.check()?;
         let model = train_on(&model_state::load(model.valid(), state)?, &self.device);
         // Nothing can fail from here on.
-        self.model = Some(model);
-        self.optimizer = optimizer;
+        self.model = Some(lend::row_major(model));
+        if let (Some(optimizer), Some(loaded)) = (&mut self.optimizer, optimizer) {
+            optimizer.module = loaded;
+        }
         self.shadows = shadows;
         self.eval = None;
         self.gradients = None;

@@ -4,6 +4,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
 };
 
 use burn::{
@@ -15,10 +16,13 @@ use burn::{
 use zae_core::{
     engine::{ParamInfo, Visit},
     error::{BoxError, Fallible},
+    learner::SavedTensor,
 };
 
 use crate::{
     device::is_synchronous,
+    pool::Pool,
+    saved,
     visit::{Path, walk},
 };
 
@@ -157,6 +161,61 @@ impl ModuleMapper for LendParameters<'_> {
         let strategy = tensor.gradient_checkpointing_strategy();
         let tensor = self.visit.lend(self.path.as_str(), trainable, tensor.inner());
         Param::from_mapped_value(id, tracked(tensor, trainable, strategy), mapper)
+    }
+}
+
+/// The model with every floating-point parameter and buffer that is on Flex row-major in memory of its own. Nothing is
+/// copied of those that are.
+///
+/// Flex sums a view, such as a transposed tensor, in another order. The first optimizer step makes tensors of views, and
+/// lending does. Loading makes them too, but of a `Linear` in column layout a view. So with views a run that was
+/// interrupted would end with other bits.
+pub(crate) fn row_major<M: Module>(model: M) -> M {
+    model.map(&mut RowMajor)
+}
+
+struct RowMajor;
+
+impl ModuleMapper for RowMajor {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let (trainable, strategy) = (tensor.is_require_grad(), tensor.gradient_checkpointing_strategy());
+        let mut tensor = tensor.inner();
+        if lendable(&tensor) {
+            (tensor, _) = look(tensor, |_| ());
+        }
+        Param::from_mapped_value(id, tracked(tensor, trainable, strategy), mapper)
+    }
+}
+
+/// A tensor without autodiff context, and a copy of it: on Flex in a buffer of the pool.
+pub(crate) fn copied<const D: usize>(
+    tensor: Tensor<D>,
+    name: &str,
+    pool: &Arc<Pool>,
+) -> (Tensor<D>, Fallible<SavedTensor>) {
+    let (true, Ok(dtype)) = (lendable(&tensor), saved::dtype(tensor.dtype())) else {
+        let copy = tensor.clone().try_into_data().map_err(Into::into).and_then(saved::save);
+        return (tensor, copy);
+    };
+    look(tensor, |data| pool.copy(name, dtype, data.shape(), data.as_bytes()))
+}
+
+/// Whether a tensor's memory comes out and goes in again as it is.
+fn lendable<const D: usize>(tensor: &Tensor<D>) -> bool {
+    matches!(tensor.dtype(), DType::F64 | DType::F32 | DType::F16 | DType::BF16) && is_synchronous(&tensor.device())
+}
+
+/// Shows a lendable tensor's data to `read`.
+fn look<const D: usize, R>(tensor: Tensor<D>, read: impl FnOnce(&TensorData) -> R) -> (Tensor<D>, Fallible<R>) {
+    let (device, dtype, shape) = (tensor.device(), tensor.dtype(), tensor.dims());
+    match tensor.try_into_data() {
+        Ok(data) => {
+            let result = read(&data);
+            (Tensor::from_data(data, (&device, dtype)), Ok(result))
+        }
+        // Flex hands over what it holds: there is no device that could fail.
+        Err(error) => (Tensor::zeros(shape, (&device, dtype)), Err(error.to_string().into())),
     }
 }
 

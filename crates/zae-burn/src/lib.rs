@@ -24,12 +24,13 @@
 //! }
 //!
 //! let device = local_device();
-//! let learner = BurnLearner::new(LinearConfig::new(64, 10).init(&device), AdamWConfig::new().init(), &device);
+//! let learner = BurnLearner::new(LinearConfig::new(64, 10).init(&device), AdamWConfig::new(), &device);
 //! ```
 //!
 //! # Optimizers, and how their defaults differ from PyTorch's
 //!
-//! Every optimizer of Burn works that is a `ModuleOptimizer`, and its state is saved and loaded: a run that goes on from a
+//! Every optimizer of Burn works that is a `ModuleOptimizer`, or a configuration of one ([`AnyOptimizer`] says why that is
+//! better), and its state is saved and loaded: a run that goes on from a
 //! snapshot has the same bits as one that was never interrupted. `LBFGS` does not fit: it evaluates the loss several times
 //! within a step, through a closure, and is not a `ModuleOptimizer`.
 //!
@@ -62,6 +63,31 @@
 //! - `Muon` is for matrices: it panics on vectors. Give it a group: `AdamWConfig::new().init().with_group(matrices,
 //!   MuonConfig::new().build(), None)`.
 //!
+//! # Models in PyTorch's words
+//!
+//! A snapshot knows how a `torch.nn.Module` of the same fields, built from the same layers, would name and lay out what is
+//! in it: [`StateDict::layout`](zae_core::learner::StateDict::layout), in the order in which Burn visits the model.
+//!
+//! | Burn | PyTorch |
+//! |---|---|
+//! | `Linear`: `weight` (inputs x outputs) | `weight`, its dimensions exchanged |
+//! | `BatchNorm`, `LayerNorm`, `GroupNorm`, `InstanceNorm`, `RmsNorm`: `gamma`, `beta` | `weight`, `bias` |
+//! | `PRelu`: `alpha` | `weight` |
+//! | `Conv*`, `ConvTranspose*`, `DeformConv2d`, `Embedding` | the same |
+//! | `Linear` in column layout | the same: it is saved as PyTorch has it. Its moments are not, so the optimizer is left out |
+//!
+//! - Everything else keeps its name and shape. So `MultiHeadAttention`, `Lstm`, `Gru` and the transformer layers are what a
+//!   PyTorch module of these fields made of `nn.Linear` would be, not `nn.MultiheadAttention` or `nn.LSTM`, which keep their
+//!   weights in one piece.
+//! - Names of an `Option` are those of what is in it. A `Vec`, an array and a tuple number theirs as a `ModuleList` does; an
+//!   enum adds the name of its variant.
+//! - Running statistics, integers and booleans are buffers; all else, frozen or not, is a parameter. Tensors that are in no
+//!   `Param` are constants to Burn, and in no state. PyTorch's `num_batches_tracked` is missing: `load_state_dict` puts it in by itself.
+//! - Burn tells what a type is called, not whose it is. A type of your own called `Linear` is taken for Burn's only if it has
+//!   nothing in it but a matrix `weight` and, if any, a vector `bias` as long as the second dimension of `weight`. If that is
+//!   so and yet it is laid out as in PyTorch, call it something else. `gamma` and `beta` of a norm of your own become `weight`
+//!   and `bias`, unless it has these too.
+//!
 //! # What to know about Burn
 //!
 //! - Its random generator on the CPU is one per process: draw nothing from it in a loader's workers.
@@ -73,18 +99,25 @@
 
 pub mod device;
 mod gradients;
+mod layout;
 pub mod learner;
 mod lend;
 pub mod metrics;
 mod model_state;
+pub mod optimizer;
 mod optimizer_state;
 pub mod place;
+mod pool;
 mod saved;
 mod shadow;
+mod tap;
 pub mod tensor_dataset;
+mod torch;
+mod training;
 mod visit;
 
 pub use device::local_device;
 pub use learner::BurnLearner;
 pub use metrics::accuracy;
+pub use optimizer::AnyOptimizer;
 pub use tensor_dataset::TensorDataset;

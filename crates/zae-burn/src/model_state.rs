@@ -1,9 +1,12 @@
 //! The model's part of a state dict: parameters, buffers and running statistics by path.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamMapper},
     prelude::*,
     tensor::{Bool, DType, Transaction, kind},
 };
@@ -13,6 +16,8 @@ use zae_core::{
 };
 
 use crate::{
+    lend::{copied, tracked},
+    pool::Pool,
     saved::{self, MODEL, Misfits},
     visit::{Path, walk},
 };
@@ -57,6 +62,72 @@ impl ModuleVisitor for Save {
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
         self.add(param.transform_for_save().base());
     }
+}
+
+/// The same on a device whose memory is the host's: floating-point tensors with one owner are lent, not read, and copied
+/// into buffers of the pool. The model comes back, the same numbers in it.
+pub(crate) fn save_in_place<M: Module>(model: M, pool: &Arc<Pool>, state: &mut StateDict) -> (M, Fallible) {
+    // Brings running statistics up to date.
+    drop(model.valid());
+    let mut save = SaveInPlace { path: Path::default(), pool, state, result: Ok(()) };
+    let model = model.map(&mut save);
+    (model, save.result)
+}
+
+struct SaveInPlace<'a> {
+    path: Path,
+    pool: &'a Arc<Pool>,
+    state: &'a mut StateDict,
+    result: Fallible,
+}
+
+impl SaveInPlace<'_> {
+    fn put(&mut self, name: String, tensor: Fallible<SavedTensor>) {
+        match tensor {
+            Ok(tensor) => drop(self.state.tensors.insert(name, tensor)),
+            Err(error) => self.result = Err(format!("{name}: {error}").into()),
+        }
+    }
+
+    fn read<const D: usize, K: kind::Basic>(&mut self, tensor: Tensor<D, K>) {
+        let name = format!("{MODEL}{}", self.path.as_str());
+        self.put(name, tensor.try_into_data().map_err(Into::into).and_then(saved::save));
+    }
+}
+
+impl ModuleMapper for SaveInPlace<'_> {
+    walk!();
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let (trainable, strategy) = (tensor.is_require_grad(), tensor.gradient_checkpointing_strategy());
+        let mut tensor = tensor.inner();
+        if changes_on_save(&mapper) {
+            self.read(mapper.on_save(tensor.clone()));
+        } else {
+            let name = format!("{MODEL}{}", self.path.as_str());
+            let copy;
+            (tensor, copy) = copied(tensor, &name, self.pool);
+            self.put(name, copy);
+        }
+        Param::from_mapped_value(id, tracked(tensor, trainable, strategy), mapper)
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        self.read(param.transform_for_save().base());
+        param
+    }
+
+    fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
+        self.read(param.transform_for_save().base());
+        param
+    }
+}
+
+/// Whether a parameter is saved as something else than its value, as the weight of a `Linear` in column layout is.
+pub(crate) fn changes_on_save<const D: usize>(mapper: &ParamMapper<Tensor<D>>) -> bool {
+    // Burn says so in no other way.
+    !format!("{mapper:?}").contains("save: false")
 }
 
 /// Notes every name, shape and type of a state that does not fit the model.

@@ -1,21 +1,38 @@
 //! The optimizer's part of a state dict. Burn keys it by parameter id, which differs between processes; here it goes by
 //! path: `optimizer/conv1.weight/momentum.moment_1`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn_pack::{Reader, Tensor, Writer};
 use zae_core::{error::Fallible, learner::StateDict};
 
 use crate::{
+    pool::Pool,
     saved::{self, Misfits, OPTIMIZER},
+    tap,
     visit::FloatParam,
 };
 
 /// Writes the optimizer's tensors and numbers into a state dict.
-pub(crate) fn save(optimizer: &ModuleOptimizer, params: &[FloatParam], state: &mut StateDict) -> Fallible {
-    let record = optimizer.to_record();
+pub(crate) fn save(
+    optimizer: &ModuleOptimizer,
+    params: &[FloatParam],
+    pool: &Arc<Pool>,
+    state: &mut StateDict,
+) -> Fallible {
+    let (record, copies) = tap::copy_out(pool, || optimizer.to_record())?;
     let paths: HashMap<u64, &str> = params.iter().map(|param| (param.id.val(), param.name.as_str())).collect();
+    for (key, tensor) in copies.tensors {
+        state.tensors.insert(renamed(&key, &paths)?, tensor);
+    }
+    for (key, value) in copies.numbers {
+        state.numbers.insert(renamed(&key, &paths)?, saved::number(value));
+    }
+    // The rest: everything, if the optimizer is not tapped.
     let reader = Reader::from_bytes(record.into_bytes()?)?;
     for (key, &value) in reader.scalars() {
         state.numbers.insert(renamed(key, &paths)?, saved::number(value));
@@ -42,6 +59,7 @@ fn renamed(key: &str, paths: &HashMap<u64, &str>) -> Fallible<String> {
 pub(crate) fn load(
     optimizer: ModuleOptimizer,
     params: &[FloatParam],
+    pool: &Arc<Pool>,
     state: &StateDict,
     misfits: &mut Misfits,
 ) -> Fallible<ModuleOptimizer> {
@@ -90,7 +108,7 @@ pub(crate) fn load(
     let loaded = optimizer.load_record(OptimizerRecord::from_bytes(writer.into_bytes()?)?);
     // Burn leaves out in silence what it does not understand. What it would save now is what it understood.
     let mut understood = StateDict::default();
-    save(&loaded, params, &mut understood)?;
+    save(&loaded, params, pool, &mut understood)?;
     for name in wanted {
         match (state.tensors.get(&name), understood.tensors.get(&name)) {
             (Some(wanted), Some(got)) if wanted.dtype != got.dtype => misfits.different(format!(

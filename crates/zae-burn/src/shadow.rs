@@ -1,6 +1,9 @@
 //! Second sets of weights, for averages of weights. In a state dict: `shadow/ema/conv1.weight`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
@@ -14,7 +17,10 @@ use zae_core::{
 };
 
 use crate::{
-    lend::tracked,
+    device::is_synchronous,
+    lend::{copied, tracked},
+    model_state::changes_on_save,
+    pool::Pool,
     saved::{self, Misfits, SHADOW},
     visit::{Path, walk},
 };
@@ -55,12 +61,21 @@ impl Shadows {
         self.0.values_mut().for_each(|slot| model.visit(&mut Move { slot, device }));
     }
 
-    pub(crate) fn save<M: Module>(&self, model: &M, state: &mut StateDict) -> Fallible {
-        for (name, slot) in &self.0 {
-            let prefix = format!("{SHADOW}{name}/");
-            let mut save =
-                Save { path: Path::default(), prefix, slot, names: Vec::new(), tensors: Transaction::default() };
+    pub(crate) fn save<M: Module>(&mut self, model: &M, pool: &Arc<Pool>, state: &mut StateDict) -> Fallible {
+        for (name, slot) in &mut self.0 {
+            let mut save = Save {
+                path: Path::default(),
+                prefix: format!("{SHADOW}{name}/"),
+                slot,
+                pool,
+                copies: Vec::new(),
+                names: Vec::new(),
+                tensors: Transaction::default(),
+            };
             model.visit(&mut save);
+            for (name, copy) in save.copies {
+                state.tensors.insert(name, copy?);
+            }
             for (name, data) in save.names.into_iter().zip(save.tensors.try_execute()?) {
                 state.tensors.insert(name, saved::save(data)?);
             }
@@ -148,7 +163,9 @@ impl ModuleVisitor for Move<'_> {
 struct Save<'a> {
     path: Path,
     prefix: String,
-    slot: &'a Slot,
+    slot: &'a mut Slot,
+    pool: &'a Arc<Pool>,
+    copies: Vec<(String, Fallible<SavedTensor>)>,
     names: Vec<String>,
     tensors: Transaction,
 }
@@ -157,12 +174,19 @@ impl ModuleVisitor for Save<'_> {
     walk!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(value) = self.slot.get::<Tensor<D>>(&param.id) else { return };
-        // As the model's own weights are saved, in the layout of the parameter's save mapper.
+        let Some(mut value) = self.slot.remove::<Tensor<D>>(&param.id) else { return };
+        let name = format!("{}{}", self.prefix, self.path.as_str());
         let (id, _, mapper) = param.clone().consume();
-        let value = Param::from_mapped_value(id, value, mapper).transform_for_save().base();
-        self.names.push(format!("{}{}", self.prefix, self.path.as_str()));
-        self.tensors = std::mem::take(&mut self.tensors).register(value);
+        if is_synchronous(&value.device()) && !changes_on_save(&mapper) {
+            let copy;
+            (value, copy) = copied(value, &name, self.pool);
+            self.copies.push((name, copy));
+        } else {
+            // As the model's own weights are saved, in the layout of the parameter's save mapper.
+            self.names.push(name);
+            self.tensors = std::mem::take(&mut self.tensors).register(mapper.on_save(value.clone()));
+        }
+        self.slot.register(id, value);
     }
 }
 

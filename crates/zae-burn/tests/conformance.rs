@@ -60,7 +60,7 @@ impl Fixture for Flex {
 
     fn learner(&self, architecture: Architecture) -> BurnLearner<Net> {
         let model = Net::new(architecture, self.sizes(architecture));
-        BurnLearner::new(model, AdamWConfig::new().init(), &Device::flex())
+        BurnLearner::new(model, AdamWConfig::new(), &Device::flex())
     }
 
     fn without_optimizer(&self, architecture: Architecture) -> BurnLearner<Net> {

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::{
     module::{Module, ParamGroup},
     nn::{Dropout, DropoutConfig, Linear, LinearConfig},
-    optim::{AdamWConfig, Optimizer, SgdConfig},
+    optim::{AdamWConfig, ModuleOptimizer, Optimizer, SgdConfig},
     prelude::*,
 };
 use common::{Net, backward, batch, bytes, device, evaluate, gradients, learner, loss, parameters, sgd, step};
@@ -257,7 +257,7 @@ impl Optimizer for Broken {
 
 #[test]
 fn a_model_lost_in_the_optimizer_is_an_error() {
-    let mut learner = learner(Broken.into());
+    let mut learner = learner(ModuleOptimizer::from(Broken));
     backward(&mut learner, 1, 1.0);
     assert!(catch_unwind(AssertUnwindSafe(|| learner.step(&Update::new(0.1)))).is_err());
     let lost = "the model was lost when the optimizer panicked";

@@ -5,48 +5,45 @@ mod common;
 
 use burn::{
     grad_clipping::GradientClippingConfig,
-    module::{Module, Param},
+    module::{Module, Param, ParamGroup},
     optim::{
-        AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig, LionConfig, ModuleOptimizer,
-        MuonConfig, RmsPropConfig, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig,
+        AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig, LionConfig, MuonConfig,
+        RmsPropConfig, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig,
     },
     prelude::*,
     tensor::{Bool, FloatDType},
 };
 use common::{Net, backward, bytes, device, evaluate, learner, loss, sgd, step};
-use zae_burn::BurnLearner;
+use zae_burn::{AnyOptimizer, BurnLearner};
 use zae_core::learner::{Dtype, Learner, Number, Update};
 
-type Make = Box<dyn Fn() -> ModuleOptimizer>;
+type Make = Box<dyn Fn() -> AnyOptimizer>;
 
 fn optimizers() -> Vec<(&'static str, Make)> {
     let decay = || Some(WeightDecayConfig::new(1e-2));
     let clip = || Some(GradientClippingConfig::Norm(0.1));
-    vec![
-        ("adamw", Box::new(|| AdamWConfig::new().init())),
-        ("adamw amsgrad", Box::new(|| AdamWConfig::new().with_amsgrad(true).with_cautious_weight_decay(true).init())),
-        ("adam", Box::new(move || AdamConfig::new().with_weight_decay(decay()).with_grad_clipping(clip()).init())),
-        ("sgd", Box::new(move || SgdConfig::new().with_weight_decay(decay()).init())),
-        ("sgd momentum", Box::new(|| SgdConfig::new().with_momentum(Some(MomentumConfig::new())).init())),
-        (
-            "sgd nesterov",
-            Box::new(|| SgdConfig::new().with_momentum(Some(MomentumConfig::new().with_nesterov(true))).init()),
-        ),
-        ("rmsprop", Box::new(|| RmsPropConfig::new().init())),
-        ("rmsprop centered", Box::new(|| RmsPropConfig::new().with_centered(true).with_momentum(0.0).init())),
-        ("adagrad", Box::new(|| AdaGradConfig::new().with_lr_decay(0.1).init())),
-        ("adan", Box::new(|| AdanConfig::new().init())),
-        ("lamb", Box::new(|| LambConfig::new().init())),
-        ("lion", Box::new(|| LionConfig::new().init())),
-        ("adafactor", Box::new(|| AdafactorConfig::new().init())),
-        (
-            "muon for matrices",
-            Box::new(|| {
-                let matrices = burn::module::ParamGroup::from_any_predicates(vec!["first.weight", "second.weight"]);
-                AdamWConfig::new().init().with_group(matrices, MuonConfig::new().build(), None)
-            }),
-        ),
-    ]
+    let momentum = |nesterov| Some(MomentumConfig::new().with_nesterov(nesterov));
+    let matrices = || ParamGroup::from_any_predicates(vec!["first.weight", "second.weight"]);
+    macro_rules! list {
+        ($($name:literal $config:expr;)*) => { vec![$(($name, Box::new(move || $config.into()) as Make)),*] };
+    }
+    list! {
+        "adamw" AdamWConfig::new();
+        "adamw of Burn's making" AdamWConfig::new().init();
+        "adamw amsgrad" AdamWConfig::new().with_amsgrad(true).with_cautious_weight_decay(true);
+        "adam" AdamConfig::new().with_weight_decay(decay()).with_grad_clipping(clip());
+        "sgd" SgdConfig::new().with_weight_decay(decay());
+        "sgd momentum" SgdConfig::new().with_momentum(momentum(false));
+        "sgd nesterov" SgdConfig::new().with_momentum(momentum(true));
+        "rmsprop" RmsPropConfig::new();
+        "rmsprop centered" RmsPropConfig::new().with_centered(true).with_momentum(0.0);
+        "adagrad" AdaGradConfig::new().with_lr_decay(0.1);
+        "adan" AdanConfig::new();
+        "lamb" LambConfig::new();
+        "lion" LionConfig::new();
+        "adafactor" AdafactorConfig::new();
+        "muon for matrices" AdamWConfig::new().init().with_group(matrices(), MuonConfig::new().build(), None);
+    }
 }
 
 #[test]

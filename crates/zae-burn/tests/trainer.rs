@@ -79,7 +79,7 @@ fn the_trainer_equals_a_loop_written_by_hand() {
     let batches: Vec<Batch> =
         (0..4).map(|i| data.gather(&(10 * i..10 * i + 10).collect::<Vec<_>>()).unwrap()).collect();
 
-    let learner = BurnLearner::new(Net::new(), AdamWConfig::new().init(), &device);
+    let learner = BurnLearner::new(Net::new(), AdamWConfig::new(), &device);
     let mut trainer = Trainer::new(Classify, learner).seed(5).scheduler(0.01).gradient_clip(Clip::Norm(f64::INFINITY));
     let run = trainer.run(3, &batches, &batches).unwrap();
     assert_eq!(run.history.epochs.len(), 3);

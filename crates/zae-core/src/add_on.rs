@@ -34,6 +34,16 @@ pub enum Phase {
 pub struct Requests {
     pub(crate) stop: Option<String>,
     pub(crate) snapshot: bool,
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// Something that the person who runs the program should read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// All is well.
+    Info(String),
+    /// Something went wrong, and the run goes on.
+    Warning(String),
 }
 
 impl Requests {
@@ -45,6 +55,12 @@ impl Requests {
     /// Has a snapshot taken and handed to every add-on.
     pub fn snapshot(&mut self) {
         self.snapshot = true;
+    }
+
+    /// Tells people something, through the console add-ons and as a `tracing` event. For what may happen at every step it
+    /// is too much.
+    pub fn notice(&mut self, notice: Notice) {
+        self.notices.push(notice);
     }
 
     /// Why the run is about to end, if it is.
@@ -81,8 +97,10 @@ pub enum Moment {
     Evaluation,
     /// After an epoch and its validation.
     Epoch,
-    /// The run is over, or interrupted.
+    /// The run is over.
     End,
+    /// A signal ends the run here.
+    Interrupted,
 }
 
 /// How far an evaluation or an inference is.
@@ -202,6 +220,15 @@ pub trait AddOn: Any + Send {
     /// Only logged: the first error is the one that `run` returns.
     fn on_error(&mut self, error: &Error, cx: &mut Context<'_>) -> Fallible {
         let _ = (error, cx);
+        Ok(())
+    }
+
+    /// An add-on has something to tell.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_notice(&mut self, notice: &Notice, cx: &mut Context<'_>) -> Fallible {
+        let _ = (notice, cx);
         Ok(())
     }
 

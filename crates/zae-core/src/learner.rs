@@ -65,6 +65,19 @@ pub enum Dtype {
     Bool,
 }
 
+impl Dtype {
+    /// Bytes of an element.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+}
+
 /// Where the bytes of a saved tensor come from. An engine may lend a buffer of its own that it takes back when the last
 /// snapshot holding it is dropped.
 pub trait TensorBytes: Send + Sync {
@@ -281,6 +294,14 @@ pub trait Learner: Engine {
 
     /// Forgets the gradients.
     fn zero_grad(&mut self);
+
+    /// How its state dicts read in PyTorch.
+    ///
+    /// # Errors
+    /// When the model was lost in an earlier panic.
+    fn layout(&mut self) -> Fallible<Arc<Layout>> {
+        Ok(Arc::default())
+    }
 
     /// A copy of everything the learner is. Later steps do not change it.
     ///

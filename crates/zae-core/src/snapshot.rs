@@ -54,6 +54,9 @@ pub struct RunState {
     pub schedule: Option<State>,
     /// The task's state.
     pub task: Option<State>,
+    /// What the run was set up with, as far as its weights depend on it: `schedule`, `batch_size`, ...
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
     /// States of add-ons by name.
     pub add_ons: BTreeMap<String, State>,
 }

@@ -103,7 +103,7 @@ fn interrupted(mut trainer: Trainer<Own>, dir: &Path, signal: &'static str, step
     assert_eq!(recorded.hooks.last().unwrap(), "run_end");
     assert_eq!(recorded.rows.len() as u64, step, "no row is lost");
     let (moment, snapshot) = recorded.snapshots.last().unwrap();
-    assert_eq!((*moment, snapshot.run.progress.step()), (Moment::End, step));
+    assert_eq!((*moment, snapshot.run.progress.step()), (Moment::Interrupted, step));
     save(snapshot, dir);
     // Whatever comes next in the program is refused at once.
     let refused = |result: Result<(), Error>| {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
 mod support;
 
 use std::{
@@ -9,17 +10,20 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use common::{Echo, Null};
 use proptest::prelude::*;
 use support::*;
 use zae_core::{
     add_on::{AddOn, Context, Durable},
     add_ons::EarlyStopping,
-    data::from_fn,
+    data::{DataLoader, Dataset, from_fn},
     error::Fallible,
+    learner::Clip,
     metrics::{EpochSummary, Evaluation},
+    schedule::Cosine,
     snapshot::{RunState, Snapshot},
     state::State,
-    trainer::{Outcome, Until},
+    trainer::{Outcome, Trainer, Until},
 };
 
 /// Any 64 bits, and often those that other formats lose.
@@ -276,4 +280,41 @@ fn time_is_counted_over_all_processes() {
     assert_eq!(second.run(Until::time(spent), train_data(), ()).unwrap().outcome, Outcome::OutOfTime);
     assert!(second.progress().elapsed() > spent);
     assert_eq!(second.progress().step(), 5);
+}
+
+/// A setting that decides where the run ends is compared with the saved run's, by name.
+#[test]
+fn a_resumed_run_that_is_set_up_otherwise_is_refused() {
+    let data = |batch_size: usize| {
+        DataLoader::new((0..20u32).collect::<Vec<_>>().collate(|all| Ok(all.len() as f64)), batch_size)
+    };
+    let trainer = |schedule: Cosine| {
+        Trainer::new(Echo, Null::default()).scheduler(schedule).gradient_clip(Clip::Norm(1.0)).handle_signals(false)
+    };
+    let mut first = trainer(Cosine::new(0.1));
+    first.run(2, data(4), ()).unwrap();
+    let snapshot = first.snapshot().unwrap();
+    let again = |trainer: Trainer<Echo>, batch_size: usize, epochs: u64| {
+        let mut trainer = trainer;
+        trainer.restore(&snapshot).unwrap();
+        trainer.run(epochs, data(batch_size), ()).map(|_| trainer.progress().step()).map_err(|e| e.to_string())
+    };
+    let refused = |found: Result<u64, String>, words: &[&str]| {
+        let message = found.unwrap_err();
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    };
+    let cosine = Cosine::new(0.1);
+    assert_eq!(again(trainer(cosine), 4, 2), Ok(10), "the same settings, and nothing left to do");
+    assert_eq!(again(trainer(cosine.over(10)), 4, 3), Ok(15), "the length that the schedule had");
+    refused(again(trainer(cosine), 4, 3), &["`total_steps` 10, this one 15", "`.over(10)`", "`.fresh()`"]);
+    refused(again(trainer(Cosine::new(0.2)), 4, 3), &["`schedule`", "max: 0.1", "max: 0.2"]);
+    refused(again(trainer(cosine.over(11)), 4, 3), &["`schedule`", "Some(10)", "Some(11)"]);
+    refused(again(trainer(cosine.over(10)), 5, 3), &["`batch_size` 4, this one 5"]);
+    refused(
+        again(trainer(cosine.over(10)).gradient_clip(Clip::None), 4, 3),
+        &["`gradient_clip` Norm(1.0), this one None"],
+    );
+    assert_eq!(again(trainer(cosine).accept_change("total_steps"), 4, 3), Ok(15));
+    assert_eq!(again(trainer(Cosine::new(0.2).over(10)).accept_change("schedule"), 4, 3), Ok(15));
+    assert_eq!(again(trainer(cosine.over(10)).accept_change("batch_size"), 5, 3), Ok(14));
 }

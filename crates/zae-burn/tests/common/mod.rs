@@ -8,7 +8,7 @@ use burn::{
     prelude::*,
     tensor::activation::relu,
 };
-use zae_burn::BurnLearner;
+use zae_burn::{AnyOptimizer, BurnLearner};
 use zae_core::{
     engine::Engine,
     learner::{Learner, StateDict, Update},
@@ -44,7 +44,7 @@ pub fn device() -> Device {
     Device::flex()
 }
 
-pub fn learner(optimizer: ModuleOptimizer) -> BurnLearner<Net> {
+pub fn learner(optimizer: impl Into<AnyOptimizer>) -> BurnLearner<Net> {
     let mut learner = BurnLearner::new(Net::new(&device()), optimizer, &device());
     learner.init(1).unwrap();
     learner

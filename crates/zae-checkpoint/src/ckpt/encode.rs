@@ -60,6 +60,15 @@ pub fn encode(snapshot: &Snapshot, head: &Head) -> Result<Value> {
     ]))
 }
 
+/// The model's part of a state dict as PyTorch's `state_dict`.
+///
+/// # Errors
+/// When the layout that the engine gave names a tensor that is not there, or a name twice.
+pub fn state_dict(state: &StateDict) -> Result<Value> {
+    let left = state.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    Encoder { left, state }.model()
+}
+
 struct Encoder<'a> {
     state: &'a StateDict,
     /// Tensors that have found no place yet.

@@ -24,7 +24,7 @@ mod plain;
 mod weights;
 
 pub use decode::decode;
-pub use encode::encode;
+pub use encode::{encode, state_dict};
 pub use error::{Error, Result};
 pub use weights::weights;
 

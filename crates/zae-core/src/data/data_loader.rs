@@ -135,6 +135,15 @@ impl<S: Source + 'static> Loader<S::Batch> for DataLoader<S> {
             queues[worker].recv().unwrap_or_else(gone)
         })))
     }
+
+    fn describe(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("dataset_length", self.source.len().to_string()),
+            ("batch_size", self.batch_size.to_string()),
+            ("shuffle", self.shuffle.to_string()),
+            ("drop_last", self.drop_last.to_string()),
+        ]
+    }
 }
 
 /// Makes the batches of one epoch, in any order.

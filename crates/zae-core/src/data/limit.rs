@@ -28,6 +28,11 @@ impl<B: 'static, L: Loader<B>> Loader<B> for Limit<L> {
         let left = self.batches.saturating_sub(draw.from.micro_batch);
         Ok(Box::new(self.loader.epoch(draw)?.take(usize::try_from(left).unwrap_or(usize::MAX))))
     }
+    fn describe(&self) -> Vec<(&'static str, String)> {
+        let mut all = self.loader.describe();
+        all.push(("limit", self.batches.to_string()));
+        all
+    }
     fn is_absent(&self) -> bool {
         self.loader.is_absent()
     }

@@ -41,6 +41,12 @@ pub trait Loader<B: 'static> {
     /// When the source cannot be read.
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>>;
 
+    /// What decides which samples are in which batch, by name: `batch_size`, `dataset_length`. A resumed run whose
+    /// loader says something else is not the run that was interrupted, and is refused.
+    fn describe(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// The first `batches` batches of each epoch, for a quick look.
     fn limit(self, batches: u64) -> Limit<Self>
     where
@@ -74,6 +80,9 @@ impl<B: 'static, L: Loader<B> + ?Sized> Loader<B> for &L {
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
         (**self).epoch(draw)
     }
+    fn describe(&self) -> Vec<(&'static str, String)> {
+        (**self).describe()
+    }
     fn is_absent(&self) -> bool {
         (**self).is_absent()
     }
@@ -85,6 +94,9 @@ impl<B: 'static, L: Loader<B>> Loader<B> for Option<L> {
     }
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
         self.as_ref().map_or_else(|| Ok(Box::new(std::iter::empty()) as Batches<'a, B>), |loader| loader.epoch(draw))
+    }
+    fn describe(&self) -> Vec<(&'static str, String)> {
+        self.as_ref().map(Loader::describe).unwrap_or_default()
     }
     fn is_absent(&self) -> bool {
         self.as_ref().is_none_or(Loader::is_absent)
@@ -99,6 +111,9 @@ impl<B: Clone + 'static> Loader<B> for Vec<B> {
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
         let skip = usize::try_from(draw.from.micro_batch)?;
         Ok(Box::new(self.iter().skip(skip).cloned().map(Ok)))
+    }
+    fn describe(&self) -> Vec<(&'static str, String)> {
+        vec![("batches", self.len().to_string())]
     }
 }
 

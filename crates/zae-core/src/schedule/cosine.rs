@@ -43,6 +43,9 @@ impl Schedule for Cosine {
         let t = if total == 0 { 1.0 } else { at.step.min(total) as f64 / total as f64 };
         self.min + (self.max - self.min) * (1.0 + (PI * t).cos()) / 2.0
     }
+    fn describe(&self, total: Option<u64>) -> Option<String> {
+        Some(format!("{:?}", Self { over: self.over.or(total), ..*self }))
+    }
     fn needs(&self) -> Needs {
         if self.over.is_none() { Needs::Steps } else { Needs::Nothing }
     }

@@ -26,6 +26,9 @@ impl Schedule for StepDecay {
     fn lr(&self, at: &ScheduleAt) -> f64 {
         self.lr * power(self.gamma, at.step / self.every)
     }
+    fn describe(&self, _: Option<u64>) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
 }
 
 /// lr(t) = lr * gamma^(milestones at or before t), as `torch.optim.lr_scheduler.MultiStepLR`.
@@ -48,6 +51,9 @@ impl Schedule for MultiStep {
     fn lr(&self, at: &ScheduleAt) -> f64 {
         self.lr * power(self.gamma, self.milestones.iter().filter(|m| **m <= at.step).count() as u64)
     }
+    fn describe(&self, _: Option<u64>) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
 }
 
 /// lr(t) = lr * gamma^t, as `torch.optim.lr_scheduler.ExponentialLR`.
@@ -68,5 +74,8 @@ impl Exponential {
 impl Schedule for Exponential {
     fn lr(&self, at: &ScheduleAt) -> f64 {
         self.lr * power(self.gamma, at.step)
+    }
+    fn describe(&self, _: Option<u64>) -> Option<String> {
+        Some(format!("{self:?}"))
     }
 }

@@ -69,6 +69,14 @@ pub trait Schedule: Send {
         Needs::Nothing
     }
 
+    /// All that it was set up with, in one line, for a run of `total` steps (or epochs, if that is what it needs): a
+    /// resumed run whose schedule says something else is not the run that was interrupted, and is refused. `None`, for a
+    /// closure, is not compared.
+    fn describe(&self, total: Option<u64>) -> Option<String> {
+        let _ = total;
+        None
+    }
+
     /// Looks at a validation, for schedules that react.
     ///
     /// # Errors
@@ -117,6 +125,9 @@ impl Schedule for f64 {
     fn lr(&self, _: &ScheduleAt) -> f64 {
         *self
     }
+    fn describe(&self, _: Option<u64>) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
 }
 
 /// A schedule of the user's own.
@@ -133,6 +144,9 @@ impl Schedule for Box<dyn Schedule> {
     }
     fn needs(&self) -> Needs {
         (**self).needs()
+    }
+    fn describe(&self, total: Option<u64>) -> Option<String> {
+        (**self).describe(total)
     }
     fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
         (**self).observe(evaluation)
@@ -158,6 +172,9 @@ impl<S: Schedule> Schedule for PerEpoch<S> {
             Needs::Steps => Needs::Epochs,
             other => other,
         }
+    }
+    fn describe(&self, total: Option<u64>) -> Option<String> {
+        Some(format!("{} per epoch", self.0.describe(total)?))
     }
     fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
         self.0.observe(evaluation)

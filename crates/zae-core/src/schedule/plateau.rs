@@ -117,6 +117,16 @@ impl<S: Schedule> Schedule for ReduceOnPlateau<S> {
         self.inner.needs()
     }
 
+    fn describe(&self, total: Option<u64>) -> Option<String> {
+        let Self { inner, metric, direction, factor, patience, threshold, cooldown, min_lr, watch: _ } = self;
+        let direction = direction.unwrap_or_else(|| Direction::of(metric));
+        Some(format!(
+            "{}, on a plateau of {metric} ({direction:?}) times {factor} (patience {patience}, threshold {threshold}, \
+             cooldown {cooldown}, min_lr {min_lr})",
+            inner.describe(total)?
+        ))
+    }
+
     fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
         self.inner.observe(evaluation)?;
         if !(self.factor > 0.0 && self.factor < 1.0) {

@@ -29,6 +29,13 @@ impl<S: Schedule> Schedule for Warmup<S> {
         let lr = self.then.lr(&after);
         if at.step < self.steps { lr * (at.step + 1) as f64 / self.steps as f64 } else { lr }
     }
+    fn describe(&self, total: Option<u64>) -> Option<String> {
+        Some(format!(
+            "{} after a warm-up of {} steps",
+            self.then.describe(total.map(|total| total.saturating_sub(self.steps)))?,
+            self.steps
+        ))
+    }
     fn needs(&self) -> Needs {
         self.then.needs()
     }

@@ -7,7 +7,7 @@ use std::{
 
 use super::Trainer;
 use crate::{
-    add_on::{AddOn, AddOns, Context, Moment, Requests},
+    add_on::{AddOn, AddOns, Context, Moment, Notice, Requests},
     engine::Engine,
     error::{Error, Fallible, Panicked, Site, Stage},
     learner::Learner,
@@ -83,11 +83,22 @@ impl Installed {
             requests: &mut self.requests,
         };
         let mut first = Ok(());
-        for add_on in &mut self.add_ons {
-            if let Err(source) = caught(|| hook(&mut **add_on, &mut cx)) {
-                tracing::error!(add_on = add_on.name(), error = %source, "an add-on failed");
-                first = first.and(Err(Error::AddOn { name: add_on.name().to_owned(), site: *site, source }));
+        let mut each = |hook: &mut dyn FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible, cx: &mut Context<'_>| {
+            for add_on in &mut self.add_ons {
+                if let Err(source) = caught(|| hook(&mut **add_on, cx)) {
+                    tracing::error!(add_on = add_on.name(), error = %source, "an add-on failed");
+                    let error = Error::AddOn { name: add_on.name().to_owned(), site: *site, source };
+                    first = std::mem::replace(&mut first, Ok(())).and(Err(error));
+                }
             }
+        };
+        each(&mut hook, &mut cx);
+        for notice in std::mem::take(&mut cx.requests.notices) {
+            match &notice {
+                Notice::Info(text) => tracing::info!("{text}"),
+                Notice::Warning(text) => tracing::warn!("{text}"),
+            }
+            each(&mut |add_on, cx| add_on.on_notice(&notice, cx), &mut cx);
         }
         site.stage = before;
         if let Some(reason) = self.requests.stop.take() {

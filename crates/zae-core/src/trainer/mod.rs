@@ -1,5 +1,6 @@
 //! [`Trainer`]: owns everything about training but the two steps.
 
+mod config;
 mod evaluate;
 mod hooks;
 mod resume;
@@ -15,7 +16,7 @@ use std::{any::Any, path::PathBuf};
 use crate::{
     add_on::{AddOn, AddOns},
     error::{Error, Fallible, Site, Stage},
-    learner::{Clip, Learner},
+    learner::{Clip, Learner, StateDict},
     metrics::{History, Pending},
     progress::ProgressChecker,
     rng,
@@ -154,6 +155,14 @@ impl<T: Task> Trainer<T> {
         self
     }
 
+    /// Goes on with a saved run although this setting is not what it was: by the name that the error about it gives, for
+    /// example `batch_size`. The run is then no longer, bit for bit, the one that was interrupted.
+    #[must_use]
+    pub fn accept_change(mut self, setting: impl Into<String>) -> Self {
+        self.settings.accepted.push(setting.into());
+        self
+    }
+
     /// Whether SIGINT and SIGTERM end a run between two steps (on by default; a second signal kills). Off leaves them to
     /// the program.
     #[must_use]
@@ -209,6 +218,25 @@ impl<T: Task> Trainer<T> {
         self.ready()?;
         let site = self.site;
         self.learner.model().map_err(|source| Error::Step { site, source })
+    }
+
+    /// Model and optimizer by name.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn state_dict(&mut self) -> Result<StateDict, Error> {
+        self.ready()?;
+        self.guard(|t| t.at(Stage::Snapshot, |t| t.learner.snapshot()))
+    }
+
+    /// Takes model and optimizer from a state dict, and nothing of a run: this is how weights trained elsewhere come in.
+    /// What does not fit changes nothing.
+    ///
+    /// # Errors
+    /// When names, shapes or types do not fit; the message lists them.
+    pub fn load_state_dict(&mut self, state: &StateDict) -> Result<(), Error> {
+        self.ready()?;
+        self.guard(|t| t.at(Stage::Snapshot, |t| t.learner.load(state)))
     }
 
     /// The learner: model and optimizer.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Trainer, hooks::ask};
 use crate::{
+    engine::Engine,
     error::{Error, Fallible, Stage},
     learner::Learner,
     snapshot::Snapshot,
@@ -48,6 +49,7 @@ impl<T: Task> Trainer<T> {
             }
             let mut run = t.state.clone();
             run.progress = t.state.progress.saved();
+            run.config.entry("engine".to_owned()).or_insert_with(|| t.learner.name().to_owned());
             run.schedule = t.schedule.as_ref().map_or(Ok(None), |schedule| schedule.state())?;
             run.task = t.task.state()?;
             for add_on in t.add_ons.iter() {
@@ -91,6 +93,7 @@ impl<T: Task> Trainer<T> {
         }
         check("seed", self.settings.seed, run.seed)?;
         check("accumulate", self.settings.accumulate, run.window)?;
+        self.check_optimizer(&snapshot.learner.layout)?;
         self.learner.load(&snapshot.learner)?;
         if let (Some(schedule), Some(state)) = (&mut self.schedule, &run.schedule) {
             schedule.restore(state)?;

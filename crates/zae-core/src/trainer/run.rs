@@ -59,6 +59,7 @@ impl<T: Task> Trainer<T> {
             // An epoch whose end is still owed is the one to end.
             let until = Until::epochs(t.state.progress.cursor.epoch + u64::from(!t.state.due.epoch_end));
             t.plan_without_end()?;
+            t.check_config(&t.state.progress.plan.clone(), &train, false)?;
             t.drive(&until, &train, &())
         })?;
         match (run.outcome, run.history.epochs.get(before..).and_then(<[_]>::last)) {
@@ -126,7 +127,8 @@ impl<T: Task> Trainer<T> {
             let outcome = work(t)?;
             t.flush()?;
             if !matches!(outcome, Outcome::AlreadyComplete | Outcome::AlreadyStopped(_)) {
-                t.snapshot_if_wanted(Moment::End)?;
+                let interrupted = matches!(outcome, Outcome::Interrupted { .. });
+                t.snapshot_if_wanted(if interrupted { Moment::Interrupted } else { Moment::End })?;
             }
             let run = Run { outcome, history: t.state.history.clone() };
             ended = true;
@@ -165,9 +167,6 @@ impl<T: Task> Trainer<T> {
         // Epoch by epoch, for they may differ, until one of the limits is reached.
         let (mut epoch, mut sum) = (0, 0u64);
         self.site.stage = Stage::Data;
-        if !self.is_complete(until) {
-            self.check_data(train)?;
-        }
         let known = loop {
             if epochs.is_some_and(|epochs| epoch >= epochs) || steps.is_some_and(|steps| sum >= steps) {
                 break epochs.is_some() || steps.is_some();
@@ -184,6 +183,7 @@ impl<T: Task> Trainer<T> {
             plan.total_steps = Some(steps.map_or(sum, |steps| steps.min(sum)));
         }
         self.check_ready(&plan)?;
+        self.check_config(&plan, train, self.is_complete(until))?;
         self.state.progress.plan = plan;
         Ok(())
     }
@@ -191,23 +191,6 @@ impl<T: Task> Trainer<T> {
     fn no_batch(&mut self, epoch: u64) -> Error {
         self.site.stage = Stage::Data;
         self.fail(format!("the training data has no batch in epoch {epoch}: give a loader that has some"))
-    }
-
-    /// A run that was cut within an epoch has to find the data it was cut in: with another batch size or data set, batches
-    /// would be repeated or left out in silence.
-    fn check_data<D: Loader<T::Batch>>(&mut self, train: &D) -> Result<(), Error> {
-        let cut_in =
-            Some(self.state.progress.cursor).filter(|cursor| cursor.micro_batch > 0).map(|cursor| cursor.epoch);
-        let saved = self.state.epoch_batches.filter(|(epoch, _)| Some(*epoch) == cut_in);
-        if let (true, Some((epoch, saved))) = (std::mem::take(&mut self.restored), saved)
-            && let Some(found) = train.micro_batches(epoch).filter(|found| *found != saved)
-        {
-            return Err(Error::Misuse(format!(
-                "the saved run had {saved} batches in epoch {epoch}, this data loader has {found}: use the same data and \
-                 batch size to go on; a new run, without the snapshot (or `.fresh()`), starts over"
-            )));
-        }
-        Ok(())
     }
 
     fn plan_without_end(&mut self) -> Result<(), Error> {

@@ -108,6 +108,7 @@ pub(super) struct Settings {
     pub(super) run_dir: Option<PathBuf>,
     pub(super) fresh: bool,
     pub(super) continue_stopped: bool,
+    pub(super) accepted: Vec<String>,
     pub(super) signals: bool,
 }
 
@@ -124,6 +125,7 @@ impl Default for Settings {
             run_dir: None,
             fresh: false,
             continue_stopped: false,
+            accepted: Vec::new(),
             signals: true,
         }
     }

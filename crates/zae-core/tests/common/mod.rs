@@ -1,5 +1,8 @@
 //! A learner that learns nothing and a task whose loss is its batch: what add-ons are told is known beforehand.
 
+// Not every test uses everything.
+#![allow(dead_code)]
+
 use zae_core::{
     data::{Loader, from_fn},
     engine::{Engine, Visit},

@@ -10,7 +10,7 @@ use live::{Live, News, Pass as LivePass};
 use painter::{Painter, Target};
 
 use crate::{
-    add_on::{AddOn, Context, Pass, Phase},
+    add_on::{AddOn, Context, Notice, Pass, Phase},
     error::{Error, Fallible},
     metrics::{EpochSummary, Evaluation, Rows},
     trainer::Run,
@@ -166,6 +166,19 @@ impl AddOn for ProgressBar {
         if self.in_run && self.enabled {
             // Written by the thread that draws: the console may be slow.
             self.live.say(text::epoch(epoch, cx.progress, cx.history));
+        }
+        Ok(())
+    }
+
+    fn on_notice(&mut self, notice: &Notice, _: &mut Context<'_>) -> Fallible {
+        let line = match notice {
+            Notice::Info(text) => text.clone(),
+            Notice::Warning(text) => format!("WARNING: {text}"),
+        };
+        if self.painter.is_some() {
+            self.live.say(line);
+        } else {
+            self.say(&line);
         }
         Ok(())
     }

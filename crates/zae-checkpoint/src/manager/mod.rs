@@ -1,0 +1,404 @@
+//! [`StateManager`]: saves the run, and brings it back.
+
+mod aside;
+mod finite;
+mod resume;
+mod settings;
+mod writer;
+
+use std::{
+    cell::Cell,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+pub use resume::Resume;
+pub use settings::OnFailure;
+pub use writer::Save;
+
+use resume::Resumed;
+use settings::Settings;
+use writer::{Job, Writer};
+use zae_core::{
+    add_on::{AddOn, Context, Moment, Notice, Phase},
+    error::{Error as RunError, Fallible},
+    metrics::{Direction, EpochSummary, Evaluation, Metrics},
+    progress::ProgressChecker,
+    snapshot::Snapshot,
+    trainer::Run,
+};
+
+use crate::{
+    disk::Disk,
+    folder::{Best, Folder, scan},
+    format::Format,
+};
+
+/// Saves the whole run as checkpoints and goes on from the newest one when the program is started again: the resumed run
+/// is, bit for bit, the run that was never interrupted.
+///
+/// Untouched it saves after each epoch, at the end and when a signal ends the run, into `checkpoints` in the run folder,
+/// keeps the last two checkpoints and the one with the best `valid/loss`, and writes in the background. A checkpoint is
+/// whole or absent, whenever the process or the machine dies; nothing is removed before what follows it is on disk.
+///
+/// ```
+/// use std::time::Duration;
+/// use zae_checkpoint::{Format, StateManager};
+/// let manager = StateManager::new();
+/// let other = StateManager::in_dir("models/digits")
+///     .every_steps(1_000)
+///     .every(Duration::from_secs(600))
+///     .keep_last(3)
+///     .keep_best("valid/accuracy", 2)
+///     .keep_every(50_000)
+///     .format(Format::Ckpt);
+/// ```
+///
+/// The training thread takes the snapshot and hands it on; serialising, checksums, writing and syncing happen on a thread
+/// of the manager's own. One save is in flight and one waits at most: a newer one takes the place of the one that waits,
+/// unless that has to be kept (a best one, the last one, one of [`StateManager::keep_every`], one asked for); then the
+/// training thread waits. The end of a run waits for the last save.
+///
+/// A save that fails (a full disk) leaves the checkpoints before it as they are, is told as a warning, and training goes
+/// on, unless [`StateManager::on_failure`] says otherwise.
+#[derive(Default)]
+pub struct StateManager {
+    settings: Settings,
+    /// Between `latest` and the start of the run: the folder, locked.
+    folder: Option<Folder>,
+    resumed: Resumed,
+    writer: Option<Writer>,
+    saves: Vec<Save>,
+    /// The values that [`StateManager::keep_best`] ranks, of checkpoints that are there or on their way.
+    ranked: Vec<f64>,
+    asked: Asked,
+    /// Whether something has happened since the last snapshot.
+    dirty: bool,
+    /// Whether the last validation is among the best.
+    gain: bool,
+    last_save: Option<Instant>,
+    /// What the last `wants_snapshot` was about, and when the snapshot began.
+    wanted: Cell<Option<(Moment, Instant)>>,
+}
+
+/// Asks a [`StateManager`] for a save, from any thread: see [`StateManager::saver`].
+#[derive(Clone, Default, Debug)]
+pub struct Saver(Asked);
+
+type Asked = Arc<AtomicBool>;
+
+impl Saver {
+    /// Has the run saved after the step that runs now.
+    pub fn save(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl StateManager {
+    /// Saves into `checkpoints` in the run folder.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Saves into this folder, which is made if it is not there. It must be this run's alone.
+    #[must_use]
+    pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
+        let mut manager = Self::new();
+        manager.settings.dir = Some(dir.into());
+        manager
+    }
+
+    /// Saves after every n-th epoch: 1 by default, 0 for never.
+    #[must_use]
+    pub fn every_epochs(mut self, epochs: u64) -> Self {
+        self.settings.epochs = epochs;
+        self
+    }
+
+    /// Saves after every n-th step too: 0, for never, by default.
+    #[must_use]
+    pub fn every_steps(mut self, steps: u64) -> Self {
+        self.settings.steps = steps;
+        self
+    }
+
+    /// Saves also after a step when this much time has gone by since the last save.
+    #[must_use]
+    pub fn every(mut self, time: Duration) -> Self {
+        self.settings.time = Some(time);
+        self
+    }
+
+    /// Whether the run is saved when it ends. On by default.
+    #[must_use]
+    pub fn at_end(mut self, on: bool) -> Self {
+        self.settings.at_end = on;
+        self
+    }
+
+    /// Whether the run is saved when a signal ends it. On by default.
+    #[must_use]
+    pub fn on_signal(mut self, on: bool) -> Self {
+        self.settings.on_signal = on;
+        self
+    }
+
+    /// How many of the newest checkpoints are kept: 2 by default, at least 1.
+    #[must_use]
+    pub fn keep_last(mut self, checkpoints: usize) -> Self {
+        self.settings.retention.last = checkpoints.max(1);
+        self
+    }
+
+    /// Keeps the `k` checkpoints with the best value of a validation's metric, by its full name, and points `best` at the
+    /// first of them: `valid/loss` and 1 by default. A validation among the best is always saved. Whether less or more is
+    /// better is read off the name ([`Direction::of`]).
+    #[must_use]
+    pub fn keep_best(self, metric: impl Into<String>, k: usize) -> Self {
+        let metric = metric.into();
+        let direction = Direction::of(&metric);
+        self.keep_best_by(metric, k, direction)
+    }
+
+    /// The same, told whether less or more is better.
+    #[must_use]
+    pub fn keep_best_by(mut self, metric: impl Into<String>, k: usize, direction: Direction) -> Self {
+        self.settings.retention.best = (k > 0).then(|| Best { metric: metric.into(), count: k, direction });
+        self.settings.metric_was_named = true;
+        self
+    }
+
+    /// Keeps every checkpoint after a multiple of this many steps for good, and saves there: 0, for none, by default.
+    #[must_use]
+    pub fn keep_every(mut self, steps: u64) -> Self {
+        self.settings.retention.every = (steps > 0).then_some(steps);
+        self
+    }
+
+    /// Whether, and from what, a new process goes on.
+    #[must_use]
+    pub fn resume(mut self, resume: Resume) -> Self {
+        self.settings.resume = resume;
+        self
+    }
+
+    /// The format of the files.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.settings.format = format;
+        self
+    }
+
+    /// Whether saves are written while training goes on. On by default; off, each save is on disk before the next step.
+    #[must_use]
+    pub fn background(mut self, on: bool) -> Self {
+        self.settings.background = on;
+        self
+    }
+
+    /// What a save that fails does to the run.
+    #[must_use]
+    pub fn on_failure(mut self, policy: OnFailure) -> Self {
+        self.settings.on_failure = policy;
+        self
+    }
+
+    /// Writes to this disk: one with a hook plays full disks and kills the process in the middle of a save, in tests.
+    #[must_use]
+    pub fn disk(mut self, disk: Disk) -> Self {
+        self.settings.disk = disk;
+        self
+    }
+
+    /// A handle that asks for a save, for a signal handler's thread or a button.
+    #[must_use]
+    pub fn saver(&self) -> Saver {
+        Saver(self.asked.clone())
+    }
+
+    /// The saves of this process that are done, in order, with what each cost.
+    #[must_use]
+    pub fn saves(&self) -> &[Save] {
+        &self.saves
+    }
+
+    /// Takes over what the writer has done, and tells of what has failed.
+    fn collect(&mut self, cx: &mut Context<'_>) -> Fallible {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let mut failed = None;
+        for save in writer.take_done() {
+            if let Some(error) = &save.error {
+                let step = save.step;
+                let text = format!(
+                    "the checkpoint of step {step} was not saved ({error}); the ones before it are as they were"
+                );
+                match self.settings.on_failure {
+                    OnFailure::Warn => cx.requests.notice(Notice::Warning(text)),
+                    OnFailure::Stop => failed = failed.or(Some(text)),
+                }
+            }
+            self.saves.push(save);
+        }
+        failed.map_or(Ok(()), |text| Err(text.into()))
+    }
+
+    /// Waits for the writer and lets the folder go.
+    fn finish(&mut self, cx: &mut Context<'_>) -> Fallible {
+        if let Some(writer) = &self.writer {
+            writer.settle();
+        }
+        let collected = self.collect(cx);
+        self.writer = None;
+        self.folder = None;
+        collected
+    }
+
+    fn epoch_is_saved(&self, epoch: u64) -> bool {
+        self.settings.epochs > 0 && epoch.is_multiple_of(self.settings.epochs)
+    }
+}
+
+impl AddOn for StateManager {
+    fn name(&self) -> &'static str {
+        "state-manager"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Persist
+    }
+
+    fn latest(&mut self, run_dir: Option<&Path>) -> Fallible<Option<Arc<Snapshot>>> {
+        let dir = self.settings.dir(run_dir)?;
+        let disk = self.settings.disk.clone();
+        self.resumed.find(&self.settings.resume, &dir, || Folder::open(&dir, disk), &mut self.folder)
+    }
+
+    fn on_run_start(&mut self, cx: &mut Context<'_>) -> Fallible {
+        if self.writer.is_some() {
+            return Ok(());
+        }
+        let folder = match self.folder.take() {
+            Some(folder) => folder,
+            None => Folder::open(&self.settings.dir(cx.run_dir)?, self.settings.disk.clone())?,
+        };
+        for notice in self.resumed.take_notices() {
+            cx.requests.notice(notice);
+        }
+        if let Some(to) = aside::set_aside(&folder, &self.settings.disk, self.resumed.take_limit(cx.progress))? {
+            let (from, to) = (folder.dir().display(), to.display());
+            cx.requests
+                .notice(Notice::Info(format!("checkpoints in `{from}` that are not of this run were moved to `{to}`")));
+        }
+        let manifests = scan(folder.dir())?.into_iter().filter_map(|entry| entry.manifest.ok());
+        let values =
+            |best: &Best| manifests.filter_map(|manifest| manifest.metrics.get(&best.metric).copied()).collect();
+        self.ranked = self.settings.retention.best.as_ref().map(values).unwrap_or_default();
+        self.writer = Some(Writer::start(folder, self.settings.clone())?);
+        self.last_save = Some(Instant::now());
+        Ok(())
+    }
+
+    fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+        self.dirty = true;
+        if self.writer.as_ref().is_some_and(Writer::has_news) { self.collect(cx) } else { Ok(()) }
+    }
+
+    fn on_evaluation_end(&mut self, evaluation: &Evaluation, _: &mut Context<'_>) -> Fallible {
+        // An evaluation outside of a run changes nothing that is saved.
+        if self.writer.is_none() {
+            return Ok(());
+        }
+        self.dirty = true;
+        let Some(best) = &self.settings.retention.best else { return Ok(()) };
+        let value = match evaluation.metrics.get(&best.metric) {
+            Some(value) => *value,
+            None if self.settings.metric_was_named => evaluation.watched(&best.metric, "`keep_best`")?,
+            None => return Ok(()),
+        };
+        // The later of two equal ones is the better: only those that are better stand before it.
+        let before = self.ranked.iter().filter(|other| best.direction.is_gain(**other, value, 0.0)).count();
+        self.gain = !value.is_nan() && before < best.count;
+        if self.gain {
+            self.ranked.push(value);
+        }
+        Ok(())
+    }
+
+    fn on_epoch_end(&mut self, _: &EpochSummary, _: &mut Context<'_>) -> Fallible {
+        self.dirty = true;
+        Ok(())
+    }
+
+    fn wants_snapshot(&self, moment: Moment, progress: &ProgressChecker) -> bool {
+        let settings = &self.settings;
+        let every = |steps: u64| steps > 0 && progress.step().is_multiple_of(steps);
+        let wanted = match moment {
+            Moment::Step => {
+                every(settings.steps)
+                    || settings.retention.every.is_some_and(every)
+                    || settings.time.is_some_and(|time| self.last_save.is_some_and(|last| last.elapsed() >= time))
+            }
+            // The end of an epoch follows at once.
+            Moment::Evaluation => self.gain && progress.micro_batch() > 0,
+            Moment::Epoch => self.gain || self.epoch_is_saved(progress.epoch()),
+            Moment::Interrupted => settings.on_signal && self.dirty,
+            _ => settings.at_end && self.dirty,
+        };
+        let asked = self.asked.swap(false, Ordering::Relaxed);
+        self.wanted.set(Some((moment, Instant::now())).filter(|_| wanted || asked));
+        wanted || asked
+    }
+
+    fn on_snapshot(&mut self, snapshot: &Arc<Snapshot>, cx: &mut Context<'_>) -> Fallible {
+        let wanted = self.wanted.take();
+        let progress = &snapshot.run.progress;
+        let must_be_kept = std::mem::take(&mut self.gain)
+            || !matches!(wanted, Some((Moment::Step | Moment::Epoch, _)))
+            || self.settings.retention.every.is_some_and(|steps| progress.step().is_multiple_of(steps));
+        self.dirty = false;
+        let Some(writer) = &self.writer else { return Ok(()) };
+        writer.submit(Job {
+            snapshot: snapshot.clone(),
+            metrics: metrics_of(snapshot),
+            must_be_kept,
+            begun: wanted.map_or_else(Instant::now, |(_, begun)| begun),
+            stall: Duration::ZERO,
+        });
+        if !self.settings.background {
+            writer.settle();
+        }
+        self.last_save = Some(Instant::now());
+        self.collect(cx)
+    }
+
+    fn on_run_end(&mut self, _: &Run, cx: &mut Context<'_>) -> Fallible {
+        self.finish(cx)
+    }
+
+    fn on_error(&mut self, _: &RunError, cx: &mut Context<'_>) -> Fallible {
+        self.finish(cx)
+    }
+}
+
+/// What is known of the weights of a snapshot: the last validation and the epoch's means, if they are of this very step.
+fn metrics_of(snapshot: &Snapshot) -> Metrics {
+    let run = &snapshot.run;
+    let step = run.progress.step();
+    let mut metrics = Metrics::default();
+    metrics.extend(
+        run.history
+            .epochs
+            .last()
+            .filter(|epoch| epoch.step == step)
+            .into_iter()
+            .flat_map(|epoch| epoch.metrics.clone()),
+    );
+    metrics
+        .extend(run.history.evaluations.last().filter(|e| e.step == step).into_iter().flat_map(|e| e.metrics.clone()));
+    metrics
+}

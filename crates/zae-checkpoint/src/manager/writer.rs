@@ -1,0 +1,182 @@
+//! The thread that writes: one save in flight, one waiting.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use zae_core::{
+    error::{Fallible, Panicked},
+    metrics::Metrics,
+    snapshot::Snapshot,
+};
+
+use super::{finite, settings::Settings};
+use crate::folder::{Folder, Pointer};
+
+/// A save that was made, or has failed, and what it cost.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Save {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// The checkpoint; `None` if it was not written.
+    pub path: Option<PathBuf>,
+    /// Why not.
+    pub error: Option<String>,
+    /// The size of its files.
+    pub bytes: u64,
+    /// How long the training thread was held up: taking the snapshot, handing it on, and waiting if it had to.
+    pub stall: Duration,
+    /// How long the writer took until it was on disk, and older ones were removed.
+    pub write: Duration,
+}
+
+/// A snapshot to be written.
+pub(super) struct Job {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) metrics: Metrics,
+    /// Whether it has to be written even if a newer one comes.
+    pub(super) must_be_kept: bool,
+    /// When the training thread began to take it.
+    pub(super) begun: Instant,
+    pub(super) stall: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Option<Job>,
+    busy: bool,
+    closed: bool,
+    done: Vec<Save>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Whether `done` has something, to be looked at every step.
+    news: AtomicBool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        condition: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        self.changed.wait_while(state, |state| condition(state)).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The training thread's end. Dropping it waits until everything is written.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(folder: Folder, settings: Settings) -> Fallible<Self> {
+        let shared = Arc::new(Shared::default());
+        let theirs = shared.clone();
+        let work = move || write_all(&theirs, &folder, &settings);
+        let thread = thread::Builder::new().name("zae-checkpoint".to_owned()).spawn(work)?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Hands a snapshot over. Waits only if another one waits that has to be kept.
+    pub(super) fn submit(&self, mut job: Job) {
+        let state = self.shared.lock();
+        let mut state = self.shared.wait_while(state, |s| s.waiting.as_ref().is_some_and(|job| job.must_be_kept));
+        job.stall = job.begun.elapsed();
+        let replaced = state.waiting.replace(job);
+        drop(state);
+        self.shared.changed.notify_all();
+        if let Some(job) = replaced {
+            tracing::debug!(step = job.snapshot.run.progress.step(), "a newer checkpoint takes the place of this one");
+        }
+    }
+
+    /// Waits until everything is written.
+    pub(super) fn settle(&self) {
+        drop(self.shared.wait_while(self.shared.lock(), |state| state.busy || state.waiting.is_some()));
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        self.shared.news.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take_done(&self) -> Vec<Save> {
+        self.shared.news.store(false, Ordering::Relaxed);
+        std::mem::take(&mut self.shared.lock().done)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // It catches its panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_all(shared: &Shared, folder: &Folder, settings: &Settings) {
+    loop {
+        let mut state = shared.wait_while(shared.lock(), |state| state.waiting.is_none() && !state.closed);
+        let Some(job) = state.waiting.take() else { return };
+        state.busy = true;
+        drop(state);
+        // The place of the one that waits is free.
+        shared.changed.notify_all();
+        let save = write(job, folder, settings);
+        let mut state = shared.lock();
+        state.busy = false;
+        state.done.push(save);
+        shared.news.store(true, Ordering::Relaxed);
+        drop(state);
+        shared.changed.notify_all();
+    }
+}
+
+fn write(job: Job, folder: &Folder, settings: &Settings) -> Save {
+    let begun = Instant::now();
+    let (step, stall) = (job.snapshot.run.progress.step(), job.stall);
+    // What an add-on has to make durable is its own code, and may panic.
+    let commit = || commit(job, folder, settings);
+    let committed = catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(|panic| Err(Panicked::new(&*panic).into()));
+    let mut save = Save { step, path: None, error: None, bytes: 0, stall, write: begun.elapsed() };
+    match committed {
+        Ok((path, bytes)) => {
+            tracing::debug!(step, bytes, ?stall, write = ?save.write, path = %path.display(), "checkpoint saved");
+            (save.path, save.bytes) = (Some(path), bytes);
+        }
+        Err(error) => save.error = Some(error.to_string()),
+    }
+    save
+}
+
+/// Writes one snapshot, then its pointers, then removes what is no longer kept.
+fn commit(job: Job, folder: &Folder, settings: &Settings) -> Fallible<(PathBuf, u64)> {
+    if let Some(name) = finite::first_not_finite(&job.snapshot.learner)? {
+        return Err(format!("`{name}` is not finite").into());
+    }
+    let saved = folder.save(&job.snapshot, settings.format, &job.metrics)?;
+    // Its buffers are free for the next snapshot.
+    drop(job);
+    folder.point(Pointer::Last, Some(saved.name))?;
+    folder.prune(&settings.retention)?;
+    Ok((folder.dir().join(saved.name.to_string()), saved.bytes))
+}

@@ -1,0 +1,69 @@
+//! Reading a checkpoint, however it is named.
+
+use std::{fs, io::Read, path::Path};
+
+use zae_core::snapshot::Snapshot;
+
+use crate::{
+    bytes::Bytes,
+    error::{Error, Result},
+    folder::{Entry, read_pointer, scan},
+    format::read_ckpt,
+    manifest::{Check, FILE},
+};
+
+/// Reads a checkpoint. `path` is its folder (`runs/digits/step-00001234`), a file that names it (`runs/digits/last`), the
+/// folder of a run (`runs/digits`), of which the newest one that is whole is taken, or a `.ckpt` file.
+///
+/// # Errors
+/// When there is none, or it is damaged.
+pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
+    let real = fs::canonicalize(path).map_err(Error::io("open", path))?;
+    if real.is_dir() {
+        if fs::symlink_metadata(real.join(FILE)).is_ok() {
+            return read_folder(&real);
+        }
+        let (newest, skipped) = newest(&real)?;
+        let skipped: Vec<String> = skipped.iter().map(|(_, error)| error.to_string()).collect();
+        for reason in &skipped {
+            tracing::warn!(reason, "a checkpoint was skipped");
+        }
+        let (_, snapshot) = newest.ok_or_else(|| Error::None { dir: path.to_owned(), skipped })?;
+        return Ok(snapshot);
+    }
+    if is_torch(&real)? {
+        return read_ckpt(&Bytes::map(&real)?, &real);
+    }
+    let name = read_pointer(&real)?;
+    read_folder(&real.with_file_name(name.to_string()))
+}
+
+/// Whether a file begins as those of PyTorch do.
+pub(crate) fn is_torch(path: &Path) -> Result<bool> {
+    let mut start = [0; 4];
+    let read = |mut file: fs::File| Ok(file.read(&mut start)? == 4 && start == *b"PK\x03\x04");
+    fs::File::open(path).and_then(read).map_err(Error::io("read", path))
+}
+
+fn read_folder(dir: &Path) -> Result<Snapshot> {
+    let manifest = crate::folder::read_manifest(dir)?;
+    crate::folder::load(dir, &manifest, Check::Full)
+}
+
+/// What was passed over on the way to the newest checkpoint, and why.
+pub type Skipped = Vec<(Entry, Error)>;
+
+/// The newest checkpoint of a folder that is whole, and the newer ones that are not, with the reason.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn newest(dir: &Path) -> Result<(Option<(Entry, Snapshot)>, Skipped)> {
+    let mut skipped = Vec::new();
+    for entry in scan(dir)? {
+        match entry.load() {
+            Ok(snapshot) => return Ok((Some((entry, snapshot)), skipped)),
+            Err(error) => skipped.push((entry, error)),
+        }
+    }
+    Ok((None, skipped))
+}

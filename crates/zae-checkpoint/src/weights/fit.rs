@@ -1,0 +1,100 @@
+//! Which tensor of a file goes where in a model.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use zae_core::learner::{SavedTensor, StateDict, TensorLayout};
+
+use super::{Weights, cast};
+use crate::error::{Error, Result};
+
+const MODEL: &str = "model/";
+
+/// What became of the tensors of a file and a model.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct LoadReport {
+    /// Tensors of the model that were loaded.
+    pub loaded: Vec<String>,
+    /// Tensors of the model that the file does not have.
+    pub missing: Vec<String>,
+    /// Tensors of the file that the model does not have.
+    pub unexpected: Vec<String>,
+    /// Tensors whose shape or type differ, with both.
+    pub mismatched: Vec<String>,
+}
+
+impl LoadReport {
+    /// Whether everything fitted.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tensors loaded", self.loaded.len())?;
+        let parts = [("missing", &self.missing), ("unexpected", &self.unexpected), ("different", &self.mismatched)];
+        for (what, names) in parts.into_iter().filter(|(_, names)| !names.is_empty()) {
+            write!(f, "; {what}: {}", names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn fit(
+    weights: &Weights,
+    tensors: BTreeMap<String, SavedTensor>,
+    engine_layout: bool,
+    state: &StateDict,
+) -> Result<(StateDict, LoadReport)> {
+    let damaged = |what: String| Error::Damaged { path: weights.path.clone(), what };
+    let mut found = BTreeMap::new();
+    for (name, tensor) in tensors {
+        if let Some(renamed) = weights.renamed(&name)
+            && found.insert(renamed.clone(), tensor).is_some()
+        {
+            return Err(damaged(format!("two of its tensors are named `{renamed}` after renaming")));
+        }
+    }
+    let layouts: BTreeMap<&str, &TensorLayout> = state.layout.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+    let (mut merged, mut report) = (state.clone(), LoadReport::default());
+    for (key, target) in &state.tensors {
+        let Some(name) = key.strip_prefix(MODEL) else { continue };
+        let layout = layouts.get(name).filter(|_| !engine_layout);
+        let Some(mut tensor) = found.remove(layout.map_or(name, |layout| layout.torch.as_str())) else {
+            report.missing.push(name.to_owned());
+            continue;
+        };
+        if layout.is_some_and(|layout| layout.transposed) {
+            tensor = cast::transposed(&tensor).map_err(|e| damaged(format!("`{name}`: {e}")))?;
+        }
+        if weights.cast && tensor.dtype != target.dtype {
+            tensor = cast::to(&tensor, target.dtype).map_err(|e| damaged(format!("`{name}`: {e}")))?;
+        }
+        if tensor.shape != target.shape || tensor.dtype != target.dtype {
+            let SavedTensor { dtype, shape, .. } = target;
+            let (found_dtype, found_shape) = (tensor.dtype, &tensor.shape);
+            report
+                .mismatched
+                .push(format!("{name} is {found_dtype:?} {found_shape:?}, the model's {dtype:?} {shape:?}"));
+            continue;
+        }
+        report.loaded.push(name.to_owned());
+        merged.tensors.insert(key.clone(), tensor);
+    }
+    // PyTorch counts batches where other engines do not.
+    let counts = |name: &String| !engine_layout && name.ends_with("num_batches_tracked");
+    report.unexpected.extend(found.into_keys().filter(|name| !counts(name)));
+    if weights.strict && !report.is_whole() {
+        return Err(misfit(&weights.path, &report));
+    }
+    if report.loaded.is_empty() {
+        return Err(misfit(&weights.path, &report));
+    }
+    Ok((merged, report))
+}
+
+fn misfit(path: &Path, report: &LoadReport) -> Error {
+    Error::Misfit { path: path.to_owned(), report: report.clone() }
+}

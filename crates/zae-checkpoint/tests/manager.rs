@@ -1,0 +1,253 @@
+//! The state manager through the trainer: what is saved when, what is kept, what a new process goes on from.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod program;
+
+use std::{fs, path::Path};
+
+use program::*;
+use tempfile::tempdir;
+use zae_checkpoint::{Manifest, Resume, StateManager, folder::read_pointer};
+use zae_core::{
+    add_on::{AddOn, Context},
+    error::Fallible,
+    metrics::{Direction, Evaluation},
+    trainer::{NonFinite, Outcome, Trainer, Until},
+};
+
+/// Ends the run after this step, as a user's budget does.
+struct CutAt(u64);
+
+impl AddOn for CutAt {
+    fn name(&self) -> &'static str {
+        "cut"
+    }
+    fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+        if cx.progress.step() == self.0 { Err("cut".into()) } else { Ok(()) }
+    }
+}
+
+/// A run that fails at this step, and is gone on with by the same program.
+fn cut_and_resume(dir: &Path, step: u64, manager: impl Fn() -> StateManager) -> Trainer<Classify> {
+    let mut first = trainer(dir).add_on((manager(), CutAt(step)));
+    assert!(run(&mut first).unwrap_err().to_string().contains("cut"));
+    drop(first);
+    let mut second = trainer(dir).add_on(manager());
+    assert_eq!(run(&mut second).unwrap().outcome, Outcome::Complete);
+    second
+}
+
+fn undisturbed(manager: impl Fn() -> StateManager) -> (Bits, Vec<String>) {
+    let dir = tempdir().unwrap();
+    let mut trainer = trainer(dir.path()).add_on(manager());
+    assert_eq!(run(&mut trainer).unwrap().outcome, Outcome::Complete);
+    (bits_of(&mut trainer), csv_rows(dir.path()))
+}
+
+/// R1, R2, R4, R6, R7, R9: wherever the run is cut, the resumed one ends with the same bits: weights, optimizer, plateau,
+/// patience, history; every row is in the file once.
+#[test]
+fn a_run_cut_after_any_step_ends_with_the_bits_of_the_undisturbed_one() {
+    let steps = 6 * EPOCHS;
+    let (expected, rows) = undisturbed(manager);
+    for step in 1..=steps {
+        let dir = tempdir().unwrap();
+        let mut resumed = cut_and_resume(dir.path(), step, manager);
+        assert_eq!(bits_of(&mut resumed), expected, "cut at step {step}");
+        assert_eq!(csv_rows(dir.path()), rows, "cut at step {step}");
+        let saves = resumed.get::<StateManager>().unwrap().saves();
+        assert!(saves.iter().all(|save| save.error.is_none() && save.bytes > 0));
+    }
+}
+
+#[test]
+fn the_defaults_keep_two_and_the_best_and_point_to_them() {
+    let dir = tempdir().unwrap();
+    let mut trainer = trainer(dir.path()).add_on(StateManager::new().background(false));
+    let history = run(&mut trainer).unwrap().history;
+    let saved = saved_in(dir.path());
+    let losses: Vec<f64> = history.evaluation_values("valid/loss").collect();
+    let best = (0..losses.len()).min_by(|a, b| losses[*a].total_cmp(&losses[*b])).unwrap() as u64;
+    let mut expected: Vec<String> = [best + 1, EPOCHS - 1, EPOCHS].map(|epoch| format!("step-{:08}", 6 * epoch)).into();
+    expected.sort();
+    expected.dedup();
+    assert_eq!(checkpoints(&saved), expected);
+    assert_eq!(read_pointer(&saved.join("last")).unwrap().to_string(), format!("step-{:08}", 6 * EPOCHS));
+    assert_eq!(read_pointer(&saved.join("best")).unwrap().to_string(), format!("step-{:08}", 6 * (best + 1)));
+    let manifest = Manifest::read(&saved.join(format!("step-{:08}", 6 * (best + 1)))).unwrap();
+    assert_eq!(manifest.metrics["valid/loss"].to_bits(), losses[best as usize].to_bits());
+    assert!(manifest.metrics.contains_key("train/loss"));
+    assert_eq!((manifest.engine.as_str(), manifest.epoch), ("reference", best + 1));
+    assert_eq!(names(&saved).len(), expected.len() + 3, "nothing but checkpoints, last, best and the lock");
+}
+
+#[test]
+fn a_complete_run_is_not_trained_again_and_fresh_moves_it_aside() {
+    let dir = tempdir().unwrap();
+    let mut first = trainer(dir.path()).add_on(StateManager::new());
+    run(&mut first).unwrap();
+    let (expected, kept) = (bits_of(&mut first), checkpoints(&saved_in(dir.path())));
+    drop(first);
+    let notices = Notices::default();
+    let mut second = trainer(dir.path()).add_on((StateManager::new(), notices.clone()));
+    assert_eq!(run(&mut second).unwrap().outcome, Outcome::AlreadyComplete);
+    assert_eq!(bits_of(&mut second), expected);
+    assert!(notices.infos()[0].starts_with("resumed from"), "{:?}", notices.infos());
+    assert_eq!(checkpoints(&saved_in(dir.path())), kept);
+    drop(second);
+    for again in ["checkpoints.old", "checkpoints.old.1"] {
+        let notices = Notices::default();
+        let mut fresh = trainer(dir.path()).add_on((StateManager::new(), notices.clone())).fresh();
+        assert_eq!(run(&mut fresh).unwrap().outcome, Outcome::Complete);
+        assert_eq!(checkpoints(&dir.path().join(again)), kept, "nothing is lost");
+        assert_eq!(checkpoints(&saved_in(dir.path())), kept);
+        assert!(notices.infos()[0].contains(again), "{:?}", notices.infos());
+    }
+}
+
+#[test]
+fn resume_never_must_and_from() {
+    let dir = tempdir().unwrap();
+    let with = |resume| trainer(dir.path()).add_on(StateManager::new().resume(resume).keep_last(9).background(false));
+    let error = run(&mut with(Resume::Must)).unwrap_err().to_string();
+    assert!(error.contains("no checkpoint") && error.contains(".fresh()"), "{error}");
+    run(&mut with(Resume::Auto)).unwrap();
+    assert_eq!(run(&mut with(Resume::Must)).unwrap().outcome, Outcome::AlreadyComplete);
+    // From an earlier one: the later ones are of another future.
+    let all = checkpoints(&saved_in(dir.path()));
+    let third = saved_in(dir.path()).join(&all[2]);
+    let mut again = with(Resume::From(third));
+    assert_eq!(run(&mut again).unwrap().outcome, Outcome::Complete);
+    assert_eq!(again.history().epochs.len() as u64, EPOCHS);
+    assert_eq!(checkpoints(&saved_in(dir.path())), all);
+    assert_eq!(checkpoints(&dir.path().join("checkpoints.old")), all[3..]);
+    drop(again);
+    let mut never = with(Resume::Never);
+    assert_eq!(run(&mut never).unwrap().outcome, Outcome::Complete);
+    assert_eq!(checkpoints(&dir.path().join("checkpoints.old.1")), all);
+    // From another run's folder, into one's own.
+    let other = tempdir().unwrap();
+    let from = StateManager::new().resume(Resume::From(saved_in(dir.path()).join("last")));
+    assert_eq!(run(&mut trainer(other.path()).add_on(from)).unwrap().outcome, Outcome::AlreadyComplete);
+    let error = run(&mut with(Resume::From("nowhere".into()))).unwrap_err().to_string();
+    assert!(error.contains("nowhere"), "{error}");
+}
+
+/// C2, C3: best, last and every are independent; what is kept is computed from what is on disk, also after a resume.
+#[test]
+fn what_is_kept_is_computed_from_the_disk() {
+    let dir = tempdir().unwrap();
+    let program = || {
+        trainer(dir.path())
+            .add_on(StateManager::new().every_steps(2).keep_last(1).keep_every(8).keep_best("valid/accuracy", 2))
+    };
+    let mut first = program().add_on(CutAt(20));
+    run(&mut first).unwrap_err();
+    drop(first);
+    let mut second = program();
+    let history = run(&mut second).unwrap().history;
+    let mut ranked: Vec<&Evaluation> = history.evaluations.iter().collect();
+    ranked
+        .sort_by(|a, b| b.metrics["valid/accuracy"].total_cmp(&a.metrics["valid/accuracy"]).then(b.step.cmp(&a.step)));
+    let mut steps: Vec<u64> = ranked[..2].iter().map(|e| e.step).chain([8, 16, 24, 32, 6 * EPOCHS]).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let kept: Vec<u64> = checkpoints(&saved_in(dir.path())).iter().map(|name| name[5..13].parse().unwrap()).collect();
+    assert_eq!(kept, steps);
+    let best = read_pointer(&saved_in(dir.path()).join("best")).unwrap();
+    assert_eq!(best.step, ranked[0].step);
+}
+
+#[test]
+fn every_wish_for_a_save_is_granted() {
+    let saved = |manager: StateManager, until: Until| {
+        let dir = tempdir().unwrap();
+        let mut trainer = trainer(dir.path()).add_on(manager.keep_last(100));
+        trainer.run(until, train_data(), valid_data()).unwrap();
+        checkpoints(&saved_in(dir.path()))
+    };
+    let none = || StateManager::new().every_epochs(0).at_end(false).keep_best("valid/loss", 0);
+    let until = || Until::steps(13);
+    let step = |step: u64| format!("step-{step:08}");
+    let all: Vec<String> = (1..=13).map(step).collect();
+    assert!(saved(none(), until()).is_empty());
+    assert_eq!(saved(none().at_end(true), until()), [step(13)]);
+    assert_eq!(saved(none().every_epochs(2), until()), [step(12)]);
+    assert_eq!(saved(none().every_steps(1).background(false), until()), all);
+    assert_eq!(saved(none().keep_every(5), until()), [step(5), step(10)]);
+    let time = none().every(std::time::Duration::ZERO).background(false);
+    assert_eq!(saved(time, until()).len(), 13);
+    let manager = none();
+    manager.saver().save();
+    assert_eq!(saved(manager, until()), [step(1)]);
+    let worst = none().keep_best_by("valid/loss", 1, Direction::Maximize);
+    assert!(!saved(worst, Until::epochs(EPOCHS)).is_empty());
+}
+
+#[test]
+fn a_metric_that_is_not_there_is_named() {
+    let dir = tempdir().unwrap();
+    let mut trainer = trainer(dir.path()).add_on(StateManager::new().keep_best("valid/f1", 2));
+    let error = run(&mut trainer).unwrap_err().to_string();
+    assert!(error.contains("`valid/f1`") && error.contains("valid/loss"), "{error}");
+}
+
+#[test]
+fn a_folder_in_use_is_refused_and_free_again_after_the_run() {
+    let dir = tempdir().unwrap();
+    let saved = saved_in(dir.path());
+    let held = zae_checkpoint::folder::Folder::open(&saved, zae_checkpoint::disk::Disk::new()).unwrap();
+    let mut trainer = trainer(dir.path()).add_on(StateManager::new());
+    let error = run(&mut trainer).unwrap_err().to_string();
+    assert!(error.contains("in use") && error.contains("run_dir"), "{error}");
+    drop(held);
+    run(&mut trainer).unwrap();
+    zae_checkpoint::folder::Folder::open(&saved, zae_checkpoint::disk::Disk::new()).unwrap();
+}
+
+/// C9: a damaged checkpoint is passed over, loudly, for the newest one that is whole; if none is, nothing is trained.
+#[test]
+fn a_damaged_checkpoint_is_passed_over_and_told_of() {
+    let dir = tempdir().unwrap();
+    let mut first = trainer(dir.path()).add_on(StateManager::new().keep_last(3).background(false));
+    run(&mut first).unwrap();
+    let expected = bits_of(&mut first);
+    drop(first);
+    let saved = saved_in(dir.path());
+    let all = checkpoints(&saved);
+    let damage = |name: &str| {
+        let path = saved.join(name).join("model.safetensors");
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+    };
+    damage(all.last().unwrap());
+    let notices = Notices::default();
+    let mut second = trainer(dir.path()).add_on((StateManager::new().keep_last(3), notices.clone()));
+    assert_eq!(run(&mut second).unwrap().outcome, Outcome::Complete);
+    let warning = &notices.warnings()[0];
+    assert!(warning.contains(all.last().unwrap()) && warning.contains("checksum"), "{warning}");
+    assert_eq!(bits_of(&mut second), expected);
+    assert_eq!(checkpoints(&dir.path().join("checkpoints.old")), all[all.len() - 1..], "it is kept to be looked at");
+    drop(second);
+    all.iter().for_each(|name| damage(name));
+    let mut third = trainer(dir.path()).add_on(StateManager::new());
+    let error = run(&mut third).unwrap_err().to_string();
+    assert!(all.iter().all(|name| error.contains(name)) && error.contains(".fresh()"), "{error}");
+}
+
+/// Nothing that is not finite becomes the last checkpoint, even where the run was told to go on.
+#[test]
+fn weights_that_are_not_finite_are_not_saved() {
+    let dir = tempdir().unwrap();
+    let notices = Notices::default();
+    let mut trainer = trainer(dir.path())
+        .scheduler(|at: &zae_core::schedule::ScheduleAt| if at.step < 8 { 0.01 } else { 1e300 })
+        .on_non_finite(NonFinite::Ignore)
+        .add_on((StateManager::new().background(false), notices.clone()));
+    trainer.run(3, train_data(), valid_data()).unwrap();
+    assert_eq!(checkpoints(&saved_in(dir.path())), ["step-00000006"]);
+    let warnings = notices.warnings();
+    assert!(warnings.len() == 2 && warnings[0].contains("is not finite"), "{warnings:?}");
+}

@@ -1,0 +1,131 @@
+//! What a run was set up with, and whether a resumed one is set up the same.
+
+use std::collections::BTreeMap;
+
+use super::Trainer;
+use crate::{
+    data::Loader,
+    engine::Engine,
+    error::{Error, Fallible},
+    learner::{Layout, Learner},
+    progress::Plan,
+    schedule::Needs,
+    task::Task,
+};
+
+/// The setting under which the number of batches is known where a loader does not describe itself.
+const BATCHES: &str = "batches";
+const SCHEDULE: &str = "schedule";
+
+impl<T: Task> Trainer<T> {
+    /// All settings on which the weights of the run depend.
+    fn config<D: Loader<T::Batch>>(&self, plan: &Plan, train: &D) -> BTreeMap<String, String> {
+        let mut config = BTreeMap::new();
+        let mut set = |name: &str, value: String| config.insert(name.to_owned(), value);
+        set("engine", self.learner.name().to_owned());
+        set("gradient_clip", format!("{:?}", self.settings.clip));
+        set("non_finite", format!("{:?}", self.settings.non_finite));
+        set("validate", format!("{:?}", self.settings.validate));
+        if let Some(schedule) = &self.schedule {
+            let (name, total) = match schedule.needs() {
+                Needs::Nothing => ("", None),
+                Needs::Steps => ("total_steps", plan.total_steps),
+                Needs::Epochs => ("total_epochs", plan.epochs),
+            };
+            if let Some(total) = total {
+                set(name, total.to_string());
+            }
+            if let Some(description) = schedule.describe(total) {
+                set(SCHEDULE, description);
+            }
+        }
+        for (name, value) in train.describe() {
+            set(name, value);
+        }
+        config
+    }
+
+    /// The first run after a restore has to be set up as the saved one was, or it would end elsewhere.
+    ///
+    /// A program may train in phases, on other data in each: a call that is `complete` already is a phase before. If the
+    /// saved run was in it, the next one may be set up in any way.
+    pub(super) fn check_config<D: Loader<T::Batch>>(
+        &mut self,
+        plan: &Plan,
+        train: &D,
+        complete: bool,
+    ) -> Result<(), Error> {
+        let config = self.config(plan, train);
+        if complete {
+            self.restored &= config != self.state.config;
+            return Ok(());
+        }
+        if self.restored {
+            for (name, now) in &config {
+                if let Some(saved) = self.state.config.get(name).filter(|saved| *saved != now)
+                    && !self.accepts(name)
+                    && !(name == SCHEDULE && self.is_of_another_length(saved))
+                {
+                    return Err(Error::Misuse(changed(name, saved, now)));
+                }
+            }
+            self.check_batches(train)?;
+            self.restored = false;
+        }
+        self.state.config = config;
+        Ok(())
+    }
+
+    /// Whether the schedule differs in nothing but the length of the run, which is compared by itself.
+    fn is_of_another_length(&self, saved: &str) -> bool {
+        let total = |name| self.state.config.get(name).and_then(|total| total.parse().ok());
+        let total = total("total_steps").or_else(|| total("total_epochs"));
+        self.schedule.as_ref().and_then(|schedule| schedule.describe(total)).is_some_and(|now| now == saved)
+    }
+
+    /// A run that was cut within an epoch has to find the data it was cut in: with another batch size or data set, batches
+    /// would be repeated or left out in silence.
+    fn check_batches<D: Loader<T::Batch>>(&self, train: &D) -> Result<(), Error> {
+        let cursor = self.state.progress.cursor;
+        let saved = self.state.epoch_batches.filter(|(epoch, _)| cursor.micro_batch > 0 && *epoch == cursor.epoch);
+        let Some((epoch, saved)) = saved else { return Ok(()) };
+        // What is described was compared, and accepted if it differs.
+        let described = train.describe().iter().any(|(name, _)| self.state.config.contains_key(*name));
+        match train.micro_batches(epoch) {
+            Some(found) if found != saved && !described && !self.accepts(BATCHES) => {
+                Err(Error::Misuse(changed(BATCHES, &saved.to_string(), &found.to_string())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The optimizer that the learner has must be the one whose state it is given.
+    pub(super) fn check_optimizer(&mut self, saved: &Layout) -> Fallible {
+        let Some(saved) = &saved.optimizer else { return Ok(()) };
+        let now = self.learner.layout()?;
+        let Some(now) = now.optimizer.as_ref().filter(|now| *now != saved) else { return Ok(()) };
+        if self.accepts("optimizer") {
+            return Ok(());
+        }
+        let text = |o: &crate::learner::OptimizerLayout| format!("{} {:?}, factors {:?}", o.class, o.groups, o.rates);
+        Err(changed("optimizer", &text(saved), &text(now)).into())
+    }
+
+    fn accepts(&self, name: &str) -> bool {
+        self.settings.accepted.iter().any(|accepted| accepted == name)
+    }
+}
+
+fn changed(name: &str, saved: &str, now: &str) -> String {
+    let way_out = match name {
+        "total_steps" | "total_epochs" => format!(
+            "its schedule takes its length from the run; to train on, give the schedule its old length (`.over({saved})`), \
+             or stretch it with `.accept_change(\"{name}\")`"
+        ),
+        _ => format!("use the same, or go on all the same with `.accept_change(\"{name}\")`"),
+    };
+    format!(
+        "the saved run has `{name}` {saved}, this one {now}, so it would not be the run that was interrupted: {way_out}; \
+         `.fresh()` starts over"
+    )
+}

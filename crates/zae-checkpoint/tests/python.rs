@@ -222,6 +222,7 @@ fn check_containers(found: &Value) {
         ("path", "pathlib.PosixPath"),
         ("complex", "complex"),
         ("complex tensor", "torch.ComplexFloatStorage"),
+        ("negated", "negated or conjugated"),
         ("float8", "torch.float8_e4m3fn"),
     ] {
         assert!(matches!(get(key), Value::Opaque(own) if own.contains(name)), "{key}: {:?}", get(key));

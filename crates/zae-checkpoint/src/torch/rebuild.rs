@@ -81,14 +81,17 @@ impl Machine<'_> {
         let items = self.memory.tuple(arguments)?;
         match (&**name, items) {
             ("torch._utils._rebuild_tensor", [storage, offset, shape, stride])
-            | (
-                "torch._utils._rebuild_tensor_v2",
-                [storage, offset, shape, stride, _, _] | [storage, offset, shape, stride, _, _, _],
-            ) => self.tensor(*storage, *offset, *shape, *stride, None),
-            (
-                "torch._utils._rebuild_tensor_v3",
-                [storage, offset, shape, stride, _, _, dtype] | [storage, offset, shape, stride, _, _, dtype, _],
-            ) => self.tensor(*storage, *offset, *shape, *stride, Some(*dtype)),
+            | ("torch._utils._rebuild_tensor_v2", [storage, offset, shape, stride, _, _]) => {
+                self.tensor(*storage, *offset, *shape, *stride, None)
+            }
+            ("torch._utils._rebuild_tensor_v3", [storage, offset, shape, stride, _, _, dtype]) => {
+                self.tensor(*storage, *offset, *shape, *stride, Some(*dtype))
+            }
+            // The argument more says that the elements are to be negated or conjugated, which we do not.
+            ("torch._utils._rebuild_tensor_v2", [_, _, _, _, _, _, _])
+            | ("torch._utils._rebuild_tensor_v3", [_, _, _, _, _, _, _, _]) => {
+                self.memory.add(Content::Opaque("a tensor of negated or conjugated elements".into()))
+            }
             ("torch._utils._rebuild_parameter", [data, _, _])
             | ("torch._utils._rebuild_parameter_with_state", [data, _, _, _]) => Ok(*data),
             (

@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use zae_checkpoint::torch::{self, Tensor, Value};
+use zae_checkpoint::{
+    Bytes,
+    torch::{self, Tensor, Value},
+};
 use zae_core::learner::{Dtype, TensorBytes};
 
 pub const DTYPES: [Dtype; 13] = [
@@ -121,4 +124,24 @@ pub fn same(a: &Value, b: &Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// An archive with this pickle and one storage of 64 bytes.
+pub fn with_pickle(pickle: &[u8]) -> Bytes {
+    let mut out: Vec<u8> = Vec::new();
+    let mut directory: Vec<u8> = Vec::new();
+    for (name, data) in [("a/data.pkl", pickle), ("a/data/0", &[7; 64])] {
+        let sizes = [crc32fast::hash(data), data.len() as u32, data.len() as u32].map(u32::to_le_bytes).concat();
+        let at = (out.len() as u32).to_le_bytes();
+        let name_len = (name.len() as u16).to_le_bytes();
+        out.extend(b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0".iter().chain(&sizes).chain(&name_len).chain(&[0, 0]));
+        out.extend(name.as_bytes().iter().chain(data));
+        directory.extend(b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0".iter().chain(&sizes).chain(&name_len));
+        directory.extend([0; 12].iter().chain(&at).chain(name.as_bytes()));
+    }
+    let at = (out.len() as u32).to_le_bytes();
+    let len = (directory.len() as u32).to_le_bytes();
+    out.extend(directory);
+    out.extend(b"PK\x05\x06\0\0\0\0\x02\0\x02\0".iter().chain(&len).chain(&at).chain(&[0, 0]));
+    Bytes::from(out)
 }

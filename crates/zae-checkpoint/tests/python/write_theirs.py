@@ -65,6 +65,7 @@ for protocol in (2, 3, 4, 5):
         "path": Path("a/b"),
         "complex": 1 + 2j,
         "complex tensor": torch.zeros(2, dtype=torch.complex64),
+        "negated": torch.zeros(2, dtype=torch.complex64).conj().imag,
         "float8": torch.zeros(2).to(torch.float8_e4m3fn),
         "shared": [containers := [1, 2], containers],
         7: "an integer as key",

@@ -58,13 +58,19 @@ pub(crate) fn weights(path: &Path, state: &StateDict, disk: &Disk) -> Result<()>
         let value = ckpt::state_dict(state).map_err(Error::ckpt(path))?;
         return file(path, disk, |out, path| torch::write(&value, out).map_err(Error::torch(path)));
     }
-    if path.extension() != Some(OsStr::new("safetensors")) {
-        let what = "weights are saved as `.safetensors`, or for PyTorch as `.pt`, `.pth`, `.ckpt` or `.bin`".to_owned();
-        return Err(Error::Path { path: path.to_owned(), what });
-    }
+    check(path)?;
     let tensors = state.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(MODEL)?, tensor)));
     let part = Part { tensors: tensors.collect(), numbers: BTreeMap::new() };
     file(path, disk, |out, path| safetensors::write(&part, out, path))
+}
+
+/// Whether a name says in which format weights are to be saved.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    if is_for_torch(path) || path.extension() == Some(OsStr::new("safetensors")) {
+        return Ok(());
+    }
+    let what = "weights are saved as `.safetensors`, or for PyTorch as `.pt`, `.pth`, `.ckpt` or `.bin`".to_owned();
+    Err(Error::Path { path: path.to_owned(), what })
 }
 
 fn is_for_torch(path: &Path) -> bool {

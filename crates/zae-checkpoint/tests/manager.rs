@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use program::*;
 use tempfile::tempdir;
-use zae_checkpoint::{Manifest, Resume, StateManager, folder::read_pointer};
+use zae_checkpoint::{Manifest, Resume, StateManager, Weights, folder::read_pointer};
 use zae_core::{
     add_on::{AddOn, Context},
     error::Fallible,
@@ -250,4 +250,24 @@ fn weights_that_are_not_finite_are_not_saved() {
     assert_eq!(checkpoints(&saved_in(dir.path())), ["step-00000006"]);
     let warnings = notices.warnings();
     assert!(warnings.len() == 2 && warnings[0].contains("is not finite"), "{warnings:?}");
+}
+
+#[test]
+fn the_weights_of_the_best_are_exported() {
+    let dir = tempdir().unwrap();
+    for name in ["best.safetensors", "best.pt"] {
+        let path = dir.path().join(name);
+        let manager = StateManager::in_dir(dir.path().join(format!("of {name}"))).keep_last(9).background(false);
+        let mut trainer = trainer(dir.path()).add_on(manager.export_weights(&path));
+        run(&mut trainer).unwrap();
+        let best = dir.path().join(format!("of {name}/best"));
+        let expected = Weights::from(&best).put_into(&trainer.state_dict().unwrap()).unwrap().0;
+        let exported = Weights::from(&path).put_into(&trainer.state_dict().unwrap()).unwrap().0;
+        for (name, tensor) in expected.tensors {
+            assert_eq!(tensor.data.bytes().unwrap(), exported.tensors[&name].data.bytes().unwrap(), "{name}");
+        }
+    }
+    let mut trainer = trainer(dir.path()).add_on(StateManager::new().export_weights("weights"));
+    let error = run(&mut trainer).unwrap_err().to_string();
+    assert!(error.contains("`.safetensors`"), "{error}");
 }

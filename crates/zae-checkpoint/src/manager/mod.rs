@@ -34,6 +34,7 @@ use zae_core::{
 
 use crate::{
     disk::Disk,
+    export,
     folder::{Best, Folder, scan},
     format::Format,
 };
@@ -194,6 +195,14 @@ impl StateManager {
         self
     }
 
+    /// Keeps the weights of the best checkpoint (of the newest, if none is the best) in one file too, for use elsewhere:
+    /// `.safetensors`, or `.pt` and the like for PyTorch. See [`SaveLoad::save_weights`](crate::SaveLoad::save_weights).
+    #[must_use]
+    pub fn export_weights(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.export = Some(path.into());
+        self
+    }
+
     /// Whether saves are written while training goes on. On by default; off, each save is on disk before the next step.
     #[must_use]
     pub fn background(mut self, on: bool) -> Self {
@@ -234,9 +243,12 @@ impl StateManager {
         for save in writer.take_done() {
             if let Some(error) = &save.error {
                 let step = save.step;
-                let text = format!(
-                    "the checkpoint of step {step} was not saved ({error}); the ones before it are as they were"
-                );
+                let text = match &save.path {
+                    None => format!(
+                        "the checkpoint of step {step} was not saved ({error}); the ones before it are as they were"
+                    ),
+                    Some(path) => format!("the checkpoint `{}` is saved, but then: {error}", path.display()),
+                };
                 match self.settings.on_failure {
                     OnFailure::Warn => cx.requests.notice(Notice::Warning(text)),
                     OnFailure::Stop => failed = failed.or(Some(text)),
@@ -282,6 +294,7 @@ impl AddOn for StateManager {
         if self.writer.is_some() {
             return Ok(());
         }
+        self.settings.export.as_deref().map_or(Ok(()), export::check)?;
         let folder = match self.folder.take() {
             Some(folder) => folder,
             None => Folder::open(&self.settings.dir(cx.run_dir)?, self.settings.disk.clone())?,

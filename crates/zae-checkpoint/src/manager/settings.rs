@@ -37,6 +37,8 @@ pub(super) struct Settings {
     pub(super) metric_was_named: bool,
     pub(super) resume: Resume,
     pub(super) format: Format,
+    /// Where the weights of the best one go.
+    pub(super) export: Option<PathBuf>,
     pub(super) background: bool,
     pub(super) on_failure: OnFailure,
     pub(super) disk: Disk,
@@ -56,6 +58,7 @@ impl Default for Settings {
             metric_was_named: false,
             resume: Resume::Auto,
             format: Format::default(),
+            export: None,
             background: true,
             on_failure: OnFailure::Warn,
             disk: Disk::default(),

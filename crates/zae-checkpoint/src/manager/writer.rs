@@ -18,7 +18,10 @@ use zae_core::{
 };
 
 use super::{finite, settings::Settings};
-use crate::folder::{Folder, Pointer};
+use crate::{
+    export,
+    folder::{Folder, Pointer},
+};
 
 /// A save that was made, or has failed, and what it cost.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,7 +31,7 @@ pub struct Save {
     pub step: u64,
     /// The checkpoint; `None` if it was not written.
     pub path: Option<PathBuf>,
-    /// Why not.
+    /// Why not; or, with a path, what failed after it: a pointer, the removal of older ones, the export.
     pub error: Option<String>,
     /// The size of its files.
     pub bytes: u64,
@@ -153,30 +156,30 @@ fn write_all(shared: &Shared, folder: &Folder, settings: &Settings) {
 
 fn write(job: Job, folder: &Folder, settings: &Settings) -> Save {
     let begun = Instant::now();
-    let (step, stall) = (job.snapshot.run.progress.step(), job.stall);
+    let step = job.snapshot.run.progress.step();
+    let mut save = Save { step, path: None, error: None, bytes: 0, stall: job.stall, write: Duration::ZERO };
     // What an add-on has to make durable is its own code, and may panic.
-    let commit = || commit(job, folder, settings);
+    let commit = || commit(&job, folder, settings, &mut save);
     let committed = catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(|panic| Err(Panicked::new(&*panic).into()));
-    let mut save = Save { step, path: None, error: None, bytes: 0, stall, write: begun.elapsed() };
-    match committed {
-        Ok((path, bytes)) => {
-            tracing::debug!(step, bytes, ?stall, write = ?save.write, path = %path.display(), "checkpoint saved");
-            (save.path, save.bytes) = (Some(path), bytes);
-        }
-        Err(error) => save.error = Some(error.to_string()),
-    }
+    save.error = committed.err().map(|error| error.to_string());
+    save.write = begun.elapsed();
+    tracing::debug!(?save, "a checkpoint was written");
+    // With the job the buffers of its tensors are free for the next snapshot.
     save
 }
 
 /// Writes one snapshot, then its pointers, then removes what is no longer kept.
-fn commit(job: Job, folder: &Folder, settings: &Settings) -> Fallible<(PathBuf, u64)> {
+fn commit(job: &Job, folder: &Folder, settings: &Settings, save: &mut Save) -> Fallible {
     if let Some(name) = finite::first_not_finite(&job.snapshot.learner)? {
         return Err(format!("`{name}` is not finite").into());
     }
     let saved = folder.save(&job.snapshot, settings.format, &job.metrics)?;
-    // Its buffers are free for the next snapshot.
-    drop(job);
+    save.path = Some(folder.dir().join(saved.name.to_string()));
+    save.bytes = saved.bytes;
     folder.point(Pointer::Last, Some(saved.name))?;
-    folder.prune(&settings.retention)?;
-    Ok((folder.dir().join(saved.name.to_string()), saved.bytes))
+    let best = folder.prune(&settings.retention)?.best;
+    if let Some(path) = settings.export.as_deref().filter(|_| best.is_none_or(|best| best == saved.name)) {
+        export::weights(path, &job.snapshot.learner, &settings.disk)?;
+    }
+    Ok(())
 }

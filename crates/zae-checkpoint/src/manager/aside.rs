@@ -11,14 +11,14 @@ use crate::{
 
 /// Moves every checkpoint that is not of the run that begins into a numbered folder beside this one, and says which, if
 /// there was any.
-pub(super) fn set_aside(folder: &Folder, disk: &Disk, limit: Limit) -> Result<Option<PathBuf>> {
+pub(super) fn set_aside(folder: &Folder, disk: &Disk, limit: &Limit) -> Result<Option<PathBuf>> {
     let dir = folder.dir();
     // Newest first: those before the one that the run goes on from.
     let entries = scan(dir)?;
     let first = match limit {
         Limit::Nothing => None,
-        Limit::UpTo(name) => entries.iter().position(|entry| entry.name == name),
-        Limit::Step(step) => entries.iter().position(|entry| entry.name.step <= step),
+        Limit::UpTo(name) => entries.iter().position(|entry| entry.name == *name),
+        Limit::Step(step) => entries.iter().position(|entry| entry.name.step <= *step),
     };
     let (others, ours) = entries.split_at(first.unwrap_or(entries.len()));
     if others.is_empty() {

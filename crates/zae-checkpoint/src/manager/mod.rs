@@ -302,7 +302,7 @@ impl AddOn for StateManager {
         for notice in self.resumed.take_notices() {
             cx.requests.notice(notice);
         }
-        if let Some(to) = aside::set_aside(&folder, &self.settings.disk, self.resumed.take_limit(cx.progress))? {
+        if let Some(to) = aside::set_aside(&folder, &self.settings.disk, &self.resumed.take_limit(cx.progress))? {
             let (from, to) = (folder.dir().display(), to.display());
             cx.requests
                 .notice(Notice::Info(format!("checkpoints in `{from}` that are not of this run were moved to `{to}`")));

@@ -145,16 +145,6 @@ impl<M: Module + 'static> BurnLearner<M> {
         Ok(())
     }
 
-    fn layout(&mut self) -> Fallible<Arc<Layout>> {
-        if let Some(layout) = &self.layout {
-            return Ok(layout.clone());
-        }
-        self.prepare()?;
-        let model = self.model.as_ref().ok_or(LOST)?;
-        let optimizer = self.optimizer.as_ref().and_then(|optimizer| optimizer.torch.as_ref());
-        Ok(self.layout.insert(Arc::new(layout::of(model, optimizer, &self.rates))).clone())
-    }
-
     fn rates(&self, lr: f64) -> ModuleLearningRate {
         let rates = ModuleLrScheduler::new(lr);
         self.rates.iter().fold(rates, |rates, (group, factor)| rates.with_group(group.clone(), lr * factor)).step()
@@ -321,6 +311,16 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         self.gradients = None;
     }
 
+    fn layout(&mut self) -> Fallible<Arc<Layout>> {
+        if let Some(layout) = &self.layout {
+            return Ok(layout.clone());
+        }
+        self.prepare()?;
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let optimizer = self.optimizer.as_ref().and_then(|optimizer| optimizer.torch.as_ref());
+        Ok(self.layout.insert(Arc::new(layout::of(model, optimizer, &self.rates))).clone())
+    }
+
     /// On the CPU the memory of floating-point tensors is lent, and copied once, into buffers kept from earlier snapshots
     /// (of two of them, until the learner is dropped; the first two have to get theirs from the system).
     /// It needs the model for itself, so a loss made before it cannot be used after it.
@@ -352,6 +352,9 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         let mut misfits = Misfits::default();
         model_state::check(model, state, &mut misfits);
         misfits.foreign(state);
+        // What the optimizer has of a parameter that does not fit does not fit either: that is not worth saying.
+        misfits.check()?;
+        let mut misfits = Misfits::default();
         let shadows = Shadows::load(model, state, &mut misfits)?;
         let optimizer = match &self.optimizer {
             None => None,

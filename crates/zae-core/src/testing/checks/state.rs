@@ -47,6 +47,7 @@ pub(super) fn names<F: Fixture>(fixture: &F) -> Fallible {
     learner.init(3)?;
     trained(fixture, &mut learner, 1, 1)?;
     let snapshot = learner.snapshot()?;
+    ensure!(learner.layout()? == snapshot.layout, "`layout` says something else than the layout of a snapshot");
     for (name, _, values) in parameters(&mut learner)? {
         let saved = snapshot.tensors.get(&format!("model/{name}")).ok_or_else(|| format!("`{name}` is not saved"))?;
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();

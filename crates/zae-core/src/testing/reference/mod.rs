@@ -16,7 +16,7 @@ pub use scalar::{Counters, Counts, LazyScalar};
 use crate::{
     engine::{Engine, ParamInfo, Visit},
     error::Fallible,
-    learner::{Clip, Dtype, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update},
+    learner::{Clip, Dtype, Layout, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update},
     place::Place,
     rng::{Stream, generator},
     task::Mode,
@@ -227,6 +227,12 @@ impl Learner for ReferenceLearner {
         self.gradients = None;
     }
 
+    fn layout(&mut self) -> Fallible<Arc<Layout>> {
+        let mut layout = layout::layout(&self.net);
+        layout.optimizer = layout.optimizer.filter(|_| self.optimizer.is_some());
+        Ok(Arc::new(layout))
+    }
+
     fn snapshot(&mut self) -> Fallible<StateDict> {
         let mut state = StateDict::default();
         self.tensors(|name, shape, values| {
@@ -237,9 +243,7 @@ impl Learner for ReferenceLearner {
         if let Some(optimizer) = &self.optimizer {
             state.numbers.insert("optimizer/time".to_owned(), Number::UInt(optimizer.time));
         }
-        let mut layout = layout::layout(&self.net);
-        layout.optimizer = layout.optimizer.filter(|_| self.optimizer.is_some());
-        state.layout = Arc::new(layout);
+        state.layout = self.layout()?;
         Ok(state)
     }
 

@@ -10,6 +10,7 @@ use crate::{
     folder::{Entry, read_pointer, scan},
     format::read_ckpt,
     manifest::{Check, FILE},
+    torch,
 };
 
 /// Reads a checkpoint. `path` is its folder (`runs/digits/step-00001234`), a file that names it (`runs/digits/last`), the
@@ -32,7 +33,10 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         return Ok(snapshot);
     }
     if is_torch(&real)? {
-        return read_ckpt(&Bytes::map(&real)?, &real);
+        let bytes = Bytes::map(&real)?;
+        // There is no manifest with a checksum of the whole: those of the archive have to do.
+        torch::verify(&bytes).map_err(Error::torch(&real))?;
+        return read_ckpt(&bytes, &real);
     }
     let name = read_pointer(&real)?;
     read_folder(&real.with_file_name(name.to_string()))

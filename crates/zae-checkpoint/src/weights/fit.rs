@@ -1,6 +1,6 @@
 //! Which tensor of a file goes where in a model.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, fmt};
 
 use zae_core::learner::{SavedTensor, StateDict, TensorLayout};
 
@@ -86,15 +86,8 @@ pub(super) fn fit(
     // PyTorch counts batches where other engines do not.
     let counts = |name: &String| !engine_layout && name.ends_with("num_batches_tracked");
     report.unexpected.extend(found.into_keys().filter(|name| !counts(name)));
-    if weights.strict && !report.is_whole() {
-        return Err(misfit(&weights.path, &report));
-    }
-    if report.loaded.is_empty() {
-        return Err(misfit(&weights.path, &report));
+    if (weights.strict && !report.is_whole()) || report.loaded.is_empty() {
+        return Err(Error::Misfit { path: weights.path.clone(), report });
     }
     Ok((merged, report))
-}
-
-fn misfit(path: &Path, report: &LoadReport) -> Error {
-    Error::Misfit { path: path.to_owned(), report: report.clone() }
 }

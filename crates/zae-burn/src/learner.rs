@@ -145,16 +145,6 @@ impl<M: Module + 'static> BurnLearner<M> {
         Ok(())
     }
 
-    fn layout(&mut self) -> Fallible<Arc<Layout>> {
-        if let Some(layout) = &self.layout {
-            return Ok(layout.clone());
-        }
-        self.prepare()?;
-        let model = self.model.as_ref().ok_or(LOST)?;
-        let optimizer = self.optimizer.as_ref().and_then(|optimizer| optimizer.torch.as_ref());
-        Ok(self.layout.insert(Arc::new(layout::of(model, optimizer, &self.rates))).clone())
-    }
-
     fn rates(&self, lr: f64) -> ModuleLearningRate {
         let rates = ModuleLrScheduler::new(lr);
         self.rates.iter().fold(rates, |rates, (group, factor)| rates.with_group(group.clone(), lr * factor)).step()
@@ -324,6 +314,16 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
     /// On the CPU the memory of floating-point tensors is lent, and copied once, into buffers kept from earlier snapshots
     /// (of two of them, until the learner is dropped; the first two have to get theirs from the system).
     /// It needs the model for itself, so a loss made before it cannot be used after it.
+    fn layout(&mut self) -> Fallible<Arc<Layout>> {
+        if let Some(layout) = &self.layout {
+            return Ok(layout.clone());
+        }
+        self.prepare()?;
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let optimizer = self.optimizer.as_ref().and_then(|optimizer| optimizer.torch.as_ref());
+        Ok(self.layout.insert(Arc::new(layout::of(model, optimizer, &self.rates))).clone())
+    }
+
     fn snapshot(&mut self) -> Fallible<StateDict> {
         let mut state = StateDict { layout: self.layout()?, ..StateDict::default() };
         let model = if is_synchronous(&self.device) {

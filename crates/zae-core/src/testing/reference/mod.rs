@@ -16,7 +16,7 @@ pub use scalar::{Counters, Counts, LazyScalar};
 use crate::{
     engine::{Engine, ParamInfo, Visit},
     error::Fallible,
-    learner::{Clip, Dtype, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update},
+    learner::{Clip, Dtype, Layout, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update},
     place::Place,
     rng::{Stream, generator},
     task::Mode,
@@ -237,10 +237,14 @@ impl Learner for ReferenceLearner {
         if let Some(optimizer) = &self.optimizer {
             state.numbers.insert("optimizer/time".to_owned(), Number::UInt(optimizer.time));
         }
+        state.layout = self.layout()?;
+        Ok(state)
+    }
+
+    fn layout(&mut self) -> Fallible<Arc<Layout>> {
         let mut layout = layout::layout(&self.net);
         layout.optimizer = layout.optimizer.filter(|_| self.optimizer.is_some());
-        state.layout = Arc::new(layout);
-        Ok(state)
+        Ok(Arc::new(layout))
     }
 
     fn load(&mut self, state: &StateDict) -> Fallible {

@@ -91,14 +91,13 @@ impl Format {
 }
 
 pub(crate) fn write_ckpt(snapshot: &Snapshot, out: &mut dyn Write, path: &Path) -> Result<()> {
-    let head = ckpt::Head { engine: snapshot.run.config.get("engine").cloned().unwrap_or_default() };
-    let value = ckpt::encode(snapshot, &head).map_err(Error::ckpt(path))?;
+    let value = ckpt::encode(snapshot).map_err(Error::ckpt(path))?;
     torch::write(&value, out).map_err(Error::torch(path))
 }
 
 pub(crate) fn read_ckpt(bytes: &Bytes, path: &Path) -> Result<Snapshot> {
     let value = torch::read(bytes).map_err(Error::torch(path))?;
-    ckpt::decode(&value).map(|(_, snapshot)| snapshot).map_err(Error::ckpt(path))
+    ckpt::decode(&value).map_err(Error::ckpt(path))
 }
 
 fn read_trainer(bytes: &[u8], path: &Path) -> Result<(RunState, Layout)> {

@@ -10,10 +10,14 @@ use crate::{
     folder::{Entry, read_pointer, scan},
     format::read_ckpt,
     manifest::{Check, FILE},
+    torch,
 };
 
-/// Reads a checkpoint. `path` is its folder (`runs/digits/step-00001234`), a file that names it (`runs/digits/last`), the
-/// folder of a run (`runs/digits`), of which the newest one that is whole is taken, or a `.ckpt` file.
+/// What the folder of checkpoints is called in a run's folder.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+
+/// Reads a checkpoint. `path` is its folder (`.../step-00001234`), a file that names it (`.../last`, `.../best`), the
+/// folder of a run or of its checkpoints, of which the newest one that is whole is taken, or a `.ckpt` file.
 ///
 /// # Errors
 /// When there is none, or it is damaged.
@@ -23,7 +27,10 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         if fs::symlink_metadata(real.join(FILE)).is_ok() {
             return read_folder(&real);
         }
-        let (newest, skipped) = newest(&real)?;
+        // The folder of a run, or that of its checkpoints.
+        let within = real.join(CHECKPOINTS);
+        let dir = if scan(&real)?.is_empty() && within.is_dir() { &within } else { &real };
+        let (newest, skipped) = newest(dir)?;
         let skipped: Vec<String> = skipped.iter().map(|(_, error)| error.to_string()).collect();
         for reason in &skipped {
             tracing::warn!(reason, "a checkpoint was skipped");
@@ -32,7 +39,10 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         return Ok(snapshot);
     }
     if is_torch(&real)? {
-        return read_ckpt(&Bytes::map(&real)?, &real);
+        let bytes = Bytes::map(&real)?;
+        // There is no manifest with a checksum of the whole: those of the archive have to do.
+        torch::verify(&bytes).map_err(Error::torch(&real))?;
+        return read_ckpt(&bytes, &real);
     }
     let name = read_pointer(&real)?;
     read_folder(&real.with_file_name(name.to_string()))

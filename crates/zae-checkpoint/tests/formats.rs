@@ -114,7 +114,7 @@ fn write_the_checkpoints_of_this_version() {
         .scheduler(schedule)
         .accumulate(2)
         .add_on(EarlyStopping::new("valid/loss").patience(2));
-    trainer.run(2, &batches(1), &batches(2)).unwrap();
+    trainer.run(2, batches(1), batches(2)).unwrap();
     let mut snapshot = Snapshot::clone(&*trainer.snapshot().unwrap());
     snapshot.run.add_ons.insert("bytes".to_owned(), State(vec![0xc1, 0, 255]));
     let odd =

@@ -128,8 +128,10 @@ fn resume_never_must_and_from() {
     assert_eq!(checkpoints(&dir.path().join("checkpoints.old.1")), all);
     // From another run's folder, into one's own.
     let other = tempdir().unwrap();
-    let from = StateManager::new().resume(Resume::From(saved_in(dir.path()).join("last")));
-    assert_eq!(run(&mut trainer(other.path()).add_on(from)).unwrap().outcome, Outcome::AlreadyComplete);
+    for path in [saved_in(dir.path()).join("last"), saved_in(dir.path()), dir.path().to_owned()] {
+        let from = StateManager::new().resume(Resume::From(path));
+        assert_eq!(run(&mut trainer(other.path()).add_on(from)).unwrap().outcome, Outcome::AlreadyComplete);
+    }
     let error = run(&mut with(Resume::From("nowhere".into()))).unwrap_err().to_string();
     assert!(error.contains("nowhere"), "{error}");
 }

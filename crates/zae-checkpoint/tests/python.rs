@@ -11,8 +11,7 @@ use std::{
 
 use common::{DTYPES, LARGE, Sparse, contiguous, file_of, large, size_of, torch_name};
 use zae_checkpoint::{
-    Bytes,
-    ckpt::{self, Head},
+    Bytes, ckpt,
     torch::{self, Error, Storage, Tensor, Value},
 };
 use zae_core::{
@@ -334,8 +333,7 @@ fn python_continues(mut run: Run, change: fn(Snapshot) -> Snapshot, steps: bool)
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| -> PathBuf { folder.path().join(name) };
     let snapshot = change(run.snapshot());
-    let head = Head { engine: "reference".to_owned() };
-    std::fs::write(file("run.ckpt"), file_of(&ckpt::encode(&snapshot, &head).unwrap())).unwrap();
+    std::fs::write(file("run.ckpt"), file_of(&ckpt::encode(&snapshot).unwrap())).unwrap();
     let loss = run.loss(Mode::Evaluate);
     if steps {
         run.step();

@@ -1,5 +1,5 @@
 //! What Python's `safetensors`, `numpy` and `xxhash` say about our folders, and we about theirs.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{collections::BTreeMap, path::Path, process::Command, sync::Arc};
 

@@ -90,7 +90,7 @@ fn weights_alone_come_from_any_file_of_ours() {
     for (name, expected) in cases.into_iter().chain([("Safetensors/last", &last), ("Ckpt/last", &last)]) {
         let mut other = trainer(dir.path());
         let fresh = other.state_dict().unwrap();
-        let report = other.load_weights(&at(name)).unwrap();
+        let report = other.load_weights(at(name)).unwrap();
         assert!(report.is_whole() && report.loaded.len() == expected.len(), "{name}: {report}");
         let state = other.state_dict().unwrap();
         assert_eq!(model(&state), *expected, "{name}");

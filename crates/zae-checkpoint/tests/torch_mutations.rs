@@ -140,7 +140,7 @@ fn sample() -> Value {
     state.layout = Arc::new(layout);
     let mut run = RunState::default();
     run.add_ons.insert("stopping".to_owned(), State::encode(&(0.1, "patience")).unwrap());
-    let value = ckpt::encode(&Snapshot::new(run, state), &ckpt::Head::default()).unwrap();
+    let value = ckpt::encode(&Snapshot::new(run, state)).unwrap();
     assert!(ckpt::decode(&value).is_ok());
     value
 }

@@ -295,7 +295,7 @@ pub trait Learner: Engine {
     /// Forgets the gradients.
     fn zero_grad(&mut self);
 
-    /// How its state dicts read in PyTorch.
+    /// How its state dicts read in PyTorch: what is in each of its snapshots.
     ///
     /// # Errors
     /// When the model was lost in an earlier panic.

@@ -11,7 +11,7 @@ use zae_core::{
 };
 
 use super::{
-    FORMAT, Head, MODEL, OPTIMIZER,
+    FORMAT, MODEL, OPTIMIZER,
     error::{Error, Result},
     numbered,
     plain::from_value,
@@ -22,13 +22,12 @@ use crate::torch::{Tensor, Value};
 ///
 /// # Errors
 /// When the file has weights only ([`Error::WeightsOnly`]), has a later format, or is damaged.
-pub fn decode(value: &Value) -> Result<(Head, Snapshot)> {
+pub fn decode(value: &Value) -> Result<Snapshot> {
     let zae = value.get("zae").ok_or(Error::WeightsOnly)?;
     let format: u64 = from_value(field(zae, "format")?, "format")?;
     if format > FORMAT {
         return Err(Error::Newer { found: format, known: FORMAT });
     }
-    let head = Head { engine: from_value(field(zae, "engine")?, "engine")? };
     let run: RunState = from_value(field(zae, "run")?, "run")?;
     let layout: Layout = from_value(field(zae, "layout")?, "layout")?;
     let numbers: BTreeMap<String, Number> = from_value(field(zae, "numbers")?, "numbers")?;
@@ -40,7 +39,7 @@ pub fn decode(value: &Value) -> Result<(Head, Snapshot)> {
     optimizer(field(value, "optimizer_states")?, &layout, &numbers, &mut tensors)?;
     let mut learner = StateDict::default();
     (learner.tensors, learner.numbers, learner.layout) = (tensors, numbers, Arc::new(layout));
-    Ok((head, Snapshot::new(run, learner)))
+    Ok(Snapshot::new(run, learner))
 }
 
 type Tensors = BTreeMap<String, SavedTensor>;

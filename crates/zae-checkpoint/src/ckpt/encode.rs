@@ -12,7 +12,7 @@ use zae_core::{
 };
 
 use super::{
-    FORMAT, Head, LIGHTNING, MODEL, OPTIMIZER,
+    FORMAT, LIGHTNING, MODEL, OPTIMIZER,
     error::{Error, Result},
     numbered,
     plain::to_value,
@@ -23,7 +23,7 @@ use crate::torch::{Tensor, Value};
 ///
 /// # Errors
 /// When the layout that the engine gave names a tensor or a group that is not there, or a name twice.
-pub fn encode(snapshot: &Snapshot, head: &Head) -> Result<Value> {
+pub fn encode(snapshot: &Snapshot) -> Result<Value> {
     let (run, learner) = (&snapshot.run, &snapshot.learner);
     let mut encoder = Encoder {
         left: learner.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect(),
@@ -43,7 +43,7 @@ pub fn encode(snapshot: &Snapshot, head: &Head) -> Result<Value> {
     let zae = Value::dict([
         ("format", Value::from(FORMAT)),
         ("crate", env!("CARGO_PKG_VERSION").into()),
-        ("engine", head.engine.as_str().into()),
+        ("engine", run.config.get("engine").map_or("", String::as_str).into()),
         ("run", to_value(run)?),
         ("layout", to_value(&*learner.layout)?),
         ("numbers", to_value(&learner.numbers)?),

@@ -38,13 +38,6 @@ const LIGHTNING: &str = "2.6.6";
 const MODEL: &str = "model/";
 const OPTIMIZER: &str = "optimizer/";
 
-/// What is said about a run beside the run itself.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Head {
-    /// The engine that ran it, by its name.
-    pub engine: String,
-}
-
 /// Parameters in the order in which an optimizer of PyTorch numbers them: group after group.
 fn numbered(layout: &Layout) -> Vec<&TensorLayout> {
     let mut parameters: Vec<_> = layout.tensors.iter().filter(|tensor| tensor.parameter).collect();

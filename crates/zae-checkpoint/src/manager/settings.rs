@@ -12,6 +12,7 @@ use crate::{
     disk::Disk,
     folder::{Best, Retention},
     format::Format,
+    read::CHECKPOINTS,
 };
 
 /// What a save that fails does to the run.
@@ -70,7 +71,7 @@ impl Settings {
     pub(super) fn dir(&self, run_dir: Option<&Path>) -> Fallible<PathBuf> {
         match (&self.dir, run_dir) {
             (Some(dir), _) => Ok(dir.clone()),
-            (None, Some(run_dir)) => Ok(run_dir.join("checkpoints")),
+            (None, Some(run_dir)) => Ok(run_dir.join(CHECKPOINTS)),
             (None, None) => Err("it has no folder to save into: give the trainer a `.run_dir(..)`, or use \
                                  `StateManager::in_dir(dir)`"
                 .into()),

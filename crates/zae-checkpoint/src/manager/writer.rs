@@ -144,7 +144,9 @@ fn write_all(shared: &Shared, folder: &Folder, settings: &Settings) {
         drop(state);
         // The place of the one that waits is free.
         shared.changed.notify_all();
-        let save = write(job, folder, settings);
+        let save = write(&job, folder, settings);
+        // The buffers of its tensors are free for the next snapshot.
+        drop(job);
         let mut state = shared.lock();
         state.busy = false;
         state.done.push(save);
@@ -154,17 +156,16 @@ fn write_all(shared: &Shared, folder: &Folder, settings: &Settings) {
     }
 }
 
-fn write(job: Job, folder: &Folder, settings: &Settings) -> Save {
+fn write(job: &Job, folder: &Folder, settings: &Settings) -> Save {
     let begun = Instant::now();
     let step = job.snapshot.run.progress.step();
     let mut save = Save { step, path: None, error: None, bytes: 0, stall: job.stall, write: Duration::ZERO };
     // What an add-on has to make durable is its own code, and may panic.
-    let commit = || commit(&job, folder, settings, &mut save);
+    let commit = || commit(job, folder, settings, &mut save);
     let committed = catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(|panic| Err(Panicked::new(&*panic).into()));
     save.error = committed.err().map(|error| error.to_string());
     save.write = begun.elapsed();
     tracing::debug!(?save, "a checkpoint was written");
-    // With the job the buffers of its tensors are free for the next snapshot.
     save
 }
 

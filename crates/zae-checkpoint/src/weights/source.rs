@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path) -> Result<Source> {
     if is_file && is_torch(path)? {
         let value = torch::read(&Bytes::map(path)?).map_err(Error::torch(path))?;
         return match ckpt::decode(&value) {
-            Ok((_, snapshot)) => Ok(model_of(snapshot)),
+            Ok(snapshot) => Ok(model_of(snapshot)),
             Err(ckpt::Error::WeightsOnly) => {
                 Ok(Source { tensors: ckpt::weights(&value).map_err(Error::ckpt(path))?, ours: false })
             }

@@ -26,6 +26,8 @@
 //! - **A snapshot is a copy**: all that decides the next step is in it (weights, running statistics, the optimizer's
 //!   moments and counters, by parameter name), later steps do not change it, and a learner built anew that loads it goes
 //!   on bit for bit. A state that does not fit changes nothing.
+//! - **A layout**, if there is one, names all that is saved of the model, in PyTorch's words: it is what makes checkpoints
+//!   readable there.
 //! - **Errors, not panics**: a loss that does not depend on the model, gradients that are not there, an optimizer that
 //!   is not there.
 //!

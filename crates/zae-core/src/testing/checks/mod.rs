@@ -50,6 +50,7 @@ fn all<F: Fixture>() -> Vec<Check<F>> {
         ("state: a snapshot is a copy", state::snapshot_is_a_copy),
         ("state: a snapshot names the model's parameters", state::names),
         ("state: a state that does not fit changes nothing", state::misfit),
+        ("state: the layout names what is saved", state::layout),
         ("state: weights without an optimizer", state::weights_only),
         ("cut: at every step, evaluation and epoch", cut::everywhere),
         ("cut: in the middle of a validation", cut::in_validation),

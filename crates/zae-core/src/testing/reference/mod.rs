@@ -227,12 +227,6 @@ impl Learner for ReferenceLearner {
         self.gradients = None;
     }
 
-    fn layout(&mut self) -> Fallible<Arc<Layout>> {
-        let mut layout = layout::layout(&self.net);
-        layout.optimizer = layout.optimizer.filter(|_| self.optimizer.is_some());
-        Ok(Arc::new(layout))
-    }
-
     fn snapshot(&mut self) -> Fallible<StateDict> {
         let mut state = StateDict::default();
         self.tensors(|name, shape, values| {
@@ -245,6 +239,12 @@ impl Learner for ReferenceLearner {
         }
         state.layout = self.layout()?;
         Ok(state)
+    }
+
+    fn layout(&mut self) -> Fallible<Arc<Layout>> {
+        let mut layout = layout::layout(&self.net);
+        layout.optimizer = layout.optimizer.filter(|_| self.optimizer.is_some());
+        Ok(Arc::new(layout))
     }
 
     fn load(&mut self, state: &StateDict) -> Fallible {

@@ -153,7 +153,9 @@ fn weights_of_pytorch_are_renamed_transposed_and_cast() {
         ],
     );
     let error = Weights::from(&path).put_into(&linear()).map(drop).unwrap_err().to_string();
-    for word in ["w.pt", "missing: fc.b, fc.w", "unexpected: net.fc.bias, net.fc.weight, other.x", "`.strip_prefix(\"net.\")`"] {
+    for word in
+        ["w.pt", "missing: fc.b, fc.w", "unexpected: net.fc.bias, net.fc.weight, other.x", "`.strip_prefix(\"net.\")`"]
+    {
         assert!(error.contains(word), "{word}: {error}");
     }
     let (state, report) = Weights::from(&path).strip_prefix("net.").put_into(&linear()).unwrap();

@@ -9,7 +9,9 @@ pub(super) fn find(wanted: &BTreeSet<&str>, unexpected: &BTreeSet<&str>, types: 
         return format!("its names begin with `{prefix}`, which `.strip_prefix(\"{prefix}\")` takes away");
     }
     if let Some(prefix) = prefix(wanted, unexpected) {
-        return format!("the model's names begin with `{prefix}`, which `.rename(\"\", \"{prefix}\")` puts before the file's");
+        return format!(
+            "the model's names begin with `{prefix}`, which `.rename(\"\", \"{prefix}\")` puts before the file's"
+        );
     }
     if types && wanted.is_empty() && unexpected.is_empty() {
         return "its numbers are of another type, which `.cast()` converts".to_owned();

@@ -39,7 +39,7 @@ fn assert_says(error: &str, words: &[&str]) {
 
 fn saved(dir: &Path) -> Trainer<Classify> {
     let mut trainer = trainer(Net::new(0.0), AdamWConfig::new());
-    trainer.run(Until::steps(2), &vec![samples(1, 6); 2], ()).unwrap();
+    trainer.run(Until::steps(2), vec![samples(1, 6); 2], ()).unwrap();
     trainer.save(dir.join("run")).unwrap();
     trainer
 }

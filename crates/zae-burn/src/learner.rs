@@ -351,10 +351,10 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         let model = self.model.as_ref().ok_or(LOST)?;
         let mut misfits = Misfits::default();
         model_state::check(model, state, &mut misfits);
-        misfits.foreign(state);
         // What the optimizer has of a parameter that does not fit does not fit either: that is not worth saying.
         misfits.check()?;
         let mut misfits = Misfits::default();
+        misfits.foreign(state);
         let shadows = Shadows::load(model, state, &mut misfits)?;
         let optimizer = match &self.optimizer {
             None => None,

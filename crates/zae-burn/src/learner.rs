@@ -352,6 +352,9 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         let mut misfits = Misfits::default();
         model_state::check(model, state, &mut misfits);
         misfits.foreign(state);
+        // What the optimizer has of a parameter that does not fit does not fit either: that is not worth saying.
+        misfits.check()?;
+        let mut misfits = Misfits::default();
         let shadows = Shadows::load(model, state, &mut misfits)?;
         let optimizer = match &self.optimizer {
             None => None,

@@ -83,6 +83,11 @@
 //!   enum adds the name of its variant.
 //! - Running statistics, integers and booleans are buffers; all else, frozen or not, is a parameter. Tensors that are in no
 //!   `Param` are constants to Burn, and in no state. PyTorch's `num_batches_tracked` is missing: `load_state_dict` puts it in by itself.
+//! - `BatchNorm` adds the variance over n values to its running variance, PyTorch's that over n - 1: trained on in PyTorch,
+//!   it drifts by 1/n of each batch's share. The weights make the same steps; `tests/pytorch.rs` of zae-engine has both
+//!   make them, and says how near they are.
+//! - `torch.optim`'s state goes by position: give the optimizer all of `module.parameters()`, frozen ones too; with
+//!   `group_lr`, first the group of the rest, then the others in the order in which they were given.
 //! - Burn tells what a type is called, not whose it is. A type of your own called `Linear` is taken for Burn's only if it has
 //!   nothing in it but a matrix `weight` and, if any, a vector `bias` as long as the second dimension of `weight`. If that is
 //!   so and yet it is laid out as in PyTorch, call it something else. `gamma` and `beta` of a norm of your own become `weight`

@@ -117,7 +117,7 @@ pub(crate) fn load(
             )),
             (Some(_), Some(_)) => {}
             _ if understood.numbers.contains_key(&name) => {}
-            _ => misfits.unexpected(format!("`{name}` (another optimizer, or a damaged state)")),
+            _ => misfits.unusable(format!("`{name}`")),
         }
     }
     Ok(loaded)

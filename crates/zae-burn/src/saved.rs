@@ -113,6 +113,7 @@ pub(crate) struct Misfits {
     missing: Vec<String>,
     unexpected: Vec<String>,
     different: Vec<String>,
+    unusable: Vec<String>,
 }
 
 impl Misfits {
@@ -135,6 +136,11 @@ impl Misfits {
 
     pub(crate) fn different(&mut self, what: String) {
         self.different.push(what);
+    }
+
+    /// Notes what the optimizer does not understand.
+    pub(crate) fn unusable(&mut self, name: String) {
+        self.unusable.push(name);
     }
 
     /// The tensor of this name, if it is there with this shape and type.
@@ -169,6 +175,7 @@ impl Misfits {
             ("the state lacks", self.missing),
             ("this learner has no", self.unexpected),
             ("of another shape or type:", self.different),
+            ("of another optimizer, or damaged:", self.unusable),
         ];
         let mut parts = Vec::new();
         for (what, names) in sorts {

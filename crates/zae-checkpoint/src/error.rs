@@ -73,15 +73,16 @@ pub enum Error {
     },
     /// Weights do not fit the model.
     #[error(
-        "`{}` does not fit the model, and nothing was loaded ({report}): `Weights` renames, strips prefixes, casts, or \
-         takes only what fits (`.non_strict()`)",
-        path.display()
+        "`{}` does not fit the model, and nothing was loaded: {way_out}. Of the model's tensors {} fit{}",
+        path.display(), report.loaded.len(), report.problems()
     )]
     Misfit {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// What fits, and what does not.
         report: LoadReport,
+        /// What probably helps.
+        way_out: String,
     },
     /// A path that is not what it has to be.
     #[error("`{}`: {what}", path.display())]

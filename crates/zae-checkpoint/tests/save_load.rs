@@ -153,7 +153,9 @@ fn weights_of_pytorch_are_renamed_transposed_and_cast() {
         ],
     );
     let error = Weights::from(&path).put_into(&linear()).map(drop).unwrap_err().to_string();
-    for word in ["w.pt", "missing: fc.b, fc.w", "unexpected: net.fc.bias, net.fc.weight, other.x", ".non_strict()"] {
+    for word in
+        ["w.pt", "missing: fc.b, fc.w", "unexpected: net.fc.bias, net.fc.weight, other.x", "`.strip_prefix(\"net.\")`"]
+    {
         assert!(error.contains(word), "{word}: {error}");
     }
     let (state, report) = Weights::from(&path).strip_prefix("net.").put_into(&linear()).unwrap();
@@ -181,7 +183,26 @@ fn weights_of_pytorch_are_renamed_transposed_and_cast() {
         .map(drop)
         .unwrap_err()
         .to_string();
-    assert!(none.contains("0 tensors loaded"), "{none}");
+    assert!(none.contains("Of the model's tensors 0 fit") && none.contains("`.non_strict()`"), "{none}");
+    // The file's names lack what the model's begin with.
+    torch_file(&path, &[("weight", weight()), ("bias", bias())]);
+    let error = Weights::from(&path).put_into(&linear()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("`.rename(\"\", \"fc.\")`"), "{error}");
+    assert!(Weights::from(&path).rename("", "fc.").put_into(&linear()).unwrap().1.is_whole());
+    let doubles = |numbers: &[f32]| SavedTensor {
+        dtype: Dtype::F64,
+        shape: vec![numbers.len()],
+        data: Arc::new(numbers.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect::<Vec<u8>>()),
+    };
+    torch_file(&path, &[("fc.weight", weight()), ("fc.bias", doubles(&[7.0, 8.0, 9.0]))]);
+    let error = Weights::from(&path).put_into(&linear()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("nothing was loaded: its numbers are of another type, which `.cast()`"), "{error}");
+    assert!(Weights::from(&path).cast().put_into(&linear()).unwrap().1.is_whole());
+    // Not a checkpoint, whatever it is.
+    let strange = dir.path().join("w.model");
+    fs::write(&strange, [7u8; 100]).unwrap();
+    let error = Weights::from(&strange).put_into(&linear()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("w.model`: it is no checkpoint") && error.contains("`.safetensors`"), "{error}");
     let two =
         Weights::from(&path).rename("fc.weight", "fc.bias").put_into(&linear()).map(drop).unwrap_err().to_string();
     assert!(two.contains("two of its tensors are named `fc.bias`"), "{two}");

@@ -11,7 +11,7 @@ use zae_core::{
     add_on::{AddOn, Durable, Moment, Phase},
     data::{Batches, Draw, Loader, from_fn},
     error::{Error, Fallible},
-    learner::Clip,
+    learner::{Clip, Number, OptimizerLayout},
     progress::ProgressChecker,
     schedule::{Cosine, Schedule, ScheduleAt},
     snapshot::Snapshot,
@@ -578,6 +578,33 @@ fn a_snapshot_of_another_run() {
     refused(with_learner(plain(), learner(Architecture::Plain)), &["does not fit the model"]);
     let wider = || ReferenceLearner::new(Net::new(ARCHITECTURE, Sizes { hidden: 9, ..Sizes::small() }));
     refused(with_learner(plain(), wider()), &["does not fit the model", "fc1.weight", "[9, 6]", "[8, 6]"]);
+    // Another optimizer: other settings by their names, and an accepted one starts afresh if it cannot use the state.
+    let of_optimizer = |change: &dyn Fn(&mut OptimizerLayout)| {
+        let mut other = Snapshot::new(snapshot.run.clone(), snapshot.learner.clone());
+        change(Arc::make_mut(&mut other.learner.layout).optimizer.as_mut().unwrap());
+        let mut trainer = new();
+        let error = trainer.restore(&other).unwrap_err().to_string();
+        new().accept_change("optimizer").restore(&other).unwrap();
+        error
+    };
+    let ways_out = ["this one AdamW", "use the same", "`.accept_change(\"optimizer\")`", "`.fresh()`"];
+    let decay = |own: &mut OptimizerLayout| drop(own.groups[0].insert("weight_decay".into(), vec![Number::Float(0.5)]));
+    for (error, word) in [
+        (of_optimizer(&|own| own.class = "SGD".into()), "`optimizer` SGD, "),
+        (of_optimizer(&decay), "`optimizer` AdamW with weight_decay 0.5, this one AdamW with weight_decay 0.01"),
+        (of_optimizer(&|own| own.rates = vec![0.5]), "factors [0.5] on the learning rate"),
+    ] {
+        assert!(ways_out.iter().chain([&word]).all(|word| error.contains(word)), "{error}");
+    }
+    assert!(new().restore(&snapshot).is_ok(), "the same optimizer");
+    let mut foreign = Snapshot::new(snapshot.run.clone(), snapshot.learner.clone());
+    let moment = foreign.learner.tensors.remove("optimizer/fc1.weight/moment_1").unwrap();
+    foreign.learner.tensors.insert("optimizer/fc1.weight/velocity".into(), moment);
+    fails(new().restore(&foreign), &["does not fit", "with a new optimizer by `.accept_change(\"optimizer\")`"]);
+    let mut afresh = new().accept_change("optimizer");
+    afresh.restore(&foreign).unwrap();
+    let state = afresh.snapshot().unwrap().learner.clone();
+    assert!(state.tensors.keys().all(|name| name.starts_with("model/")));
     // What was not said is taken from the snapshot, and data of another batch size is refused by the run.
     let mut other = new();
     other.restore(&snapshot).unwrap();

@@ -71,8 +71,13 @@ impl Folder {
 /// When it cannot be read, or holds no name.
 pub fn read_pointer(path: &Path) -> Result<Name> {
     let metadata = fs::symlink_metadata(path).map_err(Error::io("open", path))?;
-    if !metadata.is_file() || metadata.len() > 64 {
-        return Err(Error::refused(path, "it is not a small file with a checkpoint's name"));
+    if !metadata.is_file() {
+        return Err(Error::refused(path, "it is not a file with a checkpoint's name"));
+    }
+    if metadata.len() > 64 {
+        let what = "it is no checkpoint: neither what `torch.save` writes nor a file that names a checkpoint, as `last` \
+                    does (a file of weights alone has to end in `.safetensors`)";
+        return Err(Error::Path { path: path.to_owned(), what: what.to_owned() });
     }
     let text = fs::read(path).map_err(Error::io("read", path))?;
     let text = std::str::from_utf8(&text).map_err(|e| Error::damaged(path, e.to_string()))?;

@@ -26,6 +26,10 @@ pub(super) fn transposed(tensor: &SavedTensor) -> Fallible<SavedTensor> {
     Ok(SavedTensor { dtype: tensor.dtype, shape: vec![columns, rows], data: Arc::new(out) })
 }
 
+pub(super) fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
 /// The same numbers in another floating-point type, rounded to nearest where it is a smaller one. Other types stay.
 pub(super) fn to(tensor: &SavedTensor, dtype: Dtype) -> Fallible<SavedTensor> {
     let bytes = tensor.data.bytes()?;

@@ -1,10 +1,13 @@
 //! Which tensor of a file goes where in a model.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use zae_core::learner::{SavedTensor, StateDict, TensorLayout};
 
-use super::{Weights, cast};
+use super::{Weights, cast, way_out};
 use crate::error::{Error, Result};
 
 const MODEL: &str = "model/";
@@ -29,16 +32,18 @@ impl LoadReport {
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
     }
+
+    /// All that does not fit, each sort after a semicolon.
+    pub(crate) fn problems(&self) -> String {
+        let parts = [("missing", &self.missing), ("unexpected", &self.unexpected), ("different", &self.mismatched)];
+        let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+        parts.map(|(what, names)| format!("; {what}: {}", names.join(", "))).collect()
+    }
 }
 
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} tensors loaded", self.loaded.len())?;
-        let parts = [("missing", &self.missing), ("unexpected", &self.unexpected), ("different", &self.mismatched)];
-        for (what, names) in parts.into_iter().filter(|(_, names)| !names.is_empty()) {
-            write!(f, "; {what}: {}", names.join(", "))?;
-        }
-        Ok(())
+        write!(f, "{} tensors loaded{}", self.loaded.len(), self.problems())
     }
 }
 
@@ -59,11 +64,14 @@ pub(super) fn fit(
     }
     let layouts: BTreeMap<&str, &TensorLayout> = state.layout.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     let (mut merged, mut report) = (state.clone(), LoadReport::default());
+    let (mut wanted, mut types_only) = (BTreeSet::new(), true);
     for (key, target) in &state.tensors {
         let Some(name) = key.strip_prefix(MODEL) else { continue };
         let layout = layouts.get(name).filter(|_| !engine_layout);
-        let Some(mut tensor) = found.remove(layout.map_or(name, |layout| layout.torch.as_str())) else {
+        let in_file = layout.map_or(name, |layout| layout.torch.as_str());
+        let Some(mut tensor) = found.remove(in_file) else {
             report.missing.push(name.to_owned());
+            wanted.insert(in_file);
             continue;
         };
         if layout.is_some_and(|layout| layout.transposed) {
@@ -74,6 +82,7 @@ pub(super) fn fit(
         }
         if tensor.shape != target.shape || tensor.dtype != target.dtype {
             let SavedTensor { dtype, shape, .. } = target;
+            types_only &= tensor.shape == *shape && cast::is_float(*dtype) && cast::is_float(tensor.dtype);
             let (found_dtype, found_shape) = (tensor.dtype, &tensor.shape);
             report
                 .mismatched
@@ -86,8 +95,10 @@ pub(super) fn fit(
     // PyTorch counts batches where other engines do not.
     let counts = |name: &String| !engine_layout && name.ends_with("num_batches_tracked");
     report.unexpected.extend(found.into_keys().filter(|name| !counts(name)));
-    if (weights.strict && !report.is_whole()) || report.loaded.is_empty() {
-        return Err(Error::Misfit { path: weights.path.clone(), report });
+    if report.loaded.is_empty() || (weights.strict && !report.is_whole()) {
+        let unexpected = report.unexpected.iter().map(String::as_str).collect();
+        let way_out = way_out::find(&wanted, &unexpected, types_only && !report.mismatched.is_empty());
+        return Err(Error::Misfit { path: weights.path.clone(), report, way_out });
     }
     Ok((merged, report))
 }

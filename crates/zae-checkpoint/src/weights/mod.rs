@@ -3,6 +3,7 @@
 mod cast;
 mod fit;
 mod source;
+mod way_out;
 
 use std::path::{Path, PathBuf};
 

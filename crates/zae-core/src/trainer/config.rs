@@ -7,7 +7,7 @@ use crate::{
     data::Loader,
     engine::Engine,
     error::{Error, Fallible},
-    learner::{Layout, Learner},
+    learner::{Layout, Learner, Number, TensorLayout},
     progress::Plan,
     schedule::Needs,
     task::Task,
@@ -16,6 +16,7 @@ use crate::{
 /// The setting under which the number of batches is known where a loader does not describe itself.
 const BATCHES: &str = "batches";
 const SCHEDULE: &str = "schedule";
+pub(super) const OPTIMIZER: &str = "optimizer";
 
 impl<T: Task> Trainer<T> {
     /// All settings on which the weights of the run depend.
@@ -99,21 +100,54 @@ impl<T: Task> Trainer<T> {
         }
     }
 
-    /// The optimizer that the learner has must be the one whose state it is given.
+    /// The optimizer that the learner has must be the one whose state it is given, as far as both are known.
     pub(super) fn check_optimizer(&mut self, saved: &Layout) -> Fallible {
-        let Some(saved) = &saved.optimizer else { return Ok(()) };
-        let now = self.learner.layout()?;
-        let Some(now) = now.optimizer.as_ref().filter(|now| *now != saved) else { return Ok(()) };
-        if self.accepts("optimizer") {
+        if self.accepts(OPTIMIZER) {
             return Ok(());
         }
-        let text = |o: &crate::learner::OptimizerLayout| format!("{} {:?}, factors {:?}", o.class, o.groups, o.rates);
-        Err(changed("optimizer", &text(saved), &text(now)).into())
+        match optimizers_differ(saved, &*self.learner.layout()?) {
+            Some([saved, now]) => Err(changed(OPTIMIZER, &saved, &now).into()),
+            None => Ok(()),
+        }
     }
 
-    fn accepts(&self, name: &str) -> bool {
+    pub(super) fn accepts(&self, name: &str) -> bool {
         self.settings.accepted.iter().any(|accepted| accepted == name)
     }
+}
+
+/// The first thing in which two optimizers differ, as each has it. What only one of them tells is not compared: another
+/// version may tell more.
+fn optimizers_differ(saved: &Layout, now: &Layout) -> Option<[String; 2]> {
+    let (Some(was), Some(is)) = (&saved.optimizer, &now.optimizer) else { return None };
+    if was.class != is.class {
+        return Some([was.class.clone(), is.class.clone()]);
+    }
+    let with = |what: [String; 2]| Some(what.map(|what| format!("{} with {what}", was.class)));
+    if was.rates != is.rates {
+        return with([was, is].map(|own| format!("the factors {:?} on the learning rate", own.rates)));
+    }
+    for (was, is) in was.groups.iter().zip(&is.groups) {
+        for (name, was) in was {
+            if let Some(is) = is.get(name).filter(|is| *is != was) {
+                return with([was, is].map(|numbers| format!("{name} {}", text(numbers))));
+            }
+        }
+    }
+    let groups: BTreeMap<&str, usize> = now.tensors.iter().map(|own| (own.name.as_str(), own.group)).collect();
+    let moved = |own: &&TensorLayout| groups.get(own.name.as_str()).is_some_and(|group| *group != own.group);
+    let own = saved.tensors.iter().find(moved)?;
+    with([own.group, groups[own.name.as_str()]].map(|group| format!("`{}` in group {group}", own.name)))
+}
+
+fn text(numbers: &[Number]) -> String {
+    let text = |number: &Number| match number {
+        Number::Int(number) => number.to_string(),
+        Number::UInt(number) => number.to_string(),
+        Number::Float(number) => format!("{number:?}"),
+        Number::Bool(yes) => yes.to_string(),
+    };
+    numbers.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 fn changed(name: &str, saved: &str, now: &str) -> String {

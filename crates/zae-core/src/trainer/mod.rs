@@ -157,6 +157,9 @@ impl<T: Task> Trainer<T> {
 
     /// Goes on with a saved run although this setting is not what it was: by the name that the error about it gives, for
     /// example `batch_size`. The run is then no longer, bit for bit, the one that was interrupted.
+    ///
+    /// With `optimizer`, its saved state is used as far as the new optimizer understands it (other settings, AdamW after
+    /// Adam); if it does not, the optimizer starts afresh with the saved weights.
     #[must_use]
     pub fn accept_change(mut self, setting: impl Into<String>) -> Self {
         self.settings.accepted.push(setting.into());

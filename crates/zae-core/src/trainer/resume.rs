@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Trainer, hooks::ask};
+use super::{Trainer, config::OPTIMIZER, hooks::ask};
 use crate::{
     engine::Engine,
     error::{Error, Fallible, Stage},
-    learner::Learner,
+    learner::{Learner, StateDict},
     snapshot::Snapshot,
     task::Task,
 };
@@ -94,7 +94,7 @@ impl<T: Task> Trainer<T> {
         check("seed", self.settings.seed, run.seed)?;
         check("accumulate", self.settings.accumulate, run.window)?;
         self.check_optimizer(&snapshot.learner.layout)?;
-        self.learner.load(&snapshot.learner)?;
+        self.load(&snapshot.learner)?;
         if let (Some(schedule), Some(state)) = (&mut self.schedule, &run.schedule) {
             schedule.restore(state)?;
         }
@@ -116,6 +116,27 @@ impl<T: Task> Trainer<T> {
         self.state = run.clone();
         tracing::info!(step = run.progress.step, epoch = run.progress.cursor.epoch, "the run was restored");
         Ok(())
+    }
+}
+
+impl<T: Task> Trainer<T> {
+    /// Loads the learner's state; without that of the optimizer if it is another one, and that was accepted.
+    fn load(&mut self, saved: &StateDict) -> Fallible {
+        let Err(refused) = self.learner.load(saved) else { return Ok(()) };
+        if self.accepts(OPTIMIZER) {
+            let mut rest = saved.clone();
+            rest.tensors.retain(|name, _| !name.starts_with("optimizer/"));
+            rest.numbers.retain(|name, _| !name.starts_with("optimizer/"));
+            if self.learner.load(&rest).is_ok() {
+                tracing::warn!(reason = %refused, "the optimizer starts afresh: it is not the saved one");
+                return Ok(());
+            }
+        }
+        Err(format!(
+            "{refused}. Go on with the model and the optimizer of the saved run, with a new optimizer by \
+             `.accept_change(\"{OPTIMIZER}\")`, or start over with `.fresh()`"
+        )
+        .into())
     }
 }
 

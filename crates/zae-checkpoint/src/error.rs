@@ -80,7 +80,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What fits, and what does not.
-        report: LoadReport,
+        report: Box<LoadReport>,
         /// What probably helps.
         way_out: String,
     },

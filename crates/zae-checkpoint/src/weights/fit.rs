@@ -98,7 +98,7 @@ pub(super) fn fit(
     if report.loaded.is_empty() || (weights.strict && !report.is_whole()) {
         let unexpected = report.unexpected.iter().map(String::as_str).collect();
         let way_out = way_out::find(&wanted, &unexpected, types_only && !report.mismatched.is_empty());
-        return Err(Error::Misfit { path: weights.path.clone(), report, way_out });
+        return Err(Error::Misfit { path: weights.path.clone(), report: Box::new(report), way_out });
     }
     Ok((merged, report))
 }

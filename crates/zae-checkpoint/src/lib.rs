@@ -47,6 +47,9 @@ mod export;
 mod fixtures;
 pub mod folder;
 mod format;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 mod manager;
 mod manifest;

@@ -1,1 +1,3 @@
 //! Benches of zae-engine against other trainers: see `benches/`.
+
+pub mod stats;

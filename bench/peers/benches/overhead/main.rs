@@ -57,7 +57,6 @@ mod lap;
 mod memory;
 mod models;
 mod raw;
-mod stats;
 mod timing;
 mod trainer;
 

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use zae_bench_peers::stats::Median;
+
 use crate::{
     child,
     job::{Job, VARIANTS},
     models::Workload,
-    stats::Median,
 };
 
 /// Trains one way, and says how much memory that took at most, in kB; nothing where the system does not tell.

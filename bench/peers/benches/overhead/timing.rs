@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use zae_bench_peers::stats::Median;
 use zae_engine::rng::seed_for;
 
 use crate::{
@@ -9,7 +10,6 @@ use crate::{
     job::{Job, VARIANTS, Variant},
     lap::{Lap, Runner},
     models::{BATCHES, Workload},
-    stats::Median,
 };
 
 /// Laps before those that count.

@@ -2,8 +2,9 @@
 
 /// A median and its 95 % interval.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Median {
-    pub(crate) value: f64,
+pub struct Median {
+    /// The median.
+    pub value: f64,
     low: f64,
     high: f64,
 }
@@ -11,7 +12,7 @@ pub(crate) struct Median {
 impl Median {
     /// The interval lies between two order statistics: it assumes nothing about the distribution. With fewer than six
     /// values it is their range.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let n = values.len();
@@ -21,7 +22,7 @@ impl Median {
     }
 
     /// `name value unit [low high]`.
-    pub(crate) fn line(self, name: &str, unit: &str) -> String {
+    pub fn line(self, name: &str, unit: &str) -> String {
         let digits = match unit {
             "ratio" => 4,
             _ => 1,

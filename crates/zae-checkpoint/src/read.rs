@@ -42,7 +42,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         let bytes = Bytes::map(&real)?;
         // There is no manifest with a checksum of the whole: those of the archive have to do.
         torch::verify(&bytes).map_err(Error::torch(&real))?;
-        return read_ckpt(&bytes, &real);
+        return Ok(read_ckpt(&bytes, &real)?.read_from(path.display().to_string()));
     }
     let name = read_pointer(&real)?;
     read_folder(&real.with_file_name(name.to_string()))

@@ -273,3 +273,13 @@ fn the_weights_of_the_best_are_exported() {
     let error = run(&mut trainer).unwrap_err().to_string();
     assert!(error.contains("`.safetensors`"), "{error}");
 }
+
+#[test]
+fn a_checkpoint_that_does_not_fit_is_named() {
+    let dir = tempdir().unwrap();
+    run(&mut trainer(dir.path()).add_on(StateManager::new())).unwrap();
+    let mut other = trainer(dir.path()).seed(8).add_on(StateManager::new());
+    let error = run(&mut other).unwrap_err().to_string();
+    let name = format!("step-{:08}", 6 * EPOCHS);
+    assert!(error.contains(&name) && error.contains("`.seed(7)`") && error.contains("step 36"), "{error}");
+}

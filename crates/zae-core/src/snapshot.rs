@@ -72,12 +72,21 @@ pub struct Snapshot {
     pub learner: StateDict,
     /// To be run, in any order, before a written snapshot is committed.
     pub durable: Vec<Durable>,
+    /// Where it was read from, for messages.
+    pub origin: Option<String>,
 }
 
 impl Snapshot {
+    /// The same snapshot, read from there.
+    #[must_use]
+    pub fn read_from(mut self, origin: impl Into<String>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
     /// A snapshot read back from somewhere.
     #[must_use]
     pub fn new(run: RunState, learner: StateDict) -> Self {
-        Self { run, learner, durable: Vec::new() }
+        Self { run, learner, durable: Vec::new(), origin: None }
     }
 }

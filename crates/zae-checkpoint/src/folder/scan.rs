@@ -98,5 +98,5 @@ pub(crate) fn load(path: &Path, manifest: &Manifest, check: Check) -> Result<Sna
     if step != manifest.step {
         return Err(Error::damaged(path, format!("its manifest says step {}, its content {step}", manifest.step)));
     }
-    Ok(snapshot)
+    Ok(snapshot.read_from(path.display().to_string()))
 }

@@ -61,7 +61,7 @@ impl<T: Task> Trainer<T> {
             for add_on in t.add_ons.iter() {
                 durable.extend(ask(add_on.name(), || Ok(add_on.durable()))?);
             }
-            Ok(Arc::new(Snapshot { run, learner: t.learner.snapshot()?, durable }))
+            Ok(Arc::new(Snapshot { run, learner: t.learner.snapshot()?, durable, origin: None }))
         })
     }
 
@@ -87,6 +87,15 @@ impl<T: Task> Trainer<T> {
     }
 
     fn become_run(&mut self, snapshot: &Snapshot) -> Fallible {
+        (self.site.cursor, self.site.step) = (snapshot.run.progress.cursor(), snapshot.run.progress.step());
+        let whole = self.take_over(snapshot);
+        whole.map_err(|error| match &snapshot.origin {
+            Some(origin) => format!("`{origin}`: {error}").into(),
+            None => error,
+        })
+    }
+
+    fn take_over(&mut self, snapshot: &Snapshot) -> Fallible {
         let run = &snapshot.run;
         if run.window == 0 || (run.due.epoch_end && run.progress.cursor.epoch == 0) {
             return Err("this is not the state of a run: build snapshots with `Trainer::snapshot`".into());

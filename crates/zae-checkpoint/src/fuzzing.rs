@@ -16,7 +16,8 @@ pub fn safetensors(bytes: Vec<u8>) -> Option<Vec<(String, SavedTensor)>> {
 
 /// What `trainer.json` and `manifest.json` hold, and whether what was read is the same when it was written and read again.
 pub fn json(bytes: &[u8]) -> bool {
-    let again = |text: Vec<u8>| json::read::<RunState>(&text).ok().and_then(|run| json::pretty(&run).ok()) == Some(text);
+    let again =
+        |text: Vec<u8>| json::read::<RunState>(&text).ok().and_then(|run| json::pretty(&run).ok()) == Some(text);
     let run = json::read::<RunState>(bytes).ok().and_then(|run| json::pretty(&run).ok());
     let _ = (json::read::<Layout>(bytes), json::read::<Manifest>(bytes));
     run.is_none_or(again)

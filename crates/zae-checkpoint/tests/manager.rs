@@ -85,12 +85,14 @@ fn the_defaults_keep_two_and_the_best_and_point_to_them() {
 #[test]
 fn a_complete_run_is_not_trained_again_and_fresh_moves_it_aside() {
     let dir = tempdir().unwrap();
-    let mut first = trainer(dir.path()).add_on(StateManager::new());
+    // At once: in the background a slow disk decides which epochs are passed over.
+    let manager = || StateManager::new().background(false);
+    let mut first = trainer(dir.path()).add_on(manager());
     run(&mut first).unwrap();
     let (expected, kept) = (bits_of(&mut first), checkpoints(&saved_in(dir.path())));
     drop(first);
     let notices = Notices::default();
-    let mut second = trainer(dir.path()).add_on((StateManager::new(), notices.clone()));
+    let mut second = trainer(dir.path()).add_on((manager(), notices.clone()));
     assert_eq!(run(&mut second).unwrap().outcome, Outcome::AlreadyComplete);
     assert_eq!(bits_of(&mut second), expected);
     assert!(notices.infos()[0].starts_with("resumed from"), "{:?}", notices.infos());
@@ -98,7 +100,7 @@ fn a_complete_run_is_not_trained_again_and_fresh_moves_it_aside() {
     drop(second);
     for again in ["checkpoints.old", "checkpoints.old.1"] {
         let notices = Notices::default();
-        let mut fresh = trainer(dir.path()).add_on((StateManager::new(), notices.clone())).fresh();
+        let mut fresh = trainer(dir.path()).add_on((manager(), notices.clone())).fresh();
         assert_eq!(run(&mut fresh).unwrap().outcome, Outcome::Complete);
         assert_eq!(checkpoints(&dir.path().join(again)), kept, "nothing is lost");
         assert_eq!(checkpoints(&saved_in(dir.path())), kept);
@@ -206,6 +208,36 @@ fn a_folder_in_use_is_refused_and_free_again_after_the_run() {
     drop(held);
     run(&mut trainer).unwrap();
     zae_checkpoint::folder::Folder::open(&saved, zae_checkpoint::disk::Disk::new()).unwrap();
+}
+
+/// A program that tries again does not start over, and moves nothing out of its way.
+#[test]
+fn a_run_that_could_not_look_for_its_checkpoint_looks_again() {
+    let dir = tempdir().unwrap();
+    let mut must = trainer(dir.path()).add_on(StateManager::new().resume(Resume::Must));
+    for _ in 0..2 {
+        let error = run(&mut must).unwrap_err().to_string();
+        assert!(error.contains("no checkpoint"), "{error}");
+    }
+    drop(must);
+    run(&mut trainer(dir.path()).add_on(StateManager::new())).unwrap();
+    let saved = saved_in(dir.path());
+    let kept = checkpoints(&saved);
+    let held = zae_checkpoint::folder::Folder::open(&saved, zae_checkpoint::disk::Disk::new()).unwrap();
+    let notices = Notices::default();
+    let mut waits = trainer(dir.path()).add_on((StateManager::new(), notices.clone()));
+    assert!(run(&mut waits).unwrap_err().to_string().contains("in use"));
+    drop(held);
+    assert_eq!(run(&mut waits).unwrap().outcome, Outcome::AlreadyComplete);
+    assert_eq!(checkpoints(&saved), kept);
+    assert_eq!(notices.infos().len(), 1, "{:?}", notices.infos());
+    drop(waits);
+    let mut other = trainer(dir.path()).seed(8).add_on((StateManager::new(), notices.clone()));
+    for _ in 0..2 {
+        let error = run(&mut other).unwrap_err().to_string();
+        assert!(error.contains("`.seed(7)`"), "{error}");
+    }
+    assert_eq!(checkpoints(&saved), kept);
 }
 
 /// C9: a damaged checkpoint is passed over, loudly, for the newest one that is whole; if none is, nothing is trained.

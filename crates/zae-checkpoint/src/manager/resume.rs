@@ -54,6 +54,8 @@ impl Resumed {
         open: impl FnOnce() -> Result<Folder>,
         folder: &mut Option<Folder>,
     ) -> Fallible<Option<Arc<Snapshot>>> {
+        // Of an earlier search that came to nothing.
+        self.notices.clear();
         match resume {
             Resume::Never => {
                 self.limit = Some(Limit::Nothing);

@@ -98,13 +98,37 @@ fn a_complete_run_is_not_trained_again_and_fresh_moves_it_aside() {
     assert!(notices.infos()[0].starts_with("resumed from"), "{:?}", notices.infos());
     assert_eq!(checkpoints(&saved_in(dir.path())), kept);
     drop(second);
-    for again in ["checkpoints.old", "checkpoints.old.1"] {
+    for again in ["checkpoints/old", "checkpoints/old.1"] {
         let notices = Notices::default();
         let mut fresh = trainer(dir.path()).add_on((manager(), notices.clone())).fresh();
         assert_eq!(run(&mut fresh).unwrap().outcome, Outcome::Complete);
         assert_eq!(checkpoints(&dir.path().join(again)), kept, "nothing is lost");
         assert_eq!(checkpoints(&saved_in(dir.path())), kept);
         assert!(notices.infos()[0].contains(again), "{:?}", notices.infos());
+    }
+}
+
+/// Whatever the folder is called, and wherever it is: else an old run's checkpoints outlive those of the new one, and it is
+/// gone on with.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_there_is_moved_aside_in_any_folder() {
+    use std::os::unix::{ffi::OsStrExt, fs::symlink};
+    let dir = tempdir().unwrap();
+    // Often another disk than the first.
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    symlink(elsewhere.path(), dir.path().join("link")).unwrap();
+    fs::create_dir_all(dir.path().join("sub/a")).unwrap();
+    for name in ["a b \u{e9}".as_bytes(), b"\xff", b"sub/a/..", b"link", b"b/"] {
+        let folder = dir.path().join(std::ffi::OsStr::from_bytes(name));
+        let train = |epochs: u64| {
+            let manager = StateManager::in_dir(&folder).resume(Resume::Never).background(false);
+            trainer(dir.path()).add_on(manager).run(epochs, train_data(), valid_data()).unwrap();
+            checkpoints(&folder)
+        };
+        let old = train(3);
+        assert_eq!(train(1), ["step-00000006"], "{folder:?}");
+        assert_eq!(checkpoints(&folder.join("old")), old, "{folder:?}");
     }
 }
 
@@ -123,11 +147,11 @@ fn resume_never_must_and_from() {
     assert_eq!(run(&mut again).unwrap().outcome, Outcome::Complete);
     assert_eq!(again.history().epochs.len() as u64, EPOCHS);
     assert_eq!(checkpoints(&saved_in(dir.path())), all);
-    assert_eq!(checkpoints(&dir.path().join("checkpoints.old")), all[3..]);
+    assert_eq!(checkpoints(&dir.path().join("checkpoints/old")), all[3..]);
     drop(again);
     let mut never = with(Resume::Never);
     assert_eq!(run(&mut never).unwrap().outcome, Outcome::Complete);
-    assert_eq!(checkpoints(&dir.path().join("checkpoints.old.1")), all);
+    assert_eq!(checkpoints(&dir.path().join("checkpoints/old.1")), all);
     // From another run's folder, into one's own.
     let other = tempdir().unwrap();
     for path in [saved_in(dir.path()).join("last"), saved_in(dir.path()), dir.path().to_owned()] {
@@ -263,7 +287,7 @@ fn a_damaged_checkpoint_is_passed_over_and_told_of() {
     let warning = &notices.warnings()[0];
     assert!(warning.contains(all.last().unwrap()) && warning.contains("checksum"), "{warning}");
     assert_eq!(bits_of(&mut second), expected);
-    assert_eq!(checkpoints(&dir.path().join("checkpoints.old")), all[all.len() - 1..], "it is kept to be looked at");
+    assert_eq!(checkpoints(&dir.path().join("checkpoints/old")), all[all.len() - 1..], "it is kept to be looked at");
     drop(second);
     all.iter().for_each(|name| damage(name));
     let mut third = trainer(dir.path()).add_on(StateManager::new());

@@ -20,7 +20,7 @@ pub enum Resume {
     /// From the newest checkpoint that is whole; from the start if there is none.
     #[default]
     Auto,
-    /// Always from the start. What is there is moved aside.
+    /// Always from the start. What is there is moved aside, into `old` in its folder.
     Never,
     /// From this one: a checkpoint's folder, a `.ckpt` file, `last`, `best`, or a folder of checkpoints.
     From(PathBuf),

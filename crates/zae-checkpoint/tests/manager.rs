@@ -4,11 +4,20 @@
 
 mod program;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::Error,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use program::*;
 use tempfile::tempdir;
-use zae_checkpoint::{Manifest, Resume, StateManager, Weights, folder::read_pointer};
+use zae_checkpoint::{
+    Manifest, Resume, StateManager, Weights,
+    disk::{Disk, Operation},
+    folder::{Folder, read_pointer},
+};
 use zae_core::{
     add_on::{AddOn, Context},
     error::Fallible,
@@ -225,13 +234,13 @@ fn a_metric_that_is_not_there_is_named() {
 fn a_folder_in_use_is_refused_and_free_again_after_the_run() {
     let dir = tempdir().unwrap();
     let saved = saved_in(dir.path());
-    let held = zae_checkpoint::folder::Folder::open(&saved, zae_checkpoint::disk::Disk::new()).unwrap();
+    let held = Folder::open(&saved, Disk::new()).unwrap();
     let mut trainer = trainer(dir.path()).add_on(StateManager::new());
     let error = run(&mut trainer).unwrap_err().to_string();
     assert!(error.contains("in use") && error.contains("run_dir"), "{error}");
     drop(held);
     run(&mut trainer).unwrap();
-    zae_checkpoint::folder::Folder::open(&saved, zae_checkpoint::disk::Disk::new()).unwrap();
+    Folder::open(&saved, Disk::new()).unwrap();
 }
 
 /// A program that tries again does not start over, and moves nothing out of its way.
@@ -247,7 +256,7 @@ fn a_run_that_could_not_look_for_its_checkpoint_looks_again() {
     run(&mut trainer(dir.path()).add_on(StateManager::new())).unwrap();
     let saved = saved_in(dir.path());
     let kept = checkpoints(&saved);
-    let held = zae_checkpoint::folder::Folder::open(&saved, zae_checkpoint::disk::Disk::new()).unwrap();
+    let held = Folder::open(&saved, Disk::new()).unwrap();
     let notices = Notices::default();
     let mut waits = trainer(dir.path()).add_on((StateManager::new(), notices.clone()));
     assert!(run(&mut waits).unwrap_err().to_string().contains("in use"));
@@ -262,6 +271,44 @@ fn a_run_that_could_not_look_for_its_checkpoint_looks_again() {
         assert!(error.contains("`.seed(7)`"), "{error}");
     }
     assert_eq!(checkpoints(&saved), kept);
+}
+
+/// C3: a process that ends between the checkpoint and its pointers, in the last save of a run: the next one has nothing to
+/// train, and does what was left to be done all the same.
+#[test]
+fn what_a_save_left_to_be_done_is_done_by_the_next_process() {
+    let whole = tempdir().unwrap();
+    let export = |dir: &Path| dir.join("best.safetensors");
+    let manager =
+        |dir: &Path| StateManager::new().every_steps(5).keep_last(1).export_weights(export(dir)).background(false);
+    let mut undisturbed = trainer(whole.path()).add_on(manager(whole.path()));
+    run(&mut undisturbed).unwrap();
+    let saves = undisturbed.get::<StateManager>().unwrap().saves().len() as u64;
+    let pointers = |saved: &Path| ["last", "best"].map(|pointer| read_pointer(&saved.join(pointer)).unwrap());
+    let of = |dir: &Path| {
+        let saved = saved_in(dir);
+        (checkpoints(&saved), pointers(&saved), fs::read(export(dir)).unwrap())
+    };
+    let expected = of(whole.path());
+    for save in 1..=saves {
+        let dir = tempdir().unwrap();
+        let made = AtomicU64::new(0);
+        // Everything fails once the checkpoint is there: the process might as well be dead.
+        let disk = Disk::with_hook(move |operation| {
+            let dead = made.load(Ordering::SeqCst) == save;
+            if let Operation::Rename { to, .. } = operation
+                && to.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step-"))
+            {
+                made.fetch_add(1, Ordering::SeqCst);
+            }
+            if dead { Err(Error::other("dead")) } else { Ok(()) }
+        });
+        run(&mut trainer(dir.path()).add_on(manager(dir.path()).disk(disk))).unwrap();
+        run(&mut trainer(dir.path()).add_on(manager(dir.path()))).unwrap();
+        let found = of(dir.path());
+        assert_eq!((found.0, found.1), (expected.0.clone(), expected.1), "save {save}");
+        assert!(found.2 == expected.2, "save {save}: other weights were exported");
+    }
 }
 
 /// C9: a damaged checkpoint is passed over, loudly, for the newest one that is whole; if none is, nothing is trained.

@@ -22,7 +22,7 @@ use zae_core::{
     add_on::{AddOn, Context},
     error::Fallible,
     metrics::{Direction, Evaluation},
-    trainer::{NonFinite, Outcome, Trainer, Until},
+    trainer::{Every, NonFinite, Outcome, Trainer, Until},
 };
 
 /// Ends the run after this step, as a user's budget does.
@@ -194,6 +194,29 @@ fn what_is_kept_is_computed_from_the_disk() {
     assert_eq!(kept, steps);
     let best = read_pointer(&saved_in(dir.path()).join("best")).unwrap();
     assert_eq!(best.step, ranked[0].step);
+}
+
+/// An epoch's summary has the last validation of the epoch, which may be of other weights than those at its end.
+#[test]
+fn a_validation_is_a_metric_of_its_own_step_alone() {
+    let dir = tempdir().unwrap();
+    let manager = StateManager::new().keep_last(100).background(false);
+    let mut trainer = trainer(dir.path()).validate(Every::Steps(4)).add_on(manager);
+    let history = run(&mut trainer).unwrap().history;
+    let saved = saved_in(dir.path());
+    let mut validated = 0;
+    for name in checkpoints(&saved) {
+        let manifest = Manifest::read(&saved.join(&name)).unwrap();
+        let expected = history.evaluations.iter().find(|evaluation| evaluation.step == manifest.step);
+        let expected = expected.map(|evaluation| evaluation.metrics["valid/loss"]);
+        assert_eq!(manifest.metrics.get("valid/loss").copied(), expected, "{name}");
+        assert_eq!(manifest.metrics.contains_key("train/loss"), manifest.step.is_multiple_of(6), "{name}");
+        validated += usize::from(expected.is_some());
+    }
+    assert!(validated > 0);
+    let best = read_pointer(&saved.join("best")).unwrap().step;
+    let least = history.evaluations.iter().min_by(|a, b| a.metrics["valid/loss"].total_cmp(&b.metrics["valid/loss"]));
+    assert_eq!(best, least.unwrap().step);
 }
 
 #[test]

@@ -422,15 +422,15 @@ fn metrics_of(snapshot: &Snapshot) -> Metrics {
     let run = &snapshot.run;
     let step = run.progress.step();
     let mut metrics = Metrics::default();
-    metrics.extend(
-        run.history
-            .epochs
-            .last()
-            .filter(|epoch| epoch.step == step)
-            .into_iter()
-            .flat_map(|epoch| epoch.metrics.clone()),
-    );
-    metrics
-        .extend(run.history.evaluations.last().filter(|e| e.step == step).into_iter().flat_map(|e| e.metrics.clone()));
+    if let Some(epoch) = run.history.epochs.last().filter(|epoch| epoch.step == step) {
+        metrics.extend(epoch.metrics.clone());
+    }
+    if let Some(evaluation) = run.history.evaluations.last() {
+        // The epoch has them too, also if they are of weights from before its end.
+        metrics.retain(|name, _| !evaluation.metrics.contains_key(name));
+        if evaluation.step == step {
+            metrics.extend(evaluation.metrics.clone());
+        }
+    }
     metrics
 }

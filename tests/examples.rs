@@ -120,7 +120,7 @@ fn digits_survives_kill_and_goes_on_where_it_was() {
     assert!(error.contains("`batch_size` 16, this one 8") && error.contains("accept_change"), "{error}");
     let fresh = run("digits", folder.path(), &[&other[..], &["--fresh"]].concat());
     assert_closing_line(&fresh);
-    assert!(folder.path().join("checkpoints.old").is_dir(), "nothing is lost");
+    assert!(folder.path().join("checkpoints/old").is_dir(), "nothing is lost");
 }
 
 #[test]

@@ -4,16 +4,25 @@
 
 mod program;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::Error,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use program::*;
 use tempfile::tempdir;
-use zae_checkpoint::{Manifest, Resume, StateManager, Weights, folder::read_pointer};
+use zae_checkpoint::{
+    Manifest, Resume, StateManager, Weights,
+    disk::{Disk, Operation},
+    folder::{Folder, read_pointer},
+};
 use zae_core::{
     add_on::{AddOn, Context},
     error::Fallible,
     metrics::{Direction, Evaluation},
-    trainer::{NonFinite, Outcome, Trainer, Until},
+    trainer::{Every, NonFinite, Outcome, Trainer, Until},
 };
 
 /// Ends the run after this step, as a user's budget does.
@@ -85,24 +94,50 @@ fn the_defaults_keep_two_and_the_best_and_point_to_them() {
 #[test]
 fn a_complete_run_is_not_trained_again_and_fresh_moves_it_aside() {
     let dir = tempdir().unwrap();
-    let mut first = trainer(dir.path()).add_on(StateManager::new());
+    // At once: in the background a slow disk decides which epochs are passed over.
+    let manager = || StateManager::new().background(false);
+    let mut first = trainer(dir.path()).add_on(manager());
     run(&mut first).unwrap();
     let (expected, kept) = (bits_of(&mut first), checkpoints(&saved_in(dir.path())));
     drop(first);
     let notices = Notices::default();
-    let mut second = trainer(dir.path()).add_on((StateManager::new(), notices.clone()));
+    let mut second = trainer(dir.path()).add_on((manager(), notices.clone()));
     assert_eq!(run(&mut second).unwrap().outcome, Outcome::AlreadyComplete);
     assert_eq!(bits_of(&mut second), expected);
     assert!(notices.infos()[0].starts_with("resumed from"), "{:?}", notices.infos());
     assert_eq!(checkpoints(&saved_in(dir.path())), kept);
     drop(second);
-    for again in ["checkpoints.old", "checkpoints.old.1"] {
+    for again in ["checkpoints/old", "checkpoints/old.1"] {
         let notices = Notices::default();
-        let mut fresh = trainer(dir.path()).add_on((StateManager::new(), notices.clone())).fresh();
+        let mut fresh = trainer(dir.path()).add_on((manager(), notices.clone())).fresh();
         assert_eq!(run(&mut fresh).unwrap().outcome, Outcome::Complete);
         assert_eq!(checkpoints(&dir.path().join(again)), kept, "nothing is lost");
         assert_eq!(checkpoints(&saved_in(dir.path())), kept);
         assert!(notices.infos()[0].contains(again), "{:?}", notices.infos());
+    }
+}
+
+/// Whatever the folder is called, and wherever it is: else an old run's checkpoints outlive those of the new one, and it is
+/// gone on with.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_there_is_moved_aside_in_any_folder() {
+    use std::os::unix::{ffi::OsStrExt, fs::symlink};
+    let dir = tempdir().unwrap();
+    // Often another disk than the first.
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    symlink(elsewhere.path(), dir.path().join("link")).unwrap();
+    fs::create_dir_all(dir.path().join("sub/a")).unwrap();
+    for name in ["a b \u{e9}".as_bytes(), b"\xff", b"sub/a/..", b"link", b"b/"] {
+        let folder = dir.path().join(std::ffi::OsStr::from_bytes(name));
+        let train = |epochs: u64| {
+            let manager = StateManager::in_dir(&folder).resume(Resume::Never).background(false);
+            trainer(dir.path()).add_on(manager).run(epochs, train_data(), valid_data()).unwrap();
+            checkpoints(&folder)
+        };
+        let old = train(3);
+        assert_eq!(train(1), ["step-00000006"], "{folder:?}");
+        assert_eq!(checkpoints(&folder.join("old")), old, "{folder:?}");
     }
 }
 
@@ -121,11 +156,11 @@ fn resume_never_must_and_from() {
     assert_eq!(run(&mut again).unwrap().outcome, Outcome::Complete);
     assert_eq!(again.history().epochs.len() as u64, EPOCHS);
     assert_eq!(checkpoints(&saved_in(dir.path())), all);
-    assert_eq!(checkpoints(&dir.path().join("checkpoints.old")), all[3..]);
+    assert_eq!(checkpoints(&dir.path().join("checkpoints/old")), all[3..]);
     drop(again);
     let mut never = with(Resume::Never);
     assert_eq!(run(&mut never).unwrap().outcome, Outcome::Complete);
-    assert_eq!(checkpoints(&dir.path().join("checkpoints.old.1")), all);
+    assert_eq!(checkpoints(&dir.path().join("checkpoints/old.1")), all);
     // From another run's folder, into one's own.
     let other = tempdir().unwrap();
     for path in [saved_in(dir.path()).join("last"), saved_in(dir.path()), dir.path().to_owned()] {
@@ -159,6 +194,29 @@ fn what_is_kept_is_computed_from_the_disk() {
     assert_eq!(kept, steps);
     let best = read_pointer(&saved_in(dir.path()).join("best")).unwrap();
     assert_eq!(best.step, ranked[0].step);
+}
+
+/// An epoch's summary has the last validation of the epoch, which may be of other weights than those at its end.
+#[test]
+fn a_validation_is_a_metric_of_its_own_step_alone() {
+    let dir = tempdir().unwrap();
+    let manager = StateManager::new().keep_last(100).background(false);
+    let mut trainer = trainer(dir.path()).validate(Every::Steps(4)).add_on(manager);
+    let history = run(&mut trainer).unwrap().history;
+    let saved = saved_in(dir.path());
+    let mut validated = 0;
+    for name in checkpoints(&saved) {
+        let manifest = Manifest::read(&saved.join(&name)).unwrap();
+        let expected = history.evaluations.iter().find(|evaluation| evaluation.step == manifest.step);
+        let expected = expected.map(|evaluation| evaluation.metrics["valid/loss"]);
+        assert_eq!(manifest.metrics.get("valid/loss").copied(), expected, "{name}");
+        assert_eq!(manifest.metrics.contains_key("train/loss"), manifest.step.is_multiple_of(6), "{name}");
+        validated += usize::from(expected.is_some());
+    }
+    assert!(validated > 0);
+    let best = read_pointer(&saved.join("best")).unwrap().step;
+    let least = history.evaluations.iter().min_by(|a, b| a.metrics["valid/loss"].total_cmp(&b.metrics["valid/loss"]));
+    assert_eq!(best, least.unwrap().step);
 }
 
 #[test]
@@ -199,13 +257,81 @@ fn a_metric_that_is_not_there_is_named() {
 fn a_folder_in_use_is_refused_and_free_again_after_the_run() {
     let dir = tempdir().unwrap();
     let saved = saved_in(dir.path());
-    let held = zae_checkpoint::folder::Folder::open(&saved, zae_checkpoint::disk::Disk::new()).unwrap();
+    let held = Folder::open(&saved, Disk::new()).unwrap();
     let mut trainer = trainer(dir.path()).add_on(StateManager::new());
     let error = run(&mut trainer).unwrap_err().to_string();
     assert!(error.contains("in use") && error.contains("run_dir"), "{error}");
     drop(held);
     run(&mut trainer).unwrap();
-    zae_checkpoint::folder::Folder::open(&saved, zae_checkpoint::disk::Disk::new()).unwrap();
+    Folder::open(&saved, Disk::new()).unwrap();
+}
+
+/// A program that tries again does not start over, and moves nothing out of its way.
+#[test]
+fn a_run_that_could_not_look_for_its_checkpoint_looks_again() {
+    let dir = tempdir().unwrap();
+    let mut must = trainer(dir.path()).add_on(StateManager::new().resume(Resume::Must));
+    for _ in 0..2 {
+        let error = run(&mut must).unwrap_err().to_string();
+        assert!(error.contains("no checkpoint"), "{error}");
+    }
+    drop(must);
+    run(&mut trainer(dir.path()).add_on(StateManager::new())).unwrap();
+    let saved = saved_in(dir.path());
+    let kept = checkpoints(&saved);
+    let held = Folder::open(&saved, Disk::new()).unwrap();
+    let notices = Notices::default();
+    let mut waits = trainer(dir.path()).add_on((StateManager::new(), notices.clone()));
+    assert!(run(&mut waits).unwrap_err().to_string().contains("in use"));
+    drop(held);
+    assert_eq!(run(&mut waits).unwrap().outcome, Outcome::AlreadyComplete);
+    assert_eq!(checkpoints(&saved), kept);
+    assert_eq!(notices.infos().len(), 1, "{:?}", notices.infos());
+    drop(waits);
+    let mut other = trainer(dir.path()).seed(8).add_on((StateManager::new(), notices.clone()));
+    for _ in 0..2 {
+        let error = run(&mut other).unwrap_err().to_string();
+        assert!(error.contains("`.seed(7)`"), "{error}");
+    }
+    assert_eq!(checkpoints(&saved), kept);
+}
+
+/// C3: a process that ends between the checkpoint and its pointers, in the last save of a run: the next one has nothing to
+/// train, and does what was left to be done all the same.
+#[test]
+fn what_a_save_left_to_be_done_is_done_by_the_next_process() {
+    let whole = tempdir().unwrap();
+    let export = |dir: &Path| dir.join("best.safetensors");
+    let manager =
+        |dir: &Path| StateManager::new().every_steps(5).keep_last(1).export_weights(export(dir)).background(false);
+    let mut undisturbed = trainer(whole.path()).add_on(manager(whole.path()));
+    run(&mut undisturbed).unwrap();
+    let saves = undisturbed.get::<StateManager>().unwrap().saves().len() as u64;
+    let pointers = |saved: &Path| ["last", "best"].map(|pointer| read_pointer(&saved.join(pointer)).unwrap());
+    let of = |dir: &Path| {
+        let saved = saved_in(dir);
+        (checkpoints(&saved), pointers(&saved), fs::read(export(dir)).unwrap())
+    };
+    let expected = of(whole.path());
+    for save in 1..=saves {
+        let dir = tempdir().unwrap();
+        let made = AtomicU64::new(0);
+        // Everything fails once the checkpoint is there: the process might as well be dead.
+        let disk = Disk::with_hook(move |operation| {
+            let dead = made.load(Ordering::SeqCst) == save;
+            if let Operation::Rename { to, .. } = operation
+                && to.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step-"))
+            {
+                made.fetch_add(1, Ordering::SeqCst);
+            }
+            if dead { Err(Error::other("dead")) } else { Ok(()) }
+        });
+        run(&mut trainer(dir.path()).add_on(manager(dir.path()).disk(disk))).unwrap();
+        run(&mut trainer(dir.path()).add_on(manager(dir.path()))).unwrap();
+        let found = of(dir.path());
+        assert_eq!((found.0, found.1), (expected.0.clone(), expected.1), "save {save}");
+        assert!(found.2 == expected.2, "save {save}: other weights were exported");
+    }
 }
 
 /// C9: a damaged checkpoint is passed over, loudly, for the newest one that is whole; if none is, nothing is trained.
@@ -231,7 +357,7 @@ fn a_damaged_checkpoint_is_passed_over_and_told_of() {
     let warning = &notices.warnings()[0];
     assert!(warning.contains(all.last().unwrap()) && warning.contains("checksum"), "{warning}");
     assert_eq!(bits_of(&mut second), expected);
-    assert_eq!(checkpoints(&dir.path().join("checkpoints.old")), all[all.len() - 1..], "it is kept to be looked at");
+    assert_eq!(checkpoints(&dir.path().join("checkpoints/old")), all[all.len() - 1..], "it is kept to be looked at");
     drop(second);
     all.iter().for_each(|name| damage(name));
     let mut third = trainer(dir.path()).add_on(StateManager::new());

@@ -49,6 +49,13 @@ impl Folder {
         Ok(Pruned { removed: remove, best })
     }
 
+    /// Does what a process that ended in the middle of a save has left to be done after `newest`, which is whole. Returns
+    /// the best one.
+    pub(crate) fn catch_up(&self, newest: Name, retention: &Retention) -> Result<Option<Name>> {
+        self.point(Pointer::Last, Some(newest))?;
+        Ok(self.prune(retention)?.best)
+    }
+
     /// Removes what earlier processes have left unfinished. Without a lock it might be somebody's who is still at it.
     pub(super) fn sweep(&self) {
         if !self.lock.is_held() {

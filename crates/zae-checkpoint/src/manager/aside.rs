@@ -1,6 +1,6 @@
 //! Checkpoints of another run, or of a future that is trained anew, make room: they are moved, never removed.
 
-use std::{ffi::OsStr, path::PathBuf};
+use std::path::PathBuf;
 
 use super::resume::Limit;
 use crate::{
@@ -9,8 +9,10 @@ use crate::{
     folder::{Folder, Pointer, scan},
 };
 
-/// Moves every checkpoint that is not of the run that begins into a numbered folder beside this one, and says which, if
-/// there was any.
+const OLD: &str = "old";
+
+/// Moves every checkpoint that is not of the run that begins into a numbered folder in this one, and says which, if there
+/// was any. Not beside it: that may be another disk, or a place where nothing can be written.
 pub(super) fn set_aside(folder: &Folder, disk: &Disk, limit: &Limit) -> Result<Option<PathBuf>> {
     let dir = folder.dir();
     // Newest first: those before the one that the run goes on from.
@@ -24,9 +26,6 @@ pub(super) fn set_aside(folder: &Folder, disk: &Disk, limit: &Limit) -> Result<O
     if others.is_empty() {
         return Ok(None);
     }
-    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name().and_then(OsStr::to_str)) else {
-        return Ok(None);
-    };
     // The pointers first: at no moment do they name what is not there.
     folder.point(Pointer::Last, ours.first().map(|entry| entry.name))?;
     if let Ok(Some(best)) = folder.pointer(Pointer::Best)
@@ -34,13 +33,12 @@ pub(super) fn set_aside(folder: &Folder, disk: &Disk, limit: &Limit) -> Result<O
     {
         folder.point(Pointer::Best, None)?;
     }
-    let to = free(parent, &format!("{name}.old"));
+    let to = free(dir, OLD);
     disk.create_dir(&to)?;
     for entry in others {
         disk.rename(&entry.path, &to.join(entry.name.to_string()))?;
     }
     disk.sync_dir(&to)?;
     disk.sync_dir(dir)?;
-    disk.sync_dir(parent)?;
     Ok(Some(to))
 }

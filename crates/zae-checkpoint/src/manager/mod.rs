@@ -20,7 +20,7 @@ pub use resume::Resume;
 pub use settings::OnFailure;
 pub use writer::Save;
 
-use resume::Resumed;
+use resume::{Limit, Resumed};
 use settings::Settings;
 use writer::{Job, Writer};
 use zae_core::{
@@ -34,9 +34,11 @@ use zae_core::{
 
 use crate::{
     disk::Disk,
+    error::Result,
     export,
     folder::{Best, Folder, scan},
     format::Format,
+    name::Name,
 };
 
 /// Saves the whole run as checkpoints and goes on from the newest one when the program is started again: the resumed run
@@ -270,6 +272,16 @@ impl StateManager {
         collected
     }
 
+    /// Does what a process that ended in the middle of a save has left to be done.
+    fn catch_up(&self, folder: &Folder, newest: Name) -> Result<()> {
+        let best = folder.catch_up(newest, &self.settings.retention)?.unwrap_or(newest);
+        let Some(path) = &self.settings.export else { return Ok(()) };
+        match scan(folder.dir())?.iter().find(|entry| entry.name == best) {
+            Some(entry) => export::weights(path, &entry.load()?.learner, &self.settings.disk),
+            None => Ok(()),
+        }
+    }
+
     fn epoch_is_saved(&self, epoch: u64) -> bool {
         self.settings.epochs > 0 && epoch.is_multiple_of(self.settings.epochs)
     }
@@ -302,10 +314,17 @@ impl AddOn for StateManager {
         for notice in self.resumed.take_notices() {
             cx.requests.notice(notice);
         }
-        if let Some(to) = aside::set_aside(&folder, &self.settings.disk, &self.resumed.take_limit(cx.progress))? {
+        let limit = self.resumed.take_limit(cx.progress);
+        if let Some(to) = aside::set_aside(&folder, &self.settings.disk, &limit)? {
             let (from, to) = (folder.dir().display(), to.display());
             cx.requests
                 .notice(Notice::Info(format!("checkpoints in `{from}` that are not of this run were moved to `{to}`")));
+        }
+        if let Limit::UpTo(newest) = limit
+            && let Err(error) = self.catch_up(&folder, newest)
+        {
+            let text = format!("the checkpoint {newest} was saved by a process that has ended, but then: {error}");
+            cx.requests.notice(Notice::Warning(text));
         }
         let manifests = scan(folder.dir())?.into_iter().filter_map(|entry| entry.manifest.ok());
         let values =
@@ -403,15 +422,15 @@ fn metrics_of(snapshot: &Snapshot) -> Metrics {
     let run = &snapshot.run;
     let step = run.progress.step();
     let mut metrics = Metrics::default();
-    metrics.extend(
-        run.history
-            .epochs
-            .last()
-            .filter(|epoch| epoch.step == step)
-            .into_iter()
-            .flat_map(|epoch| epoch.metrics.clone()),
-    );
-    metrics
-        .extend(run.history.evaluations.last().filter(|e| e.step == step).into_iter().flat_map(|e| e.metrics.clone()));
+    if let Some(epoch) = run.history.epochs.last().filter(|epoch| epoch.step == step) {
+        metrics.extend(epoch.metrics.clone());
+    }
+    if let Some(evaluation) = run.history.evaluations.last() {
+        // The epoch has them too, also if they are of weights from before its end.
+        metrics.retain(|name, _| !evaluation.metrics.contains_key(name));
+        if evaluation.step == step {
+            metrics.extend(evaluation.metrics.clone());
+        }
+    }
     metrics
 }

@@ -20,7 +20,7 @@ pub enum Resume {
     /// From the newest checkpoint that is whole; from the start if there is none.
     #[default]
     Auto,
-    /// Always from the start. What is there is moved aside.
+    /// Always from the start. What is there is moved aside, into `old` in its folder.
     Never,
     /// From this one: a checkpoint's folder, a `.ckpt` file, `last`, `best`, or a folder of checkpoints.
     From(PathBuf),
@@ -54,6 +54,8 @@ impl Resumed {
         open: impl FnOnce() -> Result<Folder>,
         folder: &mut Option<Folder>,
     ) -> Fallible<Option<Arc<Snapshot>>> {
+        // Of an earlier search that came to nothing.
+        self.notices.clear();
         match resume {
             Resume::Never => {
                 self.limit = Some(Limit::Nothing);

@@ -65,9 +65,9 @@ impl<T: Task> Trainer<T> {
         })
     }
 
-    /// Asks the add-ons for the newest snapshot, once.
+    /// Asks the add-ons for the newest snapshot, until that has worked: a program that tries again must not start over.
     pub(super) fn resume_from_add_ons(&mut self) -> Result<(), Error> {
-        if std::mem::replace(&mut self.resumed, true) || self.settings.fresh {
+        if self.resumed || self.settings.fresh {
             return Ok(());
         }
         let dir = self.settings.run_dir.clone();
@@ -83,7 +83,11 @@ impl<T: Task> Trainer<T> {
             }
             Ok(newest)
         })?;
-        newest.map_or(Ok(()), |snapshot| self.at(Stage::Snapshot, |t| t.become_run(&snapshot)))
+        if let Some(snapshot) = newest {
+            self.at(Stage::Snapshot, |t| t.become_run(&snapshot))?;
+        }
+        self.resumed = true;
+        Ok(())
     }
 
     fn become_run(&mut self, snapshot: &Snapshot) -> Fallible {

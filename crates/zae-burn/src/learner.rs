@@ -311,9 +311,6 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         self.gradients = None;
     }
 
-    /// On the CPU the memory of floating-point tensors is lent, and copied once, into buffers kept from earlier snapshots
-    /// (of two of them, until the learner is dropped; the first two have to get theirs from the system).
-    /// It needs the model for itself, so a loss made before it cannot be used after it.
     fn layout(&mut self) -> Fallible<Arc<Layout>> {
         if let Some(layout) = &self.layout {
             return Ok(layout.clone());
@@ -324,6 +321,9 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         Ok(self.layout.insert(Arc::new(layout::of(model, optimizer, &self.rates))).clone())
     }
 
+    /// On the CPU the memory of floating-point tensors is lent, and copied once, into buffers kept from earlier snapshots
+    /// (of two of them, until the learner is dropped; the first two have to get theirs from the system).
+    /// It needs the model for itself, so a loss made before it cannot be used after it.
     fn snapshot(&mut self) -> Fallible<StateDict> {
         let mut state = StateDict { layout: self.layout()?, ..StateDict::default() };
         let model = if is_synchronous(&self.device) {
@@ -340,7 +340,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
             model
         };
         if let Some(optimizer) = &self.optimizer {
-            optimizer_state::save(&optimizer.module, &visit::float_params(model), &self.pool, &mut state)?;
+            optimizer_state::save(&optimizer.module, &visit::float_params(model), Some(&self.pool), &mut state)?;
         }
         self.shadows.save(model, &self.pool, &mut state)?;
         Ok(state)
@@ -360,7 +360,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
             None => None,
             Some(optimizer) => {
                 let params = visit::float_params(model);
-                Some(optimizer_state::load(optimizer.module.clone(), &params, &self.pool, state, &mut misfits)?)
+                Some(optimizer_state::load(&optimizer.module, &params, state, &mut misfits)?)
             }
         };
         misfits.check()?;

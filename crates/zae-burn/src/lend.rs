@@ -201,6 +201,13 @@ pub(crate) fn copied<const D: usize>(
     look(tensor, |data| pool.copy(name, dtype, data.shape(), data.as_bytes()))
 }
 
+/// A tensor, and its type and shape without its bytes.
+pub(crate) fn described<const D: usize>(tensor: Tensor<D>) -> (Tensor<D>, Fallible<SavedTensor>) {
+    let saved = |dtype| SavedTensor { dtype, shape: tensor.dims().to_vec(), data: Arc::new(Vec::new()) };
+    let described = saved::dtype(tensor.dtype()).map(saved);
+    (tensor, described)
+}
+
 /// Whether a tensor's memory comes out and goes in again as it is.
 fn lendable<const D: usize>(tensor: &Tensor<D>) -> bool {
     matches!(tensor.dtype(), DType::F64 | DType::F32 | DType::F16 | DType::BF16) && is_synchronous(&tensor.device())

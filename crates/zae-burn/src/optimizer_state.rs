@@ -2,26 +2,30 @@
 //! path: `optimizer/conv1.weight/momentum.moment_1`.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
-use burn_pack::{Reader, Tensor, Writer};
-use zae_core::{error::Fallible, learner::StateDict};
+use burn_pack::{Reader, Scalar, Tensor, Writer};
+use zae_core::{
+    error::Fallible,
+    learner::{Number, StateDict},
+};
 
 use crate::{
     pool::Pool,
     saved::{self, Misfits, OPTIMIZER},
-    tap,
+    tap::{self, Given},
     visit::FloatParam,
 };
 
-/// Writes the optimizer's tensors and numbers into a state dict.
+/// Writes the optimizer's tensors and numbers into a state dict. Without a pool it is only to know what there is: tensors
+/// may come without their bytes.
 pub(crate) fn save(
     optimizer: &ModuleOptimizer,
     params: &[FloatParam],
-    pool: &Arc<Pool>,
+    pool: Option<&Arc<Pool>>,
     state: &mut StateDict,
 ) -> Fallible {
     let (record, copies) = tap::copy_out(pool, || optimizer.to_record())?;
@@ -57,9 +61,8 @@ fn renamed(key: &str, paths: &HashMap<u64, &str>) -> Fallible<String> {
 
 /// The optimizer with the state of a state dict. Whatever does not fit is noted.
 pub(crate) fn load(
-    optimizer: ModuleOptimizer,
+    optimizer: &ModuleOptimizer,
     params: &[FloatParam],
-    pool: &Arc<Pool>,
     state: &StateDict,
     misfits: &mut Misfits,
 ) -> Fallible<ModuleOptimizer> {
@@ -70,7 +73,8 @@ pub(crate) fn load(
         Some((param, format!("{}.{field}", param.id.val())))
     };
     let mut wanted = BTreeSet::new();
-    let mut tensors = Vec::new();
+    let mut tensors = Given::new();
+    let mut numbers = BTreeMap::new();
     for (name, tensor) in state.tensors.iter().filter(|(name, _)| name.starts_with(OPTIMIZER)) {
         let Some((param, key)) = find(name) else {
             misfits.unexpected(format!("`{name}`"));
@@ -83,11 +87,13 @@ pub(crate) fn load(
             ));
             continue;
         }
-        let (bytes, shape, dtype) = saved::load(tensor).map_err(|e| format!("{name}: {e}"))?.into_parts();
-        tensors.push(Tensor::new(key, dtype, shape, Some(param.id.val()), bytes));
+        let data = saved::load(tensor).map_err(|e| format!("{name}: {e}"))?;
+        let id = param.id.val().to_string();
+        // Without a rank Burn does not ask a tapped state for its tensors.
+        numbers.insert(format!("{id}.__rank"), saved::scalar(Number::UInt(param.shape.len() as u64)));
+        tensors.entry(id).or_default().push((key, data));
         wanted.insert(name.clone());
     }
-    let mut writer = Writer::new(tensors);
     for (name, &value) in state.numbers.iter().filter(|(name, _)| name.starts_with(OPTIMIZER)) {
         let Some((param, key)) = find(name) else {
             misfits.unexpected(format!("`{name}`"));
@@ -98,17 +104,14 @@ pub(crate) fn load(
             misfits.different(format!("`{name}` is {value:?}, and the parameter {:?}", param.shape));
             continue;
         }
-        writer = writer.with_scalar(&key, value);
+        numbers.insert(key, value);
         wanted.insert(name.clone());
     }
-    for param in params {
-        // Burn finds a parameter's group, and so its optimizer, by this path.
-        writer = writer.with_metadata(&param.id.val().to_string(), &param.name);
-    }
-    let loaded = optimizer.load_record(OptimizerRecord::from_bytes(writer.into_bytes()?)?);
+    let (loaded, left) = tap::give(tensors, || load_record(optimizer, params, Given::new(), &numbers));
+    let loaded = if left.is_empty() { loaded? } else { load_record(optimizer, params, left, &numbers)? };
     // Burn leaves out in silence what it does not understand. What it would save now is what it understood.
     let mut understood = StateDict::default();
-    save(&loaded, params, pool, &mut understood)?;
+    save(&loaded, params, None, &mut understood)?;
     for name in wanted {
         match (state.tensors.get(&name), understood.tensors.get(&name)) {
             (Some(wanted), Some(got)) if wanted.dtype != got.dtype => misfits.different(format!(
@@ -121,6 +124,32 @@ pub(crate) fn load(
         }
     }
     Ok(loaded)
+}
+
+/// The optimizer with the state of a record, in which tensors are copied once more.
+fn load_record(
+    optimizer: &ModuleOptimizer,
+    params: &[FloatParam],
+    tensors: Given,
+    numbers: &BTreeMap<String, Scalar>,
+) -> Fallible<ModuleOptimizer> {
+    let mut all = Vec::new();
+    for (id, tensors) in tensors {
+        let id = id.parse()?;
+        all.extend(tensors.into_iter().map(|(key, data)| {
+            let (bytes, shape, dtype) = data.into_parts();
+            Tensor::new(key, dtype, shape, Some(id), bytes)
+        }));
+    }
+    let mut writer = Writer::new(all);
+    for (key, value) in numbers {
+        writer = writer.with_scalar(key, *value);
+    }
+    for param in params {
+        // Burn finds a parameter's group, and so its optimizer, by this path.
+        writer = writer.with_metadata(&param.id.val().to_string(), &param.name);
+    }
+    Ok(optimizer.clone().load_record(OptimizerRecord::from_bytes(writer.into_bytes()?)?))
 }
 
 /// Moments have the parameter's shape; factored ones (Adafactor) have 1 where they are summed.

@@ -6,6 +6,7 @@
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -146,6 +147,8 @@ impl<O: Tapped, const D: usize> RecordState for Slot<O, D> {
     }
 
     fn state_unflatten(prefix: &str, source: &mut StateSource, device: &Device) -> Option<Self> {
+        let given = GIVEN.with_borrow_mut(|given| given.remove(prefix)).unwrap_or_default();
+        given.into_iter().for_each(|(key, data)| source.insert_tensor(key, data));
         O::State::<D>::state_unflatten(prefix, source, device).map(Self::new)
     }
 }
@@ -153,19 +156,24 @@ impl<O: Tapped, const D: usize> RecordState for Slot<O, D> {
 thread_local! {
     /// Where the states that Burn makes a record of on this thread put their copies.
     static COPIES: RefCell<Option<Copies>> = const { RefCell::new(None) };
+    /// Tensors for the states that Burn makes of a record on this thread.
+    static GIVEN: RefCell<Given> = RefCell::default();
 }
+
+/// Tensors under Burn's keys, by the parameter's id: `17`, `17.momentum.moment_1`.
+pub(crate) type Given = HashMap<String, Vec<(String, TensorData)>>;
 
 /// What was copied out, by Burn's keys: `17.momentum.moment_1`.
 pub(crate) struct Copies {
-    pool: Arc<Pool>,
+    pool: Option<Arc<Pool>>,
     pub(crate) tensors: Vec<(String, SavedTensor)>,
     pub(crate) numbers: Vec<(String, Scalar)>,
     error: Option<BoxError>,
 }
 
 /// Runs `record`, which makes a record of an optimizer, and returns what tapped states copied out instead of giving it to
-/// the record.
-pub(crate) fn copy_out<R>(pool: &Arc<Pool>, record: impl FnOnce() -> R) -> Fallible<(R, Copies)> {
+/// the record. Without a pool lent tensors are not copied, and come without their bytes.
+pub(crate) fn copy_out<R>(pool: Option<&Arc<Pool>>, record: impl FnOnce() -> R) -> Fallible<(R, Copies)> {
     /// Also when `record` panics, later records are whole again.
     struct Reset;
     impl Drop for Reset {
@@ -173,13 +181,29 @@ pub(crate) fn copy_out<R>(pool: &Arc<Pool>, record: impl FnOnce() -> R) -> Falli
             COPIES.set(None);
         }
     }
-    COPIES.set(Some(Copies { pool: pool.clone(), tensors: Vec::new(), numbers: Vec::new(), error: None }));
+    COPIES.set(Some(Copies { pool: pool.cloned(), tensors: Vec::new(), numbers: Vec::new(), error: None }));
     let reset = Reset;
     let record = record();
     let copies = COPIES.take();
     drop(reset);
     let mut copies = copies.ok_or("an optimizer made a record of another optimizer within its own")?;
     copies.error.take().map_or(Ok((record, copies)), Err)
+}
+
+/// Runs `load`, which makes an optimizer of a record without tensors, and gives these to tapped states. Returns what none
+/// has taken: all of it, if the optimizer is not tapped.
+pub(crate) fn give<R>(tensors: Given, load: impl FnOnce() -> R) -> (R, Given) {
+    /// Also when `load` panics, nothing is kept for another optimizer.
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            GIVEN.take();
+        }
+    }
+    GIVEN.set(tensors);
+    let _reset = Reset;
+    let loaded = load();
+    (loaded, GIVEN.take())
 }
 
 /// What the state of one parameter is lent to.
@@ -191,7 +215,10 @@ pub(crate) struct Lent<'a> {
 impl Lent<'_> {
     fn tensor<const D: usize>(&mut self, field: &str, tensor: Tensor<D>) -> Tensor<D> {
         let key = format!("{}.{field}", self.prefix);
-        let (tensor, copy) = lend::copied(tensor, &key, &self.copies.pool);
+        let (tensor, copy) = match &self.copies.pool {
+            Some(pool) => lend::copied(tensor, &key, pool),
+            None => lend::described(tensor),
+        };
         self.put(key, copy);
         tensor
     }
@@ -236,7 +263,7 @@ mod tests {
         let slot = Slot::<AdamW, 1>::new(state);
         let pool = Arc::default();
         let mut sink = StateSink::default();
-        let ((), copies) = copy_out(&pool, || slot.state_flatten("17", &mut sink)).unwrap();
+        let ((), copies) = copy_out(Some(&pool), || slot.state_flatten("17", &mut sink)).unwrap();
         assert!(sink.tensors.is_empty() && sink.scalars.is_empty());
         let keys: Vec<_> = copies.tensors.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["17.momentum.moment_1", "17.momentum.moment_2"]);
@@ -250,7 +277,7 @@ mod tests {
     #[test]
     fn outside_of_a_snapshot_the_record_is_whole() {
         let slot = Slot::<Lion, 1>::new(LionState { momentum: tensor(1.0).0 });
-        let caught = std::panic::catch_unwind(|| copy_out(&Arc::default(), || std::panic::resume_unwind(Box::new(()))));
+        let caught = std::panic::catch_unwind(|| copy_out(None, || std::panic::resume_unwind(Box::new(()))));
         assert!(caught.is_err());
         let mut sink = StateSink::default();
         slot.clone().state_flatten("17", &mut sink);

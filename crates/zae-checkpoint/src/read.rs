@@ -1,6 +1,10 @@
 //! Reading a checkpoint, however it is named.
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use zae_core::snapshot::Snapshot;
 
@@ -22,10 +26,15 @@ pub(crate) const CHECKPOINTS: &str = "checkpoints";
 /// # Errors
 /// When there is none, or it is damaged.
 pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
+    find_checkpoint(path).map(|(_, snapshot)| snapshot)
+}
+
+/// The same, and the real path of the folder or file that it is.
+pub(crate) fn find_checkpoint(path: &Path) -> Result<(PathBuf, Snapshot)> {
     let real = fs::canonicalize(path).map_err(Error::io("open", path))?;
     if real.is_dir() {
         if fs::symlink_metadata(real.join(FILE)).is_ok() {
-            return read_folder(&real);
+            return read_folder(real);
         }
         // The folder of a run, or that of its checkpoints.
         let within = real.join(CHECKPOINTS);
@@ -35,17 +44,18 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         for reason in &skipped {
             tracing::warn!(reason, "a checkpoint was skipped");
         }
-        let (_, snapshot) = newest.ok_or_else(|| Error::None { dir: path.to_owned(), skipped })?;
-        return Ok(snapshot);
+        let (entry, snapshot) = newest.ok_or_else(|| Error::None { dir: path.to_owned(), skipped })?;
+        return Ok((entry.path, snapshot));
     }
     if is_torch(&real)? {
         let bytes = Bytes::map(&real)?;
         // There is no manifest with a checksum of the whole: those of the archive have to do.
         torch::verify(&bytes).map_err(Error::torch(&real))?;
-        return Ok(read_ckpt(&bytes, &real)?.read_from(path.display().to_string()));
+        let snapshot = read_ckpt(&bytes, &real)?.read_from(path.display().to_string());
+        return Ok((real, snapshot));
     }
     let name = read_pointer(&real)?;
-    read_folder(&real.with_file_name(name.to_string()))
+    read_folder(real.with_file_name(name.to_string()))
 }
 
 /// Whether a file begins as those of PyTorch do.
@@ -55,9 +65,10 @@ pub(crate) fn is_torch(path: &Path) -> Result<bool> {
     fs::File::open(path).and_then(read).map_err(Error::io("read", path))
 }
 
-fn read_folder(dir: &Path) -> Result<Snapshot> {
-    let manifest = crate::folder::read_manifest(dir)?;
-    crate::folder::load(dir, &manifest, Check::Full)
+fn read_folder(dir: PathBuf) -> Result<(PathBuf, Snapshot)> {
+    let manifest = crate::folder::read_manifest(&dir)?;
+    let snapshot = crate::folder::load(&dir, &manifest, Check::Full)?;
+    Ok((dir, snapshot))
 }
 
 /// What was passed over on the way to the newest checkpoint, and why.

@@ -21,11 +21,14 @@ use tempfile::tempdir;
 use zae_checkpoint::{
     OnFailure, StateManager,
     disk::{Disk, Operation},
+    folder::read_pointer,
     newest,
 };
 use zae_core::{
-    add_on::{AddOn, Context},
+    add_on::{AddOn, Context, Durable},
     error::Fallible,
+    metrics::Direction,
+    snapshot::Snapshot,
     testing::{Architecture, Sizes, reference::Net, reference::ReferenceLearner},
     trainer::{Outcome, Trainer, Until},
 };
@@ -190,6 +193,100 @@ fn a_folder_that_cannot_be_made_is_an_error_before_anything_is_trained() {
     assert!(error.contains("`.run_dir(..)`") && error.contains("in_dir"), "{error}");
 }
 
+/// A best one that is not on disk keeps no other from being the best.
+#[test]
+fn a_best_one_that_could_not_be_saved_is_not_the_best() {
+    let dir = tempdir().unwrap();
+    let disk = Disk::with_hook(|operation| match operation {
+        Operation::CreateDir { path } if path.to_string_lossy().contains("step-00000006") => {
+            Err(IoError::new(ErrorKind::StorageFull, "No space left on device"))
+        }
+        _ => Ok(()),
+    });
+    // The worst one, which is the first.
+    let manager = careful().every_steps(0).every_epochs(0).at_end(false);
+    let manager = manager.keep_best_by("valid/loss", 1, Direction::Maximize);
+    let mut trainer = trainer(dir.path()).add_on(manager.disk(disk));
+    let history = run(&mut trainer).unwrap().history;
+    let mut losses: Vec<(f64, u64)> = history.evaluations.iter().map(|e| (e.metrics["valid/loss"], e.step)).collect();
+    losses.sort_by(|a, b| b.0.total_cmp(&a.0));
+    assert_eq!(losses[0].1, 6, "the first one is the worst");
+    let best = read_pointer(&saved_in(dir.path()).join("best")).unwrap();
+    assert_eq!(best.step, losses[1].1);
+}
+
+/// What an add-on makes durable is its own code.
+struct PanicsDurably;
+
+impl AddOn for PanicsDurably {
+    fn name(&self) -> &'static str {
+        "panics"
+    }
+    fn durable(&self) -> Option<Durable> {
+        Some(Arc::new(|| panic!("on purpose")))
+    }
+}
+
+#[test]
+fn a_save_that_panics_leaves_nothing_behind() {
+    let dir = tempdir().unwrap();
+    let saved = saved_in(dir.path());
+    let left = Arc::new(Mutex::new(Vec::new()));
+    let theirs = left.clone();
+    let look = After(8, Box::new(move || *theirs.lock().unwrap() = names(&saved)));
+    let notices = Notices::default();
+    let mut trainer = trainer(dir.path()).add_on((careful(), PanicsDurably, look, notices.clone()));
+    assert_eq!(train(&mut trainer).unwrap().outcome, Outcome::Complete);
+    assert_eq!(*left.lock().unwrap(), ["lock"]);
+    let warnings = notices.warnings();
+    assert!(warnings.len() == 4 && warnings.iter().all(|text| text.contains("on purpose")), "{warnings:?}");
+}
+
+/// A save that somebody asked for is not given up for a newer one.
+#[test]
+fn a_save_that_was_asked_for_is_made_on_a_slow_disk_too() {
+    let dir = tempdir().unwrap();
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let theirs = gate.clone();
+    let disk = Disk::with_hook(move |operation| {
+        if matches!(operation, Operation::Write { path, .. } if path.ends_with("model.safetensors")) {
+            let open = theirs.0.lock().unwrap();
+            drop(theirs.1.wait_while(open, |open| !*open).unwrap());
+        }
+        Ok(())
+    });
+    let manager = StateManager::new().every_steps(1).keep_best("valid/loss", 0).disk(disk);
+    let saver = manager.saver();
+    let ask = After(3, Box::new(move || saver.save()));
+    // The next one would take its place; another thread frees the disk, for this one waits.
+    let open = Opener(Box::new(move || {
+        let gate = gate.clone();
+        std::thread::spawn(move || {
+            *gate.0.lock().unwrap() = true;
+            gate.1.notify_all();
+        });
+    }));
+    let mut trainer = trainer(dir.path()).add_on((manager, ask, open));
+    run(&mut trainer).unwrap();
+    let saves = trainer.get::<StateManager>().unwrap().saves();
+    assert!(saves.iter().any(|save| save.step == 3), "{:?}", saves.iter().map(|save| save.step).collect::<Vec<_>>());
+}
+
+/// Does something when the snapshot after step 4 is about to be handed over.
+struct Opener(Box<dyn FnMut() + Send>);
+
+impl AddOn for Opener {
+    fn name(&self) -> &'static str {
+        "opener"
+    }
+    fn on_snapshot(&mut self, snapshot: &Arc<Snapshot>, _: &mut Context<'_>) -> Fallible {
+        if snapshot.run.progress.step() == 4 {
+            (self.0)();
+        }
+        Ok(())
+    }
+}
+
 /// C6: the disk stands still until training is over, and training does not notice.
 #[test]
 fn a_slow_disk_does_not_hold_training_up() {
@@ -215,7 +312,7 @@ fn a_slow_disk_does_not_hold_training_up() {
     let mut trainer = trainer(dir.path()).add_on((manager, open));
     run(&mut trainer).unwrap();
     let saves = trainer.get::<StateManager>().unwrap().saves();
-    assert_eq!(saves.first().unwrap().step, 1);
+    assert!(saves.first().unwrap().step < 6 * EPOCHS - 1, "the disk stood still in the middle of one");
     assert_eq!(saves.last().unwrap().step, 6 * EPOCHS, "the last one is waited for");
     assert!(saves.len() <= 5, "those between were replaced: {}", saves.len());
 }

@@ -167,6 +167,15 @@ fn resume_never_must_and_from() {
         let from = StateManager::new().resume(Resume::From(path));
         assert_eq!(run(&mut trainer(other.path()).add_on(from)).unwrap().outcome, Outcome::AlreadyComplete);
     }
+    // From one's own run, however it is said: nothing is of another run.
+    for path in [saved_in(dir.path()).join("last"), saved_in(dir.path()), dir.path().to_owned()] {
+        assert_eq!(run(&mut with(Resume::From(path.clone()))).unwrap().outcome, Outcome::AlreadyComplete);
+        assert_eq!(checkpoints(&saved_in(dir.path())), all, "{path:?}");
+    }
+    // From what was moved aside: it is not this run's.
+    let aside = saved_in(dir.path()).join("old.1").join(&all[2]);
+    assert_eq!(run(&mut with(Resume::From(aside))).unwrap().outcome, Outcome::Complete);
+    assert_eq!(checkpoints(&dir.path().join("checkpoints/old.2")), all);
     let error = run(&mut with(Resume::From("nowhere".into()))).unwrap_err().to_string();
     assert!(error.contains("nowhere"), "{error}");
 }

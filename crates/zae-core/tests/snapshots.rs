@@ -16,11 +16,11 @@ use support::*;
 use zae_core::{
     add_on::{AddOn, Context, Durable},
     add_ons::EarlyStopping,
-    data::{DataLoader, Dataset, from_fn},
+    data::{DataLoader, Dataset, Loader, from_fn},
     error::Fallible,
     learner::Clip,
     metrics::{EpochSummary, Evaluation},
-    schedule::Cosine,
+    schedule::{Cosine, ScheduleAt},
     snapshot::{RunState, Snapshot},
     state::State,
     trainer::{Outcome, Trainer, Until},
@@ -314,6 +314,29 @@ fn a_resumed_run_that_is_set_up_otherwise_is_refused() {
         again(trainer(cosine.over(10)).gradient_clip(Clip::None), 4, 3),
         &["`gradient_clip` Norm(1.0), this one None"],
     );
+    // What only one of them has is a change too.
+    let told = |schedule: Cosine, snapshot: &Snapshot, limit: Option<u64>| {
+        let mut trainer = trainer(schedule);
+        trainer.restore(snapshot).unwrap();
+        match limit {
+            Some(limit) => trainer.run(3, Loader::<f64>::limit(data(4), limit), ()),
+            None => trainer.run(3, data(4), ()),
+        }
+        .map(|_| trainer.progress().step())
+        .map_err(|e| e.to_string())
+    };
+    refused(told(cosine.over(10), &snapshot, Some(2)), &["`limit` none, this one 2", "`.accept_change(\"limit\")`"]);
+    let mut limited = trainer(cosine.over(10));
+    limited.run(2, Loader::<f64>::limit(data(4), 2), ()).unwrap();
+    let limited = limited.snapshot().unwrap();
+    refused(told(cosine.over(10), &limited, None), &["`limit` 2, this one none"]);
+    assert_eq!(told(cosine.over(10), &limited, Some(2)), Ok(6));
+    let closure = Trainer::new(Echo, Null::default()).scheduler(|_: &ScheduleAt| 0.1).gradient_clip(Clip::Norm(1.0));
+    refused(again(closure.handle_signals(false), 4, 3), &["`schedule` Cosine", "this one none"]);
+    // Loaders that tell nothing can only be counted.
+    let mut told_nothing = trainer(cosine.over(10));
+    told_nothing.restore(&snapshot).unwrap();
+    told_nothing.run(3, from_fn(|_| (0..5).map(|_| Ok(4.0))), ()).unwrap();
     assert_eq!(again(trainer(cosine).accept_change("total_steps"), 4, 3), Ok(15));
     assert_eq!(again(trainer(Cosine::new(0.2).over(10)).accept_change("schedule"), 4, 3), Ok(15));
     assert_eq!(again(trainer(cosine.over(10)).accept_change("batch_size"), 5, 3), Ok(14));

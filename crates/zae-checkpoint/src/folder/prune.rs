@@ -56,8 +56,8 @@ impl Folder {
         Ok(self.prune(retention)?.best)
     }
 
-    /// Removes what earlier processes have left unfinished. Without a lock it might be somebody's who is still at it.
-    pub(super) fn sweep(&self) {
+    /// Removes what was left unfinished, by earlier processes or by a save that has failed. Without a lock it might be somebody's who is still at it.
+    pub(crate) fn sweep(&self) {
         if !self.lock.is_held() {
             return;
         }
@@ -73,7 +73,7 @@ impl Folder {
             Ok(())
         };
         if let Err(e) = sweep() {
-            tracing::warn!(error = e.to_string(), "what an earlier run left unfinished could not be removed");
+            tracing::warn!(error = e.to_string(), "what was left unfinished could not be removed");
         }
     }
 }

@@ -8,6 +8,7 @@ mod writer;
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -38,6 +39,7 @@ use crate::{
     export,
     folder::{Best, Folder, scan},
     format::Format,
+    manifest::Manifest,
     name::Name,
 };
 
@@ -76,16 +78,22 @@ pub struct StateManager {
     resumed: Resumed,
     writer: Option<Writer>,
     saves: Vec<Save>,
-    /// The values that [`StateManager::keep_best`] ranks, of checkpoints that are there or on their way.
-    ranked: Vec<f64>,
+    /// The values that [`StateManager::keep_best`] ranks, of checkpoints that are there or on their way, by their steps.
+    ranked: BTreeMap<u64, f64>,
     asked: Asked,
     /// Whether something has happened since the last snapshot.
     dirty: bool,
     /// Whether the last validation is among the best.
     gain: bool,
     last_save: Option<Instant>,
-    /// What the last `wants_snapshot` was about, and when the snapshot began.
-    wanted: Cell<Option<(Moment, Instant)>>,
+    wanted: Cell<Option<Wanted>>,
+}
+
+/// What the last `wants_snapshot` has asked for.
+struct Wanted {
+    /// When the snapshot began.
+    begun: Instant,
+    must_be_kept: bool,
 }
 
 /// Asks a [`StateManager`] for a save, from any thread: see [`StateManager::saver`].
@@ -246,9 +254,12 @@ impl StateManager {
             if let Some(error) = &save.error {
                 let step = save.step;
                 let text = match &save.path {
-                    None => format!(
-                        "the checkpoint of step {step} was not saved ({error}); the ones before it are as they were"
-                    ),
+                    None => {
+                        self.ranked.remove(&step);
+                        format!(
+                            "the checkpoint of step {step} was not saved ({error}); the ones before it are as they were"
+                        )
+                    }
                     Some(path) => format!("the checkpoint `{}` is saved, but then: {error}", path.display()),
                 };
                 match self.settings.on_failure {
@@ -326,9 +337,10 @@ impl AddOn for StateManager {
             let text = format!("the checkpoint {newest} was saved by a process that has ended, but then: {error}");
             cx.requests.notice(Notice::Warning(text));
         }
-        let manifests = scan(folder.dir())?.into_iter().filter_map(|entry| entry.manifest.ok());
-        let values =
-            |best: &Best| manifests.filter_map(|manifest| manifest.metrics.get(&best.metric).copied()).collect();
+        // Oldest first: the last one of a step counts.
+        let manifests = scan(folder.dir())?.into_iter().rev().filter_map(|entry| entry.manifest.ok());
+        let value = |metric: &str, manifest: Manifest| Some((manifest.step, *manifest.metrics.get(metric)?));
+        let values = |best: &Best| manifests.filter_map(|manifest| value(&best.metric, manifest)).collect();
         self.ranked = self.settings.retention.best.as_ref().map(values).unwrap_or_default();
         self.writer = Some(Writer::start(folder, self.settings.clone())?);
         self.last_save = Some(Instant::now());
@@ -353,10 +365,10 @@ impl AddOn for StateManager {
             None => return Ok(()),
         };
         // The later of two equal ones is the better: only those that are better stand before it.
-        let before = self.ranked.iter().filter(|other| best.direction.is_gain(**other, value, 0.0)).count();
+        let before = self.ranked.values().filter(|other| best.direction.is_gain(**other, value, 0.0)).count();
         self.gain = !value.is_nan() && before < best.count;
         if self.gain {
-            self.ranked.push(value);
+            self.ranked.insert(evaluation.step, value);
         }
         Ok(())
     }
@@ -382,15 +394,17 @@ impl AddOn for StateManager {
             _ => settings.at_end && self.dirty,
         };
         let asked = self.asked.swap(false, Ordering::Relaxed);
-        self.wanted.set(Some((moment, Instant::now())).filter(|_| wanted || asked));
+        let must_be_kept = asked || !matches!(moment, Moment::Step | Moment::Epoch);
+        self.wanted.set((wanted || asked).then(|| Wanted { begun: Instant::now(), must_be_kept }));
         wanted || asked
     }
 
     fn on_snapshot(&mut self, snapshot: &Arc<Snapshot>, cx: &mut Context<'_>) -> Fallible {
         let wanted = self.wanted.take();
         let progress = &snapshot.run.progress;
+        // Without a wish of our own, somebody else has asked.
         let must_be_kept = std::mem::take(&mut self.gain)
-            || !matches!(wanted, Some((Moment::Step | Moment::Epoch, _)))
+            || wanted.as_ref().is_none_or(|wanted| wanted.must_be_kept)
             || self.settings.retention.every.is_some_and(|steps| progress.step().is_multiple_of(steps));
         self.dirty = false;
         let Some(writer) = &self.writer else { return Ok(()) };
@@ -398,7 +412,7 @@ impl AddOn for StateManager {
             snapshot: snapshot.clone(),
             metrics: metrics_of(snapshot),
             must_be_kept,
-            begun: wanted.map_or_else(Instant::now, |(_, begun)| begun),
+            begun: wanted.map_or_else(Instant::now, |wanted| wanted.begun),
             stall: Duration::ZERO,
         });
         if !self.settings.background {

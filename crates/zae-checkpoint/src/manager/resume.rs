@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     folder::Folder,
     name::Name,
-    read::{newest, read_checkpoint},
+    read::{find_checkpoint, newest},
 };
 
 /// Whether, and from what, a new process goes on.
@@ -62,9 +62,9 @@ impl Resumed {
                 Ok(None)
             }
             Resume::From(path) => {
-                let snapshot = read_checkpoint(path)?;
-                self.found(&path.display().to_string(), &snapshot);
-                self.limit = Some(Limit::Nothing).filter(|_| !is_within(path, dir));
+                let (checkpoint, snapshot) = find_checkpoint(path)?;
+                self.found(&checkpoint.display().to_string(), &snapshot);
+                self.limit = Some(name_in(dir, &checkpoint).map_or(Limit::Nothing, Limit::UpTo));
                 Ok(Some(Arc::new(snapshot)))
             }
             Resume::Auto | Resume::Must => self.newest(dir, folder.insert(open()?), *resume == Resume::Must),
@@ -117,9 +117,8 @@ impl Resumed {
     }
 }
 
-fn is_within(path: &Path, dir: &Path) -> bool {
-    match (path.canonicalize(), dir.canonicalize()) {
-        (Ok(path), Ok(dir)) => path.starts_with(dir),
-        _ => false,
-    }
+/// The name of a checkpoint that is one of this folder's.
+fn name_in(dir: &Path, checkpoint: &Path) -> Option<Name> {
+    let dir = dir.canonicalize().ok()?;
+    checkpoint.canonicalize().ok()?.strip_prefix(dir).ok()?.to_str()?.parse().ok()
 }

@@ -163,7 +163,11 @@ fn write(job: &Job, folder: &Folder, settings: &Settings) -> Save {
     // What an add-on has to make durable is its own code, and may panic.
     let commit = || commit(job, folder, settings, &mut save);
     let committed = catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(|panic| Err(Panicked::new(&*panic).into()));
-    save.error = committed.err().map(|error| error.to_string());
+    if let Err(error) = committed {
+        // Nothing half done stays until the next run.
+        folder.sweep();
+        save.error = Some(error.to_string());
+    }
     save.write = begun.elapsed();
     tracing::debug!(?save, "a checkpoint was written");
     save

@@ -42,7 +42,7 @@ pub trait Loader<B: 'static> {
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>>;
 
     /// What decides which samples are in which batch, by name: `batch_size`, `dataset_length`. A resumed run whose
-    /// loader says something else is not the run that was interrupted, and is refused.
+    /// loader says something else, or more, or less, is not the run that was interrupted, and is refused.
     fn describe(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }

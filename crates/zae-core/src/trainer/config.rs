@@ -1,6 +1,6 @@
 //! What a run was set up with, and whether a resumed one is set up the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Trainer;
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
 const BATCHES: &str = "batches";
 const SCHEDULE: &str = "schedule";
 pub(super) const OPTIMIZER: &str = "optimizer";
+/// What is set up with the trainer. All other names are the loader's.
+const OWN: [&str; 7] = ["engine", "gradient_clip", "non_finite", "validate", "total_steps", "total_epochs", SCHEDULE];
+const NONE: &str = "none";
 
 impl<T: Task> Trainer<T> {
     /// All settings on which the weights of the run depend.
@@ -62,11 +65,8 @@ impl<T: Task> Trainer<T> {
             return Ok(());
         }
         if self.restored {
-            for (name, now) in &config {
-                if let Some(saved) = self.state.config.get(name).filter(|saved| *saved != now)
-                    && !self.accepts(name)
-                    && !(name == SCHEDULE && self.is_of_another_length(saved))
-                {
+            for (name, saved, now) in changes(&self.state.config, &config) {
+                if !self.accepts(name) && !(name == SCHEDULE && self.is_of_another_length(saved)) {
                     return Err(Error::Misuse(changed(name, saved, now)));
                 }
             }
@@ -148,6 +148,26 @@ fn text(numbers: &[Number]) -> String {
         Number::Bool(yes) => yes.to_string(),
     };
     numbers.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Settings that differ: name, what it was, what it is. One that only one side has differs if the other could have told:
+/// snapshots from before a setting was known lack it, and so do loaders and schedules that do not describe themselves.
+fn changes<'a>(
+    saved: &'a BTreeMap<String, String>,
+    now: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+    let is_of_data = |name: &str| !OWN.contains(&name);
+    let tells = |config: &BTreeMap<String, String>| config.keys().any(|name| is_of_data(name));
+    let both_tell = tells(saved) && tells(now);
+    let names: BTreeSet<&String> = saved.keys().chain(now.keys()).collect();
+    names.into_iter().filter_map(move |name| {
+        let (saved, now) = (saved.get(name), now.get(name));
+        let is_known = (saved.is_some() && now.is_some())
+            || (both_tell && is_of_data(name))
+            || (saved.is_some() && name == SCHEDULE);
+        (is_known && saved != now)
+            .then(|| (name.as_str(), saved.map_or(NONE, String::as_str), now.map_or(NONE, String::as_str)))
+    })
 }
 
 fn changed(name: &str, saved: &str, now: &str) -> String {

@@ -66,7 +66,8 @@ impl<T: Task> Trainer<T> {
         }
         if self.restored {
             for (name, saved, now) in changes(&self.state.config, &config) {
-                if !self.accepts(name) && !(name == SCHEDULE && self.is_of_another_length(saved)) {
+                let only_longer = name == SCHEDULE && self.is_of_another_length(saved);
+                if !self.accepts(name) && !only_longer {
                     return Err(Error::Misuse(changed(name, saved, now)));
                 }
             }

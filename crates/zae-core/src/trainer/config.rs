@@ -65,7 +65,8 @@ impl<T: Task> Trainer<T> {
         }
         if self.restored {
             for (name, saved, now) in changes(&self.state.config, &config) {
-                if !self.accepts(name) && !(name == SCHEDULE && self.is_of_another_length(saved)) {
+                let same = name == SCHEDULE && self.is_of_another_length(saved);
+                if !same && !self.accepts(name) {
                     return Err(Error::Misuse(changed(name, saved, now)));
                 }
             }

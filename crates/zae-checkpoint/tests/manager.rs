@@ -20,8 +20,10 @@ use zae_checkpoint::{
 };
 use zae_core::{
     add_on::{AddOn, Context},
+    data::{Draw, Loader},
     error::Fallible,
     metrics::{Direction, Evaluation},
+    progress::Cursor,
     trainer::{Every, NonFinite, Outcome, Trainer, Until},
 };
 
@@ -226,6 +228,19 @@ fn a_validation_is_a_metric_of_its_own_step_alone() {
     let best = read_pointer(&saved.join("best")).unwrap().step;
     let least = history.evaluations.iter().min_by(|a, b| a.metrics["valid/loss"].total_cmp(&b.metrics["valid/loss"]));
     assert_eq!(best, least.unwrap().step);
+}
+
+#[test]
+fn steps_that_are_no_run_are_not_saved_and_that_is_said() {
+    let dir = tempdir().unwrap();
+    let notices = Notices::default();
+    let mut trainer = trainer(dir.path()).scheduler(0.01).add_on((StateManager::new().every_steps(1), notices.clone()));
+    for batch in train_data().epoch(&Draw::new(7, Cursor::default())).unwrap() {
+        trainer.run_batch(batch.unwrap()).unwrap();
+    }
+    let warnings = notices.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("`run_batch`"), "{warnings:?}");
+    assert!(!saved_in(dir.path()).exists());
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! [`StateManager`]: saves the run, and brings it back.
 
 mod aside;
+mod catch_up;
 mod finite;
+mod metrics;
 mod resume;
+mod saver;
 mod settings;
 mod writer;
 
@@ -10,24 +13,24 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 pub use resume::Resume;
+pub use saver::Saver;
 pub use settings::OnFailure;
 pub use writer::Save;
 
+use catch_up::catch_up;
+use metrics::{metrics_of, ranked};
 use resume::{Limit, Resumed};
 use settings::Settings;
 use writer::{Job, Writer};
 use zae_core::{
     add_on::{AddOn, Context, Moment, Notice, Phase},
     error::{Error as RunError, Fallible},
-    metrics::{Direction, EpochSummary, Evaluation, Metrics},
+    metrics::{Direction, EpochSummary, Evaluation},
     progress::ProgressChecker,
     snapshot::Snapshot,
     trainer::Run,
@@ -35,12 +38,9 @@ use zae_core::{
 
 use crate::{
     disk::Disk,
-    error::Result,
     export,
-    folder::{Best, Folder, scan},
+    folder::{Best, Folder},
     format::Format,
-    manifest::Manifest,
-    name::Name,
 };
 
 /// Saves the whole run as checkpoints and goes on from the newest one when the program is started again: the resumed run
@@ -68,6 +68,8 @@ use crate::{
 /// unless that has to be kept (a best one, the last one, one of [`StateManager::keep_every`], one asked for); then the
 /// training thread waits. The end of a run waits for the last save.
 ///
+/// Steps by `Trainer::run_batch` are no run, and are not saved: [`SaveLoad`](crate::SaveLoad) is for them.
+///
 /// A save that fails (a full disk) leaves the checkpoints before it as they are, is told as a warning, and training goes
 /// on, unless [`StateManager::on_failure`] says otherwise.
 #[derive(Default)]
@@ -80,7 +82,7 @@ pub struct StateManager {
     saves: Vec<Save>,
     /// The values that [`StateManager::keep_best`] ranks, of checkpoints that are there or on their way, by their steps.
     ranked: BTreeMap<u64, f64>,
-    asked: Asked,
+    asked: Saver,
     /// Whether something has happened since the last snapshot.
     dirty: bool,
     /// Whether the last validation is among the best.
@@ -94,19 +96,6 @@ struct Wanted {
     /// When the snapshot began.
     begun: Instant,
     must_be_kept: bool,
-}
-
-/// Asks a [`StateManager`] for a save, from any thread: see [`StateManager::saver`].
-#[derive(Clone, Default, Debug)]
-pub struct Saver(Asked);
-
-type Asked = Arc<AtomicBool>;
-
-impl Saver {
-    /// Has the run saved after the step that runs now.
-    pub fn save(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 impl StateManager {
@@ -237,7 +226,7 @@ impl StateManager {
     /// A handle that asks for a save, for a signal handler's thread or a button.
     #[must_use]
     pub fn saver(&self) -> Saver {
-        Saver(self.asked.clone())
+        self.asked.clone()
     }
 
     /// The saves of this process that are done, in order, with what each cost.
@@ -283,16 +272,6 @@ impl StateManager {
         collected
     }
 
-    /// Does what a process that ended in the middle of a save has left to be done.
-    fn catch_up(&self, folder: &Folder, newest: Name) -> Result<()> {
-        let best = folder.catch_up(newest, &self.settings.retention)?.unwrap_or(newest);
-        let Some(path) = &self.settings.export else { return Ok(()) };
-        match scan(folder.dir())?.iter().find(|entry| entry.name == best) {
-            Some(entry) => export::weights(path, &entry.load()?.learner, &self.settings.disk),
-            None => Ok(()),
-        }
-    }
-
     fn epoch_is_saved(&self, epoch: u64) -> bool {
         self.settings.epochs > 0 && epoch.is_multiple_of(self.settings.epochs)
     }
@@ -332,22 +311,23 @@ impl AddOn for StateManager {
                 .notice(Notice::Info(format!("checkpoints in `{from}` that are not of this run were moved to `{to}`")));
         }
         if let Limit::UpTo(newest) = limit
-            && let Err(error) = self.catch_up(&folder, newest)
+            && let Err(error) = catch_up(&folder, newest, &self.settings)
         {
             let text = format!("the checkpoint {newest} was saved by a process that has ended, but then: {error}");
             cx.requests.notice(Notice::Warning(text));
         }
-        // Oldest first: the last one of a step counts.
-        let manifests = scan(folder.dir())?.into_iter().rev().filter_map(|entry| entry.manifest.ok());
-        let value = |metric: &str, manifest: Manifest| Some((manifest.step, *manifest.metrics.get(metric)?));
-        let values = |best: &Best| manifests.filter_map(|manifest| value(&best.metric, manifest)).collect();
-        self.ranked = self.settings.retention.best.as_ref().map(values).unwrap_or_default();
+        self.ranked =
+            self.settings.retention.best.as_ref().map_or(Ok(BTreeMap::new()), |best| ranked(&folder, best))?;
         self.writer = Some(Writer::start(folder, self.settings.clone())?);
         self.last_save = Some(Instant::now());
         Ok(())
     }
 
     fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+        if self.writer.is_none() && !self.dirty {
+            let text = "nothing is saved, for steps by `run_batch` are no run: save with `SaveLoad::save`";
+            cx.requests.notice(Notice::Warning(text.to_owned()));
+        }
         self.dirty = true;
         if self.writer.as_ref().is_some_and(Writer::has_news) { self.collect(cx) } else { Ok(()) }
     }
@@ -379,6 +359,9 @@ impl AddOn for StateManager {
     }
 
     fn wants_snapshot(&self, moment: Moment, progress: &ProgressChecker) -> bool {
+        if self.writer.is_none() {
+            return false;
+        }
         let settings = &self.settings;
         let every = |steps: u64| steps > 0 && progress.step().is_multiple_of(steps);
         let wanted = match moment {
@@ -393,13 +376,14 @@ impl AddOn for StateManager {
             Moment::Interrupted => settings.on_signal && self.dirty,
             _ => settings.at_end && self.dirty,
         };
-        let asked = self.asked.swap(false, Ordering::Relaxed);
+        let asked = self.asked.take();
         let must_be_kept = asked || !matches!(moment, Moment::Step | Moment::Epoch);
         self.wanted.set((wanted || asked).then(|| Wanted { begun: Instant::now(), must_be_kept }));
         wanted || asked
     }
 
     fn on_snapshot(&mut self, snapshot: &Arc<Snapshot>, cx: &mut Context<'_>) -> Fallible {
+        let Some(writer) = &self.writer else { return Ok(()) };
         let wanted = self.wanted.take();
         let progress = &snapshot.run.progress;
         // Without a wish of our own, somebody else has asked.
@@ -407,7 +391,6 @@ impl AddOn for StateManager {
             || wanted.as_ref().is_none_or(|wanted| wanted.must_be_kept)
             || self.settings.retention.every.is_some_and(|steps| progress.step().is_multiple_of(steps));
         self.dirty = false;
-        let Some(writer) = &self.writer else { return Ok(()) };
         writer.submit(Job {
             snapshot: snapshot.clone(),
             metrics: metrics_of(snapshot),
@@ -429,22 +412,4 @@ impl AddOn for StateManager {
     fn on_error(&mut self, _: &RunError, cx: &mut Context<'_>) -> Fallible {
         self.finish(cx)
     }
-}
-
-/// What is known of the weights of a snapshot: the last validation and the epoch's means, if they are of this very step.
-fn metrics_of(snapshot: &Snapshot) -> Metrics {
-    let run = &snapshot.run;
-    let step = run.progress.step();
-    let mut metrics = Metrics::default();
-    if let Some(epoch) = run.history.epochs.last().filter(|epoch| epoch.step == step) {
-        metrics.extend(epoch.metrics.clone());
-    }
-    if let Some(evaluation) = run.history.evaluations.last() {
-        // The epoch has them too, also if they are of weights from before its end.
-        metrics.retain(|name, _| !evaluation.metrics.contains_key(name));
-        if evaluation.step == step {
-            metrics.extend(evaluation.metrics.clone());
-        }
-    }
-    metrics
 }

@@ -1,6 +1,10 @@
 //! Writing and loading without training beside it.
 
-use std::{fs, hint::black_box, path::Path, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use zae_engine::{
     checkpoint::{disk::Disk, folder::Folder, read_checkpoint},
@@ -8,7 +12,7 @@ use zae_engine::{
     prelude::*,
 };
 
-use crate::{reference::Reference, training::Classify};
+use crate::{models::Workload, reference::Reference, training};
 
 fn seconds<T>(f: impl FnOnce() -> T) -> (f64, T) {
     let begun = Instant::now();
@@ -16,16 +20,15 @@ fn seconds<T>(f: impl FnOnce() -> T) -> (f64, T) {
     (begun.elapsed().as_secs_f64(), result)
 }
 
-/// Ratios of throughput, ours to a raw `write` of as many bytes: more is better.
+/// Ratios of throughput, ours to a raw `write` and `fsync` of as many bytes: more is better.
 pub(crate) fn write(snapshot: &Snapshot, format: Format, times: usize, dir: &Path) -> Vec<f64> {
     let folder = Folder::open(&dir.join("write"), Disk::new()).unwrap();
     let save = || {
         let (time, saved) = seconds(|| folder.save(snapshot, format, &Metrics::default()).unwrap());
-        let path = folder.dir().join(saved.name.to_string());
-        (time, path)
+        (time, folder.dir().join(saved.name.to_string()))
     };
     let (_, path) = save();
-    let reference = Reference::new(content(&path), dir.join("raw"));
+    let reference = Reference::new(content(&path).concat(), dir.join("raw"));
     fs::remove_dir_all(path).unwrap();
     let pair = |i: usize| {
         let raw = (i % 2 == 0).then(|| reference.write());
@@ -36,33 +39,32 @@ pub(crate) fn write(snapshot: &Snapshot, format: Format, times: usize, dir: &Pat
     (0..times).map(pair).collect()
 }
 
-/// Ratios of time: a checkpoint read into a trainer, to its files read into memory.
-pub(crate) fn load(
-    trainer: &mut Trainer<Classify>,
-    snapshot: &Snapshot,
-    format: Format,
-    times: usize,
-    dir: &Path,
-) -> Vec<f64> {
-    let folder = Folder::open(&dir.join("load"), Disk::new()).unwrap();
+/// Puts a checkpoint where [`load`] finds it.
+pub(crate) fn save(snapshot: &Snapshot, format: Format, dir: &Path) -> PathBuf {
+    let folder = Folder::open(dir, Disk::new()).unwrap();
     let saved = folder.save(snapshot, format, &Metrics::default()).unwrap();
-    let path = folder.dir().join(saved.name.to_string());
-    let read = || seconds(|| drop(black_box(read_all(&path)))).0;
-    let pair = |i: usize| {
-        let raw = (i % 2 == 0).then(read);
-        let (ours, ()) = seconds(|| trainer.restore(&read_checkpoint(&path).unwrap()).unwrap());
-        ours / raw.unwrap_or_else(read)
-    };
-    let ratios = (0..times).map(pair).collect();
-    fs::remove_dir_all(path).unwrap();
-    ratios
+    folder.dir().join(saved.name.to_string())
 }
 
-fn read_all(checkpoint: &Path) -> Vec<Vec<u8>> {
+/// The time that a checkpoint takes to become a trainer's run, over that of reading its files into memory. To be called
+/// once in a process: so both get their memory from the system, as a program that resumes does.
+pub(crate) fn load(workload: Workload, checkpoint: &Path, ours_first: bool) -> f64 {
+    let mut trainer = training::trainer(workload);
+    // Draws the weights.
+    drop(trainer.snapshot().unwrap());
+    let mut ours = || seconds(|| trainer.restore(&read_checkpoint(checkpoint).unwrap()).unwrap()).0;
+    let raw = || seconds(|| content(checkpoint));
+    if ours_first {
+        let ours = ours();
+        ours / raw().0
+    } else {
+        // What was read is kept, so that its memory is not used again.
+        let (raw, _kept) = raw();
+        ours() / raw
+    }
+}
+
+/// The files of a checkpoint.
+pub(crate) fn content(checkpoint: &Path) -> Vec<Vec<u8>> {
     fs::read_dir(checkpoint).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
-}
-
-/// All bytes of a checkpoint.
-pub(crate) fn content(checkpoint: &Path) -> Vec<u8> {
-    read_all(checkpoint).concat()
 }

@@ -1,13 +1,15 @@
 //! A run that saves, with the time of every step, and in each cycle of steps the reference beside the save.
 
 use std::{
+    ops::Range,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use burn::optim::AdamWConfig;
-use zae_engine::{data::from_fn, prelude::*};
+use zae_bench_peers::stats::Median;
+use zae_engine::{checkpoint::Save, data::from_fn, prelude::*};
 
 use crate::{
     models::{Batch, LR, Net, SEED, Workload, device},
@@ -15,11 +17,11 @@ use crate::{
 };
 
 /// Steps from one save to the next.
-pub(crate) const CYCLE: usize = 32;
-/// Before this step of a cycle the reference is measured: the save before is on disk, which is asserted.
-const REFERENCE: usize = 20;
+const CYCLE: usize = 40;
+/// Before this step of a cycle the reference is measured, if the save before is on disk: otherwise neither counts.
+const REFERENCE: usize = 28;
 /// The steps of a cycle that nothing disturbs: the reference is over, and the save has not begun.
-const QUIET: std::ops::Range<usize> = REFERENCE + 2..CYCLE - 1;
+const QUIET: Range<usize> = REFERENCE + 2..CYCLE - 2;
 /// The first saves get their memory from the system.
 const WARM_UP: usize = 2;
 
@@ -51,6 +53,24 @@ impl Clock {
     /// Seconds of a step.
     fn step(&self, i: usize) -> f64 {
         (self.starts[i + 1].arrived - self.starts[i].left).as_secs_f64()
+    }
+
+    /// Seconds of a step around the save that ends a cycle: the median of the quiet ones of this cycle and the next.
+    fn usual(&self, first: usize) -> f64 {
+        Median::of(QUIET.chain(QUIET.map(|i| i + CYCLE)).map(|i| self.step(first + i))).value
+    }
+
+    /// What the save that ends a cycle cost; nothing if it was not on disk in time.
+    fn cost(&self, cycle: usize, save: &Save) -> Option<Cost> {
+        let (first, saving) = (cycle * CYCLE, CYCLE - 1);
+        let usual = self.usual(first);
+        let excess = |i: usize| self.step(first + i) - usual;
+        // At the latest, for the writer has begun before the next step did.
+        let done = self.starts[first + CYCLE].arrived + save.write;
+        let until = (saving..CYCLE + REFERENCE).find(|i| self.starts[first + i + 1].arrived >= done)?;
+        let (memcpy, write) = *self.references.get(cycle)?;
+        let (call, next) = (excess(saving), excess(saving + 1));
+        Some(Cost { call, stall: call + next, total: (saving..=until).map(excess).sum(), memcpy, write })
     }
 }
 
@@ -112,25 +132,11 @@ pub(crate) fn measure(
     let manager = StateManager::in_dir(dir.join("checkpoints")).every_steps(CYCLE as u64).every_epochs(0).at_end(false);
     let mut trainer = new(workload, clock.clone()).add_on(manager.background(background));
     let cycles = WARM_UP + saves;
-    // Half a cycle more, for the last save to be on disk.
-    train(&mut trainer, batches, (cycles * CYCLE + REFERENCE) as u64);
+    // Most of a cycle more, for the steps around the last save.
+    train(&mut trainer, batches, ((cycles + 1) * CYCLE - 1) as u64);
     let clock = clock.lock().unwrap();
     let saves = trainer.get::<StateManager>().unwrap().saves();
     assert_eq!(saves.len(), cycles);
-    let costs = saves.iter().enumerate().map(|(cycle, save)| {
-        assert_eq!(save.error, None);
-        let first = cycle * CYCLE;
-        let usual = QUIET.map(|i| clock.step(first + i)).sum::<f64>() / QUIET.len() as f64;
-        let excess = |i: usize| clock.step(first + i) - usual;
-        let saving = CYCLE - 1;
-        // At the latest; of a save that nobody waits for.
-        let done = clock.starts[first + CYCLE].arrived + save.write;
-        let steps = (saving..).take_while(|i| clock.starts[first + i].left < done);
-        let last = steps.last().unwrap();
-        assert!(last < saving + REFERENCE, "a save was not on disk after {REFERENCE} steps");
-        let (memcpy, write) = clock.references[cycle];
-        let (call, next) = (excess(saving), excess(saving + 1));
-        Cost { call, stall: call + next, total: (saving..=last).map(excess).sum(), memcpy, write }
-    });
-    costs.skip(WARM_UP).collect()
+    assert!(saves.iter().all(|save| save.error.is_none()), "{saves:?}");
+    (WARM_UP..cycles).filter_map(|cycle| clock.cost(cycle, &saves[cycle])).collect()
 }

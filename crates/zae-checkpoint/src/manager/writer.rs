@@ -23,6 +23,10 @@ use crate::{
     folder::{Folder, Pointer},
 };
 
+/// How far the writer stands back: of a core that both want, a thread that trains gets nine times as much.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 /// A save that was made, or has failed, and what it cost.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
@@ -92,7 +96,12 @@ impl Writer {
     pub(super) fn start(folder: Folder, settings: Settings) -> Fallible<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
-        let work = move || write_all(&theirs, &folder, &settings);
+        let work = move || {
+            if settings.background {
+                give_way();
+            }
+            write_all(&theirs, &folder, &settings);
+        };
         let thread = thread::Builder::new().name("zae-checkpoint".to_owned()).spawn(work)?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -135,6 +144,18 @@ impl Drop for Writer {
         }
     }
 }
+
+/// Lets the threads that train go first: a step waits for the slowest of them, and on a machine without an idle core the
+/// writer would take its full share of one of theirs.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn give_way() {
+    // SAFETY: it takes no pointers. On Linux it is about the calling thread, not the process.
+    let _ = unsafe { libc::nice(NICE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
 
 fn write_all(shared: &Shared, folder: &Folder, settings: &Settings) {
     loop {
@@ -187,4 +208,24 @@ fn commit(job: &Job, folder: &Folder, settings: &Settings, save: &mut Save) -> F
         export::weights(path, &job.snapshot.learner, &settings.disk)?;
     }
     Ok(())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(unsafe_code, clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn only_the_writers_thread_gives_way() {
+        // SAFETY: it takes no pointers.
+        let nice = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        let before = nice();
+        let writers = thread::spawn(move || {
+            give_way();
+            nice()
+        });
+        assert_eq!(writers.join().unwrap(), (before + NICE).min(19));
+        assert_eq!(nice(), before);
+    }
 }

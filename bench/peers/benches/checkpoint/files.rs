@@ -31,7 +31,7 @@ pub(crate) fn write(snapshot: &Snapshot, format: Format, times: usize, dir: &Pat
     let reference = Reference::new(content(&path).concat(), dir.join("raw"));
     fs::remove_dir_all(path).unwrap();
     let pair = |i: usize| {
-        let raw = (i % 2 == 0).then(|| reference.write());
+        let raw = i.is_multiple_of(2).then(|| reference.write());
         let (ours, path) = save();
         fs::remove_dir_all(path).unwrap();
         raw.unwrap_or_else(|| reference.write()) / ours

@@ -13,7 +13,9 @@ use crate::{ckpt, torch, weights::LoadReport};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a checkpoint could not be written or read.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` writes the message too, for that is what a program whose `main` returns the error shows its user.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
@@ -159,5 +161,11 @@ impl Error {
 
     pub(crate) fn refused(path: &Path, what: impl Into<String>) -> Self {
         Self::Refused { path: path.to_owned(), what: what.into() }
+    }
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }

@@ -29,6 +29,11 @@ pub(crate) fn run(path: &Path, snapshot: &Snapshot, disk: &Disk) -> Result<()> {
         }
         return file(path, disk, |out, path| write_ckpt(snapshot, out, path));
     }
+    if path.extension() == Some(OsStr::new("safetensors")) {
+        let what =
+            "a run is a folder or a `.ckpt` file: give another name, or save the weights alone by `save_weights`";
+        return Err(Error::Path { path: path.to_owned(), what: what.to_owned() });
+    }
     let (parent, beside) = place(path, disk)?;
     let there = path.symlink_metadata().is_ok();
     if there && read_manifest(path).is_err() {

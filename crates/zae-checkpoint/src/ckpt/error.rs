@@ -6,7 +6,9 @@ use crate::torch;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a run could not be made a `.ckpt`, or come back from one.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` writes the message too, for that is what a program whose `main` returns the error shows its user.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file of PyTorch or Lightning.
@@ -32,4 +34,10 @@ pub enum Error {
     /// The file itself.
     #[error(transparent)]
     Torch(#[from] torch::Error),
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }

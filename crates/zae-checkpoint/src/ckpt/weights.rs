@@ -10,8 +10,8 @@ use crate::torch::{self, Value};
 /// Modules put anything they like under names that end so.
 const EXTRA_STATE: &str = "_extra_state";
 
-/// The weights of a file: of a `state_dict` saved as it is, or under `state_dict` (Lightning's files, and our own) or
-/// `model`. Names and layouts are PyTorch's; elements of views that are not row-major are copied when they are asked for.
+/// The weights of a file: of a `state_dict` saved as it is, or under `state_dict` (Lightning's files, and our own),
+/// `model_state_dict` or `model`. Names and layouts are PyTorch's; elements of views that are not row-major are copied when they are asked for.
 ///
 /// Of what else is among them (numbers, texts) nothing is taken.
 ///
@@ -24,11 +24,13 @@ pub fn weights(value: &Value) -> Result<BTreeMap<String, SavedTensor>> {
              instead of the model"
         )));
     }
-    let places = [value.get("state_dict"), value.get("model"), Some(value)];
+    let places = [value.get("state_dict"), value.get("model_state_dict"), value.get("model"), Some(value)];
     let has_tensors =
         |place: &&Value| place.as_dict().is_some_and(|own| own.iter().any(|(_, v)| v.as_tensor().is_some()));
     let Some(place) = places.into_iter().flatten().find(has_tensors) else {
-        return Err(Error::NoWeights("no tensors at the top, under `state_dict` or under `model`".to_owned()));
+        return Err(Error::NoWeights(
+            "no tensors at the top, under `state_dict`, `model_state_dict` or `model`".to_owned(),
+        ));
     };
     let mut weights = BTreeMap::new();
     for (key, value) in place.as_dict().unwrap_or_default() {

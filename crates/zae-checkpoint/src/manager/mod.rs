@@ -332,7 +332,7 @@ impl AddOn for StateManager {
         if self.writer.as_ref().is_some_and(Writer::has_news) { self.collect(cx) } else { Ok(()) }
     }
 
-    fn on_evaluation_end(&mut self, evaluation: &Evaluation, _: &mut Context<'_>) -> Fallible {
+    fn on_evaluation_end(&mut self, evaluation: &Evaluation, cx: &mut Context<'_>) -> Fallible {
         // An evaluation outside of a run changes nothing that is saved.
         if self.writer.is_none() {
             return Ok(());
@@ -341,8 +341,15 @@ impl AddOn for StateManager {
         let Some(best) = &self.settings.retention.best else { return Ok(()) };
         let value = match evaluation.metrics.get(&best.metric) {
             Some(value) => *value,
-            None if self.settings.metric_was_named => evaluation.watched(&best.metric, "`keep_best`")?,
-            None => return Ok(()),
+            None => {
+                // Told once. An error would throw away what was trained up to here for the sake of a name.
+                if std::mem::take(&mut self.settings.metric_was_named)
+                    && let Err(error) = evaluation.watched(&best.metric, "`keep_best`")
+                {
+                    cx.requests.notice(Notice::Warning(format!("no checkpoint is kept as the best: {error}")));
+                }
+                return Ok(());
+            }
         };
         // The later of two equal ones is the better: only those that are better stand before it.
         let before = self.ranked.values().filter(|other| best.direction.is_gain(**other, value, 0.0)).count();

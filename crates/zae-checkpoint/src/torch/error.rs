@@ -8,7 +8,9 @@ use zae_core::error::BoxError;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a file of PyTorch could not be read or written.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` writes the message too, for that is what a program whose `main` returns the error shows its user.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file contradicts its format, or itself.
@@ -33,4 +35,10 @@ pub enum Error {
 
 pub(super) fn damaged<T>(what: impl Into<String>) -> Result<T> {
     Err(Error::Damaged(what.into()))
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }

@@ -174,8 +174,8 @@ fn changes<'a>(
 fn changed(name: &str, saved: &str, now: &str) -> String {
     let way_out = match name {
         "total_steps" | "total_epochs" => format!(
-            "its schedule takes its length from the run; to train on, give the schedule its old length (`.over({saved})`), \
-             or stretch it with `.accept_change(\"{name}\")`"
+            "its schedule takes its length from the run; to train on, give the schedule its old length (`.over({saved})`: \
+             it then stays at its last rate), or stretch it with `.accept_change(\"{name}\")`"
         ),
         _ => format!("use the same, or go on all the same with `.accept_change(\"{name}\")`"),
     };

@@ -22,7 +22,8 @@ pub enum Resume {
     Auto,
     /// Always from the start. What is there is moved aside, into `old` in its folder.
     Never,
-    /// From this one: a checkpoint's folder, a `.ckpt` file, `last`, `best`, or a folder of checkpoints.
+    /// From this one: a checkpoint's folder, a `.ckpt` file, `last`, `best`, or a folder of checkpoints. Each time the program
+    /// is started it goes back there: for a run that is to survive restarts, use `Auto` again once it has begun.
     From(PathBuf),
     /// From the newest checkpoint that is whole; if there is none, the run does not start.
     Must,

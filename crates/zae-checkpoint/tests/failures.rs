@@ -242,10 +242,8 @@ fn a_save_that_panics_leaves_nothing_behind() {
     assert!(warnings.len() == 4 && warnings.iter().all(|text| text.contains("on purpose")), "{warnings:?}");
 }
 
-/// A save that somebody asked for is not given up for a newer one.
-#[test]
-fn a_save_that_was_asked_for_is_made_on_a_slow_disk_too() {
-    let dir = tempdir().unwrap();
+/// A disk that stands still in the middle of a save, and what sets it going.
+fn standing_still() -> (Disk, impl Fn() + Clone + Send + 'static) {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let theirs = gate.clone();
     let disk = Disk::with_hook(move |operation| {
@@ -255,16 +253,24 @@ fn a_save_that_was_asked_for_is_made_on_a_slow_disk_too() {
         }
         Ok(())
     });
+    let release = move || {
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+    };
+    (disk, release)
+}
+
+/// A save that somebody asked for is not given up for a newer one.
+#[test]
+fn a_save_that_was_asked_for_is_made_on_a_slow_disk_too() {
+    let dir = tempdir().unwrap();
+    let (disk, release) = standing_still();
     let manager = StateManager::new().every_steps(1).keep_best("valid/loss", 0).disk(disk);
     let saver = manager.saver();
     let ask = After(3, Box::new(move || saver.save()));
     // The next one would take its place; another thread frees the disk, for this one waits.
     let open = Opener(Box::new(move || {
-        let gate = gate.clone();
-        std::thread::spawn(move || {
-            *gate.0.lock().unwrap() = true;
-            gate.1.notify_all();
-        });
+        std::thread::spawn(release.clone());
     }));
     let mut trainer = trainer(dir.path()).add_on((manager, ask, open));
     run(&mut trainer).unwrap();
@@ -291,22 +297,8 @@ impl AddOn for Opener {
 #[test]
 fn a_slow_disk_does_not_hold_training_up() {
     let dir = tempdir().unwrap();
-    let gate = Arc::new((Mutex::new(false), Condvar::new()));
-    let theirs = gate.clone();
-    let disk = Disk::with_hook(move |operation| {
-        if matches!(operation, Operation::Write { path, .. } if path.ends_with("model.safetensors")) {
-            let open = theirs.0.lock().unwrap();
-            drop(theirs.1.wait_while(open, |open| !*open).unwrap());
-        }
-        Ok(())
-    });
-    let open = After(
-        6 * EPOCHS - 1,
-        Box::new(move || {
-            *gate.0.lock().unwrap() = true;
-            gate.1.notify_all();
-        }),
-    );
+    let (disk, release) = standing_still();
+    let open = After(6 * EPOCHS - 1, Box::new(release));
     // No save has to be kept: the newest takes the place of the one that waits.
     let manager = StateManager::new().every_steps(1).keep_best("valid/loss", 0).disk(disk);
     let mut trainer = trainer(dir.path()).add_on((manager, open));

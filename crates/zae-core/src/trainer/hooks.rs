@@ -63,15 +63,14 @@ impl Installed {
         self.add_ons.get(self.current).map_or_else(String::new, |add_on| add_on.name().to_owned())
     }
 
-    /// Calls one hook of every add-on: also of those behind one that fails or panics, for they have not. The first error
-    /// counts.
+    /// Calls one hook of every add-on, then hands out what they have to tell.
     fn call(
         &mut self,
         engine: &mut dyn Engine,
         state: &mut RunState,
         run_dir: Option<&Path>,
         site: &mut Site,
-        mut hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
+        hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
     ) -> Result<(), Error> {
         let before = std::mem::replace(&mut site.stage, Stage::AddOn);
         let mut cx = Context {
@@ -82,23 +81,13 @@ impl Installed {
             engine,
             requests: &mut self.requests,
         };
-        let mut first = Ok(());
-        let mut each = |hook: &mut dyn FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible, cx: &mut Context<'_>| {
-            for add_on in &mut self.add_ons {
-                if let Err(source) = caught(|| hook(&mut **add_on, cx)) {
-                    tracing::error!(add_on = add_on.name(), error = %source, "an add-on failed");
-                    let error = Error::AddOn { name: add_on.name().to_owned(), site: *site, source };
-                    first = std::mem::replace(&mut first, Ok(())).and(Err(error));
-                }
-            }
-        };
-        each(&mut hook, &mut cx);
+        let mut first = each(&mut self.add_ons, &mut cx, *site, hook);
         for notice in std::mem::take(&mut cx.requests.notices) {
             match &notice {
                 Notice::Info(text) => tracing::info!("{text}"),
                 Notice::Warning(text) => tracing::warn!("{text}"),
             }
-            each(&mut |add_on, cx| add_on.on_notice(&notice, cx), &mut cx);
+            first = first.and(each(&mut self.add_ons, &mut cx, *site, |add_on, cx| add_on.on_notice(&notice, cx)));
         }
         site.stage = before;
         if let Some(reason) = self.requests.stop.take() {
@@ -106,6 +95,23 @@ impl Installed {
         }
         first
     }
+}
+
+/// Calls one hook of every add-on: also of those behind one that fails or panics, for they have not. The first error counts.
+fn each(
+    add_ons: &mut [Box<dyn AddOn>],
+    cx: &mut Context<'_>,
+    site: Site,
+    mut hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
+) -> Result<(), Error> {
+    let mut first = Ok(());
+    for add_on in add_ons {
+        if let Err(source) = caught(|| hook(&mut **add_on, cx)) {
+            tracing::error!(add_on = add_on.name(), error = %source, "an add-on failed");
+            first = first.and(Err(Error::AddOn { name: add_on.name().to_owned(), site, source }));
+        }
+    }
+    first
 }
 
 /// A panic becomes an error.

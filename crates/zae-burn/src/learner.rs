@@ -122,6 +122,7 @@ impl<M: Module + 'static> BurnLearner<M> {
                 .into());
             }
             self.check_groups(&params)?;
+            // The model before goes first: as a second owner of the weights it would cost a copy.
             self.model = Some(model);
             self.model = self.model.take().map(lend::row_major);
             self.ready = true;

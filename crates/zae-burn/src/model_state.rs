@@ -12,13 +12,13 @@ use burn::{
 };
 use zae_core::{
     error::Fallible,
-    learner::{SavedTensor, StateDict},
+    learner::{MODEL, SavedTensor, StateDict},
 };
 
 use crate::{
     lend::{copied, tracked},
     pool::Pool,
-    saved::{self, MODEL, Misfits},
+    saved::{self, Misfits},
     visit::{Path, walk},
 };
 

@@ -10,12 +10,12 @@ use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn_pack::{Reader, Scalar, Tensor, Writer};
 use zae_core::{
     error::Fallible,
-    learner::{Number, StateDict},
+    learner::{Number, OPTIMIZER, StateDict},
 };
 
 use crate::{
     pool::Pool,
-    saved::{self, Misfits, OPTIMIZER},
+    saved::{self, Misfits},
     tap::{self, Given},
     visit::FloatParam,
 };

@@ -8,7 +8,7 @@ use burn::{
 };
 use zae_core::{
     error::{BoxError, Fallible},
-    learner::{Dtype, Number, SavedTensor, StateDict, TensorBytes},
+    learner::{Dtype, MODEL, Number, OPTIMIZER, SavedTensor, StateDict, TensorBytes},
 };
 
 /// Burn's data, lent as bytes: saving copies nothing again.
@@ -103,8 +103,6 @@ pub(crate) fn scalar(number: Number) -> burn_pack::Scalar {
 }
 
 /// The parts of a learner, as the names of a state dict begin.
-pub(crate) const MODEL: &str = "model/";
-pub(crate) const OPTIMIZER: &str = "optimizer/";
 pub(crate) const SHADOW: &str = "shadow/";
 
 /// What does not fit, by name.

@@ -13,20 +13,16 @@ use crate::{
     ckpt,
     disk::{Disk, free},
     error::{Error, Result},
-    folder::{read_manifest, stage},
+    folder::{make_durable, read_manifest, stage},
     format::{Format, write_ckpt},
     safetensors::{self, Part},
     torch,
 };
 
-const MODEL: &str = "model/";
-
 /// Saves a run as a `.ckpt` file or as a checkpoint's folder.
 pub(crate) fn run(path: &Path, snapshot: &Snapshot, disk: &Disk) -> Result<()> {
     if is_for_torch(path) {
-        for durable in &snapshot.durable {
-            durable().map_err(|source| Error::Source { what: "what an add-on keeps beside it".to_owned(), source })?;
-        }
+        make_durable(snapshot)?;
         return file(path, disk, |out, path| write_ckpt(snapshot, out, path));
     }
     if path.extension() == Some(OsStr::new("safetensors")) {
@@ -64,8 +60,7 @@ pub(crate) fn weights(path: &Path, state: &StateDict, disk: &Disk) -> Result<()>
         return file(path, disk, |out, path| torch::write(&value, out).map_err(Error::torch(path)));
     }
     check(path)?;
-    let tensors = state.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(MODEL)?, tensor)));
-    let part = Part { tensors: tensors.collect(), numbers: BTreeMap::new() };
+    let part = Part { tensors: state.model().collect(), numbers: BTreeMap::new() };
     file(path, disk, |out, path| safetensors::write(&part, out, path))
 }
 

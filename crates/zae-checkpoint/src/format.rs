@@ -72,7 +72,7 @@ impl Format {
                 let mut learner = StateDict { layout: Arc::new(layout), ..StateDict::default() };
                 for (file, bytes) in files {
                     let Some(part) = file.strip_suffix(ENDING) else { continue };
-                    let (tensors, numbers) = safetensors::read(bytes, &dir.join(file))?;
+                    let safetensors::Read { tensors, numbers, .. } = safetensors::read(bytes, &dir.join(file))?;
                     learner
                         .tensors
                         .extend(tensors.into_iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor)));

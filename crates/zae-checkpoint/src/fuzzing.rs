@@ -11,7 +11,7 @@ use zae_core::{
 use crate::{bytes::Bytes, json, manifest::Manifest, safetensors};
 
 pub fn safetensors(bytes: Vec<u8>) -> Option<Vec<(String, SavedTensor)>> {
-    safetensors::read(&Bytes::from(bytes), Path::new("fuzz")).ok().map(|(tensors, _)| tensors)
+    safetensors::read(&Bytes::from(bytes), Path::new("fuzz")).ok().map(|read| read.tensors)
 }
 
 /// What `trainer.json` and `manifest.json` hold, and whether what was read is the same when it was written and read again.

@@ -83,8 +83,14 @@ pub(crate) fn write(part: &Part<'_>, out: &mut dyn Write, path: &Path) -> Result
     Ok(())
 }
 
-/// Tensors, which share the bytes of the file, and numbers.
-pub(crate) type Read = (Vec<(String, SavedTensor)>, BTreeMap<String, Number>);
+/// What is in a file.
+pub(crate) struct Read {
+    /// They share the bytes of the file.
+    pub(crate) tensors: Vec<(String, SavedTensor)>,
+    pub(crate) numbers: BTreeMap<String, Number>,
+    /// Whether this crate wrote it.
+    pub(crate) ours: bool,
+}
 
 /// Reads a file, also one that another program has written.
 pub(crate) fn read(bytes: &Bytes, path: &Path) -> Result<Read> {
@@ -100,19 +106,13 @@ pub(crate) fn read(bytes: &Bytes, path: &Path) -> Result<Read> {
         tensors.push((name, SavedTensor { dtype, shape: info.shape.clone(), data: Arc::new(data) }));
     }
     let Some(text) = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY)) else {
-        return Ok((tensors, BTreeMap::new()));
+        return Ok(Read { tensors, numbers: BTreeMap::new(), ours: false });
     };
     let head: Head<String> = json::read(text.as_bytes()).map_err(|e| damaged(&e))?;
     if head.format > FORMAT {
         return Err(Error::Newer { path: path.to_owned(), found: head.format, known: FORMAT });
     }
-    Ok((tensors, head.numbers))
-}
-
-/// Whether a file that can be read was written by this crate.
-pub(crate) fn is_ours(bytes: &[u8]) -> bool {
-    let ours = |metadata: &HashMap<String, String>| metadata.contains_key(KEY);
-    header(bytes).is_ok_and(|(_, metadata)| metadata.metadata().as_ref().is_some_and(ours))
+    Ok(Read { tensors, numbers: head.numbers, ours: true })
 }
 
 /// Where the tensors begin, and what the header says of them: they fill the rest of the file without a gap.

@@ -115,8 +115,13 @@ pub enum Number {
     Bool(bool),
 }
 
-/// All that a learner is, by name: parameters and buffers under `model/`, the optimizer's tensors and numbers under
-/// `optimizer/`.
+/// How the names of parameters and buffers begin in a [`StateDict`].
+pub const MODEL: &str = "model/";
+/// How the names of the optimizer's tensors and numbers begin in a [`StateDict`].
+pub const OPTIMIZER: &str = "optimizer/";
+
+/// All that a learner is, by name: parameters and buffers under [`MODEL`], the optimizer's tensors and numbers under
+/// [`OPTIMIZER`].
 #[derive(Clone, Default)]
 pub struct StateDict {
     /// Tensors by name.
@@ -125,6 +130,13 @@ pub struct StateDict {
     pub numbers: BTreeMap<String, Number>,
     /// What it is in PyTorch's words.
     pub layout: Arc<Layout>,
+}
+
+impl StateDict {
+    /// Parameters and buffers by their names in the model.
+    pub fn model(&self) -> impl Iterator<Item = (&str, &SavedTensor)> {
+        self.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(MODEL)?, tensor)))
+    }
 }
 
 /// How a state dict reads in PyTorch: the order, names and layouts that a `torch.nn.Module` of the same architecture and

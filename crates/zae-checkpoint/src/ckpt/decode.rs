@@ -6,12 +6,12 @@ use std::{
 };
 
 use zae_core::{
-    learner::{Layout, Number, SavedTensor, StateDict, TensorLayout},
+    learner::{Layout, MODEL, Number, OPTIMIZER, SavedTensor, StateDict, TensorLayout},
     snapshot::{RunState, Snapshot},
 };
 
 use super::{
-    FORMAT, MODEL, OPTIMIZER,
+    FORMAT,
     error::{Error, Result},
     numbered,
     plain::from_value,

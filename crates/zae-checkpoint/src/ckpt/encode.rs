@@ -7,12 +7,12 @@ use std::{
 };
 
 use zae_core::{
-    learner::{Dtype, Number, OptimizerLayout, SavedTensor, StateDict, TensorLayout},
+    learner::{Dtype, MODEL, Number, OPTIMIZER, OptimizerLayout, SavedTensor, StateDict, TensorLayout},
     snapshot::Snapshot,
 };
 
 use super::{
-    FORMAT, LIGHTNING, MODEL, OPTIMIZER,
+    FORMAT, LIGHTNING,
     error::{Error, Result},
     numbered,
     plain::to_value,

@@ -35,9 +35,6 @@ const FORMAT: u64 = 1;
 /// Lightning migrates files of older versions, and of files without a version it reads nothing.
 const LIGHTNING: &str = "2.6.6";
 
-const MODEL: &str = "model/";
-const OPTIMIZER: &str = "optimizer/";
-
 /// Parameters in the order in which an optimizer of PyTorch numbers them: group after group.
 fn numbered(layout: &Layout) -> Vec<&TensorLayout> {
     let mut parameters: Vec<_> = layout.tensors.iter().filter(|tensor| tensor.parameter).collect();

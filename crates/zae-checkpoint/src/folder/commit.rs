@@ -66,9 +66,7 @@ pub(crate) fn stage(disk: &Disk, path: &Path, snapshot: &Snapshot, format: Forma
     disk.create_dir(path)?;
     let mut staging = Staging { disk, path, files: Vec::new(), unsynced: Vec::new() };
     format.write(snapshot, &mut staging)?;
-    for durable in &snapshot.durable {
-        durable().map_err(|source| Error::Source { what: "what an add-on keeps beside it".to_owned(), source })?;
-    }
+    make_durable(snapshot)?;
     let progress = &snapshot.run.progress;
     let manifest = Manifest {
         format: FORMAT,
@@ -87,6 +85,12 @@ pub(crate) fn stage(disk: &Disk, path: &Path, snapshot: &Snapshot, format: Forma
     staging.sync()?;
     disk.sync_dir(path)?;
     Ok(manifest.bytes())
+}
+
+/// Has add-ons put on disk what the snapshot counts on.
+pub(crate) fn make_durable(snapshot: &Snapshot) -> Result<()> {
+    let cannot = |source| Error::Source { what: "what an add-on keeps beside it".to_owned(), source };
+    snapshot.durable.iter().try_for_each(|durable| durable().map_err(cannot))
 }
 
 /// Everything in a folder that is called like a checkpoint.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub use commit::Saved;
-pub(crate) use commit::{Staging, stage};
+pub(crate) use commit::{Staging, make_durable, stage};
 pub use pointer::{Pointer, read_pointer};
 pub use prune::Pruned;
 pub use retention::{Best, Kept, Retention, keep};

@@ -7,7 +7,6 @@ use zae_core::{
     learner::{Dtype, StateDict},
 };
 
-const MODEL: &str = "model/";
 /// So many bytes are looked at before the loop asks whether it is done.
 const BLOCK: usize = 1 << 14;
 
@@ -15,9 +14,8 @@ const BLOCK: usize = 1 << 14;
 pub(super) fn first_not_finite(state: &StateDict) -> Fallible<Option<&str>> {
     let parameters: BTreeSet<&str> =
         state.layout.tensors.iter().filter(|tensor| tensor.parameter).map(|tensor| tensor.name.as_str()).collect();
-    for (name, tensor) in &state.tensors {
-        let Some(own) = name.strip_prefix(MODEL) else { continue };
-        if !state.layout.tensors.is_empty() && !parameters.contains(own) {
+    for (name, tensor) in state.model() {
+        if !state.layout.tensors.is_empty() && !parameters.contains(name) {
             continue;
         }
         let bytes = tensor.data.bytes()?;
@@ -29,7 +27,7 @@ pub(super) fn first_not_finite(state: &StateDict) -> Fallible<Option<&str>> {
             _ => false,
         };
         if bad {
-            return Ok(Some(own));
+            return Ok(Some(name));
         }
     }
     Ok(None)

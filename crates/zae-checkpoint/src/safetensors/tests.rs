@@ -41,7 +41,7 @@ fn the_safetensors_crate_reads_every_type_and_finds_each_tensor_aligned() {
         metadata,
         HashMap::from([("zae".to_owned(), r#"{"format":1,"numbers":{"a":{"Int":-1},"b":{"Float":-0.0}}}"#.to_owned())])
     );
-    let (mut tensors, numbers) = read_bytes(bytes.clone()).unwrap();
+    let Read { mut tensors, numbers, .. } = read_bytes(bytes.clone()).unwrap();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(tensors.len(), all.len());
     assert_eq!(numbers.len(), 2);
@@ -71,7 +71,7 @@ fn a_tensor_that_is_not_what_it_says_is_not_written() {
 #[test]
 fn a_file_of_another_program_is_read_without_our_metadata() {
     let bytes = file(r#"{"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#, &[1, 2]);
-    let (tensors, numbers) = read_bytes(bytes).unwrap();
+    let Read { tensors, numbers, .. } = read_bytes(bytes).unwrap();
     assert_eq!((tensors.len(), numbers.len()), (1, 0));
     assert_eq!(&*tensors[0].1.data.bytes().unwrap(), [1, 2]);
 }

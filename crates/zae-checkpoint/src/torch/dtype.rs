@@ -38,17 +38,6 @@ const FOREIGN: [&str; 14] = [
     "float4_e2m1fn_x2",
 ];
 
-/// Bytes of an element; `None` for a type that this version does not know.
-pub(super) fn size_of(dtype: Dtype) -> Option<usize> {
-    match dtype {
-        Dtype::F64 | Dtype::I64 | Dtype::U64 => Some(8),
-        Dtype::F32 | Dtype::I32 | Dtype::U32 => Some(4),
-        Dtype::F16 | Dtype::BF16 | Dtype::I16 | Dtype::U16 => Some(2),
-        Dtype::I8 | Dtype::U8 | Dtype::Bool => Some(1),
-        _ => None,
-    }
-}
-
 pub(super) fn from_storage_class(class: &str) -> Option<Dtype> {
     NAMES.iter().find(|(_, storage, _)| *storage == Some(class)).map(|(dtype, ..)| *dtype)
 }
@@ -72,12 +61,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_has_a_size_and_comes_back_from_its_names() {
+    fn every_type_comes_back_from_its_names() {
         for (dtype, ..) in NAMES {
             let (storage, name) = names_of(dtype).unwrap();
             assert_eq!(from_name(name), Some(dtype));
             assert!(storage.is_none_or(|class| from_storage_class(class) == Some(dtype)));
-            assert!(size_of(dtype).is_some());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     MAX_DEPTH,
-    dtype::{names_of, size_of},
+    dtype::names_of,
     error::{Error, Result},
     opcode as op,
     tensor::{Storage, Tensor},
@@ -180,7 +180,7 @@ impl<'a> Pickler<'a> {
     fn tensor(&mut self, tensor: &Tensor) -> Result<()> {
         let unknown = || Error::Value(format!("elements of type {:?}", tensor.dtype()));
         let (class, name) = names_of(tensor.dtype()).ok_or_else(unknown)?;
-        let size = size_of(tensor.dtype()).ok_or_else(unknown)?;
+        let size = tensor.dtype().size();
         let function = if class.is_some() { "_rebuild_tensor_v2" } else { "_rebuild_tensor_v3" };
         let index = self.storage(tensor.storage(), name)?;
 

@@ -189,6 +189,6 @@ fn element_type(name: &str) -> Option<Dtype> {
 fn element_size(class: &str) -> Option<usize> {
     match class {
         "torch.storage.UntypedStorage" | "torch.UntypedStorage" => Some(1),
-        class => dtype::from_storage_class(class.strip_prefix("torch.")?).and_then(dtype::size_of),
+        class => dtype::from_storage_class(class.strip_prefix("torch.")?).map(Dtype::size),
     }
 }

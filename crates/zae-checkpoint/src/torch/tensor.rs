@@ -7,10 +7,7 @@ use zae_core::{
     learner::{Dtype, SavedTensor, TensorBytes},
 };
 
-use super::{
-    dtype::size_of,
-    error::{Error, Result, damaged},
-};
+use super::error::{Error, Result, damaged};
 
 /// Dimensions that a tensor may have, as in PyTorch.
 pub(super) const MAX_DIMENSIONS: usize = 64;
@@ -66,7 +63,7 @@ impl Tensor {
         offset: usize,
         storage: Arc<Storage>,
     ) -> Result<Self> {
-        let size = size_of(dtype).ok_or_else(|| Error::Value(format!("elements of type {dtype:?}")))?;
+        let size = dtype.size();
         if shape.len() != stride.len() || shape.len() > MAX_DIMENSIONS {
             return damaged(format!("a tensor has {} dimensions and {} strides", shape.len(), stride.len()));
         }
@@ -84,7 +81,7 @@ impl Tensor {
     /// # Errors
     /// When the shape has more elements than memory could hold.
     pub fn contiguous(dtype: Dtype, shape: Vec<usize>, data: Arc<dyn TensorBytes>) -> Result<Self> {
-        let size = size_of(dtype).ok_or_else(|| Error::Value(format!("elements of type {dtype:?}")))?;
+        let size = dtype.size();
         let len = shape.iter().try_fold(size, |product, &n| product.checked_mul(n));
         let len = len.ok_or_else(|| Error::Value(format!("a tensor of shape {shape:?} fits no memory")))?;
         let stride = row_major(&shape);
@@ -190,7 +187,7 @@ impl Tensor {
 /// As a learner takes it: row-major, whatever the strides are.
 impl TensorBytes for Tensor {
     fn bytes(&self) -> Fallible<Cow<'_, [u8]>> {
-        let size = size_of(self.dtype).ok_or("an element type that this version does not know")?;
+        let size = self.dtype.size();
         if self.is_empty() {
             return Ok(Cow::Borrowed(&[]));
         }

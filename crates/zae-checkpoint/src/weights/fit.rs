@@ -5,12 +5,10 @@ use std::{
     fmt,
 };
 
-use zae_core::learner::{SavedTensor, StateDict, TensorLayout};
+use zae_core::learner::{MODEL, SavedTensor, StateDict, TensorLayout};
 
 use super::{Weights, cast, way_out};
 use crate::error::{Error, Result};
-
-const MODEL: &str = "model/";
 
 /// What became of the tensors of a file and a model.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -65,8 +63,7 @@ pub(super) fn fit(
     let layouts: BTreeMap<&str, &TensorLayout> = state.layout.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     let (mut merged, mut report) = (state.clone(), LoadReport::default());
     let (mut wanted, mut types_only) = (BTreeSet::new(), true);
-    for (key, target) in &state.tensors {
-        let Some(name) = key.strip_prefix(MODEL) else { continue };
+    for (name, target) in state.model() {
         let layout = layouts.get(name).filter(|_| !engine_layout);
         let in_file = layout.map_or(name, |layout| layout.torch.as_str());
         let Some(mut tensor) = found.remove(in_file) else {
@@ -90,7 +87,7 @@ pub(super) fn fit(
             continue;
         }
         report.loaded.push(name.to_owned());
-        merged.tensors.insert(key.clone(), tensor);
+        merged.tensors.insert(format!("{MODEL}{name}"), tensor);
     }
     // PyTorch counts batches where other engines do not.
     let counts = |name: &String| !engine_layout && name.ends_with("num_batches_tracked");

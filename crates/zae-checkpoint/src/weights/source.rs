@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use zae_core::{learner::SavedTensor, snapshot::Snapshot};
+use zae_core::{
+    learner::{MODEL, SavedTensor},
+    snapshot::Snapshot,
+};
 
 use crate::{
     bytes::Bytes,
@@ -11,8 +14,6 @@ use crate::{
     read::{is_torch, read_checkpoint},
     safetensors, torch,
 };
-
-const MODEL: &str = "model/";
 
 /// Tensors by name.
 pub(super) struct Source {
@@ -34,9 +35,8 @@ pub(super) fn read(path: &Path) -> Result<Source> {
         };
     }
     if is_file && path.extension().is_some_and(|ending| ending == "safetensors") {
-        let bytes = Bytes::map(path)?;
-        let (tensors, _) = safetensors::read(&bytes, path)?;
-        return Ok(Source { tensors: tensors.into_iter().collect(), ours: safetensors::is_ours(&bytes) });
+        let safetensors::Read { tensors, ours, .. } = safetensors::read(&Bytes::map(path)?, path)?;
+        return Ok(Source { tensors: tensors.into_iter().collect(), ours });
     }
     read_checkpoint(path).map(model_of)
 }

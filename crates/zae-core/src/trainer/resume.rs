@@ -6,7 +6,7 @@ use super::{Trainer, config::OPTIMIZER, hooks::ask};
 use crate::{
     engine::Engine,
     error::{Error, Fallible, Stage},
-    learner::{Learner, StateDict},
+    learner::{self, Learner, StateDict},
     snapshot::Snapshot,
     task::Task,
 };
@@ -130,16 +130,14 @@ impl<T: Task> Trainer<T> {
         tracing::info!(step = run.progress.step, epoch = run.progress.cursor.epoch, "the run was restored");
         Ok(())
     }
-}
 
-impl<T: Task> Trainer<T> {
     /// Loads the learner's state; without that of the optimizer if it is another one, and that was accepted.
     fn load(&mut self, saved: &StateDict) -> Fallible {
         let Err(refused) = self.learner.load(saved) else { return Ok(()) };
         if self.accepts(OPTIMIZER) {
             let mut rest = saved.clone();
-            rest.tensors.retain(|name, _| !name.starts_with("optimizer/"));
-            rest.numbers.retain(|name, _| !name.starts_with("optimizer/"));
+            rest.tensors.retain(|name, _| !name.starts_with(learner::OPTIMIZER));
+            rest.numbers.retain(|name, _| !name.starts_with(learner::OPTIMIZER));
             if self.learner.load(&rest).is_ok() {
                 tracing::warn!(reason = %refused, "the optimizer starts afresh: it is not the saved one");
                 return Ok(());

@@ -7,6 +7,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use xxhash_rust::xxh3::Xxh3;
@@ -38,10 +39,14 @@ pub enum Operation<'a> {
 /// Called before each operation. An error is taken as the operating system's, and the operation is not done.
 pub type Hook = Arc<dyn Fn(&Operation<'_>) -> io::Result<()> + Send + Sync>;
 
+/// Called after every [`AHEAD`] bytes of a file with the time that they took: who gives way to others waits in it.
+pub(crate) type Pause = Arc<dyn Fn(Duration) + Send + Sync>;
+
 /// Changes files and folders. With a hook, tests have any operation fail or end the process before it.
 #[derive(Clone, Default)]
 pub struct Disk {
     hook: Option<Hook>,
+    pause: Option<Pause>,
 }
 
 impl Disk {
@@ -54,7 +59,11 @@ impl Disk {
     /// Calls `hook` before each operation.
     #[must_use]
     pub fn with_hook(hook: impl Fn(&Operation<'_>) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        Self { hook: Some(Arc::new(hook)) }
+        Self { hook: Some(Arc::new(hook)), ..Self::default() }
+    }
+
+    pub(crate) fn with_pause(self, pause: Pause) -> Self {
+        Self { pause: Some(pause), ..self }
     }
 
     fn ask(&self, operation: &Operation<'_>) -> io::Result<()> {
@@ -97,7 +106,7 @@ impl Disk {
         let create = || OpenOptions::new().write(true).create_new(true).open(path);
         let file =
             self.ask(&Operation::CreateFile { path }).and_then(|()| create()).map_err(Error::io("create", path))?;
-        let output = Output { disk: self, path, file, hash: Xxh3::new(), bytes: 0, begun: 0 };
+        let output = Output { disk: self, path, file, hash: Xxh3::new(), bytes: 0, begun: 0, since: Instant::now() };
         let mut gathered = io::BufWriter::with_capacity(GATHERED, output);
         fill(&mut gathered)?;
         let output = gathered.into_inner().map_err(|e| Error::io("write", path)(e.into_error()))?;
@@ -175,6 +184,8 @@ struct Output<'a> {
     bytes: u64,
     /// Up to where the system was asked to begin.
     begun: u64,
+    /// When the system was asked last.
+    since: Instant,
 }
 
 impl Write for Output<'_> {
@@ -187,6 +198,10 @@ impl Write for Output<'_> {
         if self.bytes - self.begun >= AHEAD {
             start_writing(&self.file, self.begun..self.bytes);
             self.begun = self.bytes;
+            if let Some(pause) = &self.disk.pause {
+                pause(self.since.elapsed());
+            }
+            self.since = Instant::now();
         }
         Ok(written)
     }

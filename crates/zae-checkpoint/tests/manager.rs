@@ -115,7 +115,10 @@ fn a_complete_run_is_not_trained_again_and_fresh_moves_it_aside() {
         assert_eq!(run(&mut fresh).unwrap().outcome, Outcome::Complete);
         assert_eq!(checkpoints(&dir.path().join(again)), kept, "nothing is lost");
         assert_eq!(checkpoints(&saved_in(dir.path())), kept);
-        assert!(notices.infos()[0].contains(again), "{:?}", notices.infos());
+        let infos = notices.infos();
+        let end = format!(", the best one is {}", read_pointer(&saved_in(dir.path()).join("best")).unwrap());
+        assert!(infos[0].contains(again) && infos.len() == 2, "{infos:?}");
+        assert!(infos[1].starts_with("the last checkpoint is ") && infos[1].ends_with(&end), "{infos:?}");
     }
 }
 
@@ -311,6 +314,12 @@ fn a_run_that_could_not_look_for_its_checkpoint_looks_again() {
     let notices = Notices::default();
     let mut waits = trainer(dir.path()).add_on((StateManager::new(), notices.clone()));
     assert!(run(&mut waits).unwrap_err().to_string().contains("in use"));
+    // Nothing of the process that has it may be touched, not even to start over.
+    let rows = csv_rows(dir.path());
+    let mut over = trainer(dir.path()).add_on(StateManager::new()).fresh();
+    assert!(run(&mut over).unwrap_err().to_string().contains("in use"));
+    assert_eq!((csv_rows(dir.path()), names(dir.path()).len()), (rows, 2), "the metrics and the checkpoints");
+    drop(over);
     drop(held);
     assert_eq!(run(&mut waits).unwrap().outcome, Outcome::AlreadyComplete);
     assert_eq!(checkpoints(&saved), kept);

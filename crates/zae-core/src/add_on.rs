@@ -120,7 +120,7 @@ pub struct Pass<'a> {
 /// Every hook has an empty default, so an add-on writes only what it needs. An error returned by a hook ends the run.
 /// Hooks run on the training thread: what takes time belongs on a thread of the add-on's own.
 ///
-/// The order in a run: `on_run_start`; for each epoch `on_epoch_start`, per step `on_gradients`, `on_step_end` and, in
+/// The order in a run: `claim`, `latest` once, `on_run_start`; for each epoch `on_epoch_start`, per step `on_gradients`, `on_step_end` and, in
 /// groups of any size, `on_rows`; per evaluation `on_pass` for each batch, then `on_evaluation_end`; `on_epoch_end`;
 /// last, exactly one of `on_run_end` and `on_error`. Snapshots are taken between steps, after the hooks of all phases.
 pub trait AddOn: Any + Send {
@@ -266,6 +266,16 @@ pub trait AddOn: Any + Send {
     /// Ends the run.
     fn on_snapshot(&mut self, snapshot: &Arc<Snapshot>, cx: &mut Context<'_>) -> Fallible {
         let _ = (snapshot, cx);
+        Ok(())
+    }
+
+    /// A run is about to begin: nothing was read or changed yet, by any add-on. What another process may be using, such as
+    /// a folder, is taken for this one here.
+    ///
+    /// # Errors
+    /// Ends the run before it starts.
+    fn claim(&mut self, run_dir: Option<&Path>) -> Fallible {
+        let _ = run_dir;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ mod scan;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    disk::{Disk, free},
+    disk::{Disk, Pause, free},
     error::{Error, Result},
 };
 
@@ -46,6 +46,11 @@ impl Folder {
         let folder = Self { dir, disk, lock };
         folder.sweep();
         Ok(folder)
+    }
+
+    /// The same, but that whoever writes large files in it waits in `pause` between their pieces.
+    pub(crate) fn with_pause(self, pause: Pause) -> Self {
+        Self { disk: self.disk.with_pause(pause), ..self }
     }
 
     /// Where it is.

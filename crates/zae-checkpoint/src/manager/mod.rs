@@ -37,7 +37,10 @@ use zae_core::{
     trainer::Run,
 };
 
-use crate::{export, folder::Folder};
+use crate::{
+    export,
+    folder::{Folder, Pointer, read_pointer},
+};
 
 /// Saves the whole run as checkpoints and goes on from the newest one when the program is started again: the resumed run
 /// is, bit for bit, the run that was never interrupted.
@@ -71,7 +74,7 @@ use crate::{export, folder::Folder};
 #[derive(Default)]
 pub struct StateManager {
     settings: Settings,
-    /// Between `latest` and the start of the run: the folder, locked.
+    /// Between `claim` and the start of the run: the folder, locked.
     folder: Option<Folder>,
     resumed: Resumed,
     writer: Option<Writer>,
@@ -86,6 +89,8 @@ pub struct StateManager {
     last_save: Option<Instant>,
     wanted: Cell<Option<Wanted>>,
 }
+
+const UNCLAIMED: &str = "its folder was let go before the run began";
 
 /// What the last `wants_snapshot` has asked for.
 struct Wanted {
@@ -138,6 +143,14 @@ impl StateManager {
         collected
     }
 
+    /// Says where the checkpoints of this process are.
+    fn tell_where(&self, cx: &mut Context<'_>) {
+        let Some(last) = self.saves.iter().rev().find_map(|save| save.path.as_deref()) else { return };
+        let best = last.parent().and_then(|dir| read_pointer(&dir.join(Pointer::Best.to_string())).ok());
+        let best = best.map_or_else(String::new, |best| format!(", the best one is {best}"));
+        cx.requests.notice(Notice::Info(format!("the last checkpoint is {}{best}", last.display())));
+    }
+
     fn epoch_is_saved(&self, epoch: u64) -> bool {
         self.settings.epochs > 0 && epoch.is_multiple_of(self.settings.epochs)
     }
@@ -152,10 +165,16 @@ impl AddOn for StateManager {
         Phase::Persist
     }
 
-    fn latest(&mut self, run_dir: Option<&Path>) -> Fallible<Option<Arc<Snapshot>>> {
-        let dir = self.settings.dir(run_dir)?;
-        let disk = self.settings.disk.clone();
-        self.resumed.find(&self.settings.resume, &dir, || Folder::open(&dir, disk), &mut self.folder)
+    fn claim(&mut self, run_dir: Option<&Path>) -> Fallible {
+        if self.writer.is_none() && self.folder.is_none() {
+            self.folder = Some(Folder::open(&self.settings.dir(run_dir)?, self.settings.disk.clone())?);
+        }
+        Ok(())
+    }
+
+    fn latest(&mut self, _: Option<&Path>) -> Fallible<Option<Arc<Snapshot>>> {
+        let folder = self.folder.as_ref().ok_or(UNCLAIMED)?;
+        self.resumed.find(&self.settings.resume, folder.dir())
     }
 
     fn on_run_start(&mut self, cx: &mut Context<'_>) -> Fallible {
@@ -163,10 +182,7 @@ impl AddOn for StateManager {
             return Ok(());
         }
         self.settings.export.as_deref().map_or(Ok(()), export::check)?;
-        let folder = match self.folder.take() {
-            Some(folder) => folder,
-            None => Folder::open(&self.settings.dir(cx.run_dir)?, self.settings.disk.clone())?,
-        };
+        let folder = self.folder.take().ok_or(UNCLAIMED)?;
         for notice in self.resumed.take_notices() {
             cx.requests.notice(notice);
         }
@@ -279,7 +295,9 @@ impl AddOn for StateManager {
     }
 
     fn on_run_end(&mut self, _: &Run, cx: &mut Context<'_>) -> Fallible {
-        self.finish(cx)
+        let finished = self.finish(cx);
+        self.tell_where(cx);
+        finished
     }
 
     fn on_error(&mut self, _: &RunError, cx: &mut Context<'_>) -> Fallible {

@@ -8,8 +8,7 @@ use std::{
 use zae_core::{add_on::Notice, error::Fallible, progress::ProgressChecker, snapshot::Snapshot};
 
 use crate::{
-    error::{Error, Result},
-    folder::Folder,
+    error::Error,
     name::Name,
     read::{find_checkpoint, newest},
 };
@@ -48,13 +47,7 @@ pub(super) enum Limit {
 }
 
 impl Resumed {
-    pub(super) fn find(
-        &mut self,
-        resume: &Resume,
-        dir: &Path,
-        open: impl FnOnce() -> Result<Folder>,
-        folder: &mut Option<Folder>,
-    ) -> Fallible<Option<Arc<Snapshot>>> {
+    pub(super) fn find(&mut self, resume: &Resume, dir: &Path) -> Fallible<Option<Arc<Snapshot>>> {
         // Of an earlier search that came to nothing.
         self.notices.clear();
         match resume {
@@ -68,12 +61,12 @@ impl Resumed {
                 self.limit = Some(name_in(dir, &checkpoint).map_or(Limit::Nothing, Limit::UpTo));
                 Ok(Some(Arc::new(snapshot)))
             }
-            Resume::Auto | Resume::Must => self.newest(dir, folder.insert(open()?), *resume == Resume::Must),
+            Resume::Auto | Resume::Must => self.newest(dir, *resume == Resume::Must),
         }
     }
 
-    fn newest(&mut self, dir: &Path, folder: &Folder, must: bool) -> Fallible<Option<Arc<Snapshot>>> {
-        let (found, skipped) = newest(folder.dir())?;
+    fn newest(&mut self, dir: &Path, must: bool) -> Fallible<Option<Arc<Snapshot>>> {
+        let (found, skipped) = newest(dir)?;
         // A newer version of this crate would read it: an older checkpoint would throw training away.
         if let Some((_, newer)) = skipped.iter().find(|(_, error)| matches!(error, Error::Newer { .. })) {
             return Err(newer.to_string().into());
@@ -100,8 +93,8 @@ impl Resumed {
 
     fn found(&mut self, path: &str, snapshot: &Snapshot) {
         let progress = &snapshot.run.progress;
-        let (epoch, step) = (progress.epoch() + 1, progress.step());
-        self.notices.push(Notice::Info(format!("resumed from {path}: epoch {epoch}, step {step}")));
+        let (epochs, step) = (progress.epoch(), progress.step());
+        self.notices.push(Notice::Info(format!("resumed from {path}: {epochs} epochs and {step} steps are done")));
     }
 
     pub(super) fn take_notices(&mut self) -> Vec<Notice> {

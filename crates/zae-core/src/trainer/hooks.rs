@@ -50,6 +50,11 @@ impl Installed {
         names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 
+    /// Tells people something with the next hook.
+    pub(super) fn notice(&mut self, notice: Notice) {
+        self.requests.notice(notice);
+    }
+
     fn wants_snapshot(&mut self, moment: Moment, progress: &ProgressChecker) -> bool {
         let mut wanted = std::mem::take(&mut self.requests.snapshot);
         for (i, add_on) in self.add_ons.iter().enumerate() {

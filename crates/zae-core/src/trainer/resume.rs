@@ -65,12 +65,40 @@ impl<T: Task> Trainer<T> {
         })
     }
 
+    /// Goes back to the newest snapshot that an add-on has kept of this run, if there is one and it was not done yet, as
+    /// [`Trainer::run`] and [`Trainer::run_epoch`] do by themselves. For programs that look at the progress first:
+    ///
+    /// ```
+    /// # use zae_core::{data::Loader, error::Error, task::Task, trainer::Trainer};
+    /// # fn train<T: Task>(trainer: &mut Trainer<T>, data: Vec<T::Batch>) -> Result<(), Error> where T::Batch: Clone {
+    /// trainer.resume()?;
+    /// while trainer.progress().epoch() < 10 {
+    ///     trainer.run_epoch(&data)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As those of [`Trainer::run`] about a snapshot that is damaged, or of another run.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.open()?;
+        self.signals = None;
+        self.guard(Self::resume_from_add_ons)
+    }
+
     /// Asks the add-ons for the newest snapshot, until that has worked: a program that tries again must not start over.
     pub(super) fn resume_from_add_ons(&mut self) -> Result<(), Error> {
+        let dir = self.settings.run_dir.clone();
+        self.at(Stage::Snapshot, |t| {
+            t.add_ons.iter_mut().try_for_each(|add_on| {
+                let name = add_on.name().to_owned();
+                ask(&name, || add_on.claim(dir.as_deref()))
+            })
+        })?;
         if self.resumed || self.settings.fresh {
             return Ok(());
         }
-        let dir = self.settings.run_dir.clone();
         let newest = self.at(Stage::Snapshot, |t| {
             let mut newest: Option<Arc<Snapshot>> = None;
             for add_on in t.add_ons.iter_mut() {

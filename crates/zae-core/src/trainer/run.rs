@@ -59,7 +59,7 @@ impl<T: Task> Trainer<T> {
             // An epoch whose end is still owed is the one to end.
             let until = Until::epochs(t.state.progress.cursor.epoch + u64::from(!t.state.due.epoch_end));
             t.plan_without_end()?;
-            t.check_config(&t.state.progress.plan.clone(), &train, false)?;
+            t.check_config(&t.state.progress.plan.clone(), &train, false, false)?;
             t.drive(&until, &train, &())
         })?;
         match (run.outcome, run.history.epochs.get(before..).and_then(<[_]>::last)) {
@@ -183,7 +183,8 @@ impl<T: Task> Trainer<T> {
             plan.total_steps = Some(steps.map_or(sum, |steps| steps.min(sum)));
         }
         self.check_ready(&plan)?;
-        self.check_config(&plan, train, self.is_complete(until))?;
+        let complete = self.is_complete(until);
+        self.check_config(&plan, train, complete, complete && !self.is_beyond(until))?;
         self.state.progress.plan = plan;
         Ok(())
     }

@@ -12,13 +12,15 @@ use burn::{
 use zae_core::{
     engine::{Engine, Shadow, Visit},
     error::Fallible,
-    learner::{Clip, Layout, Learner, Readout, StateDict, Stepped, Update},
+    learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SHADOW, StateDict, Stepped, Update},
+    misfits::Misfits,
+    pool::Pool,
     task::Mode,
 };
 
 use crate::{
-    device::is_synchronous, gradients, layout, lend, model_state, optimizer::AnyOptimizer, optimizer_state, pool::Pool,
-    saved::Misfits, shadow::Shadows, training::train_on, visit,
+    device::is_synchronous, gradients, layout, lend, model_state, optimizer::AnyOptimizer, optimizer_state,
+    shadow::Shadows, training::train_on, visit,
 };
 
 const LOST: &str = "the model was lost when the optimizer panicked";
@@ -355,7 +357,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         // What the optimizer has of a parameter that does not fit does not fit either: that is not worth saying.
         misfits.check()?;
         let mut misfits = Misfits::default();
-        misfits.foreign(state);
+        misfits.foreign(state, &[MODEL, OPTIMIZER, SHADOW]);
         let shadows = Shadows::load(model, state, &mut misfits)?;
         let optimizer = match &self.optimizer {
             None => None,

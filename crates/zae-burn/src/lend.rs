@@ -17,11 +17,11 @@ use zae_core::{
     engine::{ParamInfo, Visit},
     error::{BoxError, Fallible},
     learner::SavedTensor,
+    pool::Pool,
 };
 
 use crate::{
     device::is_synchronous,
-    pool::Pool,
     saved,
     visit::{Path, walk},
 };

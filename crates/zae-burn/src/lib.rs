@@ -112,7 +112,6 @@ mod model_state;
 pub mod optimizer;
 mod optimizer_state;
 pub mod place;
-mod pool;
 mod saved;
 mod shadow;
 mod tap;

@@ -13,12 +13,13 @@ use burn::{
 use zae_core::{
     error::Fallible,
     learner::{MODEL, SavedTensor, StateDict},
+    misfits::Misfits,
+    pool::Pool,
 };
 
 use crate::{
     lend::{copied, tracked},
-    pool::Pool,
-    saved::{self, Misfits},
+    saved,
     visit::{Path, walk},
 };
 
@@ -152,7 +153,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn compare(&mut self, shape: &Shape, dtype: DType) {
         let name = format!("{MODEL}{}", self.path.as_str());
-        self.misfits.compare(self.state, &name, shape, dtype);
+        self.misfits.compare(self.state, &name, shape, saved::dtype(dtype).ok());
         self.known.insert(name);
     }
 }

@@ -11,11 +11,12 @@ use burn_pack::{Reader, Scalar, Tensor, Writer};
 use zae_core::{
     error::Fallible,
     learner::{Number, OPTIMIZER, StateDict},
+    misfits::Misfits,
+    pool::Pool,
 };
 
 use crate::{
-    pool::Pool,
-    saved::{self, Misfits},
+    saved,
     tap::{self, Given},
     visit::FloatParam,
 };

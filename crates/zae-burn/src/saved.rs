@@ -1,14 +1,14 @@
 //! Burn's tensor data as saved tensors, and back.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use burn::{
     prelude::*,
     tensor::{BoolStore, DType},
 };
 use zae_core::{
-    error::{BoxError, Fallible},
-    learner::{Dtype, MODEL, Number, OPTIMIZER, SavedTensor, StateDict, TensorBytes},
+    error::Fallible,
+    learner::{Dtype, Number, SavedTensor, TensorBytes},
 };
 
 /// Burn's data, lent as bytes: saving copies nothing again.
@@ -99,95 +99,5 @@ pub(crate) fn scalar(number: Number) -> burn_pack::Scalar {
         Number::UInt(value) => burn_pack::Scalar::UInt(value),
         Number::Float(value) => burn_pack::Scalar::Float(value),
         Number::Bool(value) => burn_pack::Scalar::Bool(value),
-    }
-}
-
-/// The parts of a learner, as the names of a state dict begin.
-pub(crate) const SHADOW: &str = "shadow/";
-
-/// What does not fit, by name.
-#[derive(Default)]
-pub(crate) struct Misfits {
-    missing: Vec<String>,
-    unexpected: Vec<String>,
-    different: Vec<String>,
-    unusable: Vec<String>,
-}
-
-impl Misfits {
-    /// Notes names that belong to no part of a learner.
-    pub(crate) fn foreign(&mut self, state: &StateDict) {
-        for name in state.tensors.keys().chain(state.numbers.keys()) {
-            if ![MODEL, OPTIMIZER, SHADOW].iter().any(|part| name.starts_with(part)) {
-                self.unexpected(format!("`{name}`"));
-            }
-        }
-    }
-
-    pub(crate) fn missing(&mut self, name: impl Into<String>) {
-        self.missing.push(name.into());
-    }
-
-    pub(crate) fn unexpected(&mut self, name: impl Into<String>) {
-        self.unexpected.push(name.into());
-    }
-
-    pub(crate) fn different(&mut self, what: String) {
-        self.different.push(what);
-    }
-
-    /// Notes what the optimizer does not understand.
-    pub(crate) fn unusable(&mut self, name: String) {
-        self.unusable.push(name);
-    }
-
-    /// The tensor of this name, if it is there with this shape and type.
-    pub(crate) fn compare<'a>(
-        &mut self,
-        state: &'a BTreeMap<String, SavedTensor>,
-        name: &str,
-        shape: &[usize],
-        dtype: DType,
-    ) -> Option<&'a SavedTensor> {
-        let Some(tensor) = state.get(name) else {
-            self.missing(format!("`{name}`"));
-            return None;
-        };
-        let here = self::dtype(dtype).ok();
-        if tensor.shape == shape && here == Some(tensor.dtype) {
-            return Some(tensor);
-        }
-        let here = here.map_or_else(|| format!("{dtype:?}"), |dtype| format!("{dtype:?}"));
-        self.different(format!(
-            "`{name}` is {:?} {:?} in the state and {here} {shape:?} here",
-            tensor.dtype, tensor.shape
-        ));
-        None
-    }
-
-    /// # Errors
-    /// When anything does not fit. The message names the first few of each sort.
-    pub(crate) fn check(self) -> Fallible {
-        const SHOWN: usize = 4;
-        let sorts = [
-            ("the state lacks", self.missing),
-            ("this learner has no", self.unexpected),
-            ("of another shape or type:", self.different),
-            ("of another optimizer, or damaged:", self.unusable),
-        ];
-        let mut parts = Vec::new();
-        for (what, names) in sorts {
-            if names.is_empty() {
-                continue;
-            }
-            let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-            let more = names.len().saturating_sub(SHOWN);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            parts.push(format!("{what} {shown}{more}"));
-        }
-        if parts.is_empty() {
-            return Ok(());
-        }
-        Err(BoxError::from(format!("the state does not fit this learner: {}", parts.join("; "))))
     }
 }

@@ -13,15 +13,16 @@ use burn::{
 use zae_core::{
     engine::Shadow,
     error::{BoxError, Fallible},
-    learner::{SavedTensor, StateDict},
+    learner::{SHADOW, SavedTensor, StateDict},
+    misfits::Misfits,
+    pool::Pool,
 };
 
 use crate::{
     device::is_synchronous,
     lend::{copied, tracked},
     model_state::changes_on_save,
-    pool::Pool,
-    saved::{self, Misfits, SHADOW},
+    saved,
     visit::{Path, walk},
 };
 
@@ -203,7 +204,10 @@ struct Load<'a> {
 impl Load<'_> {
     fn value<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) -> Fallible<Option<Tensor<D>>> {
         let here = param.transform_for_save().base();
-        let Some(tensor) = self.misfits.compare(self.state, name, &here.shape(), here.dtype()) else { return Ok(None) };
+        let Some(tensor) = self.misfits.compare(self.state, name, &here.shape(), saved::dtype(here.dtype()).ok())
+        else {
+            return Ok(None);
+        };
         let data = saved::load(tensor).map_err(|e| format!("{name}: {e}"))?;
         let device = here.device().without_autodiff();
         let value = Tensor::from_data(data, (&device, here.dtype()));

@@ -21,9 +21,10 @@ use burn_pack::Scalar;
 use zae_core::{
     error::{BoxError, Fallible},
     learner::SavedTensor,
+    pool::Pool,
 };
 
-use crate::{lend, pool::Pool, saved};
+use crate::{lend, saved};
 
 /// An optimizer for one parameter whose state can be copied out. Without a `lend` of its own the tensors are copied once,
 /// into fresh memory: some states of Burn keep theirs to themselves.

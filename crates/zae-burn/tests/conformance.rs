@@ -13,6 +13,7 @@ use zae_core::{
     error::Fallible,
     rng::{init_seed, seed_for},
     step::Step,
+    task::Mode,
     testing::{Architecture, Fixture, HandWritten, Samples, Sizes, conformance},
 };
 
@@ -74,7 +75,7 @@ impl Fixture for Flex {
         (x, Tensor::from_ints(labels.as_slice(), &device))
     }
 
-    fn step(&self, model: &Net, (x, y): Batch) -> Fallible<Step<Tensor<1>>> {
+    fn step(&self, model: &Net, (x, y): Batch, _: Mode) -> Fallible<Step<Tensor<1>>> {
         let logits = model.forward(x);
         let hits = logits.clone().argmax(1).flatten::<1>(0, 1).equal(y.clone()).float().sum();
         let rows = y.dims()[0];

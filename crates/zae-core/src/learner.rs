@@ -120,6 +120,9 @@ pub const MODEL: &str = "model/";
 /// How the names of the optimizer's tensors and numbers begin in a [`StateDict`].
 pub const OPTIMIZER: &str = "optimizer/";
 
+/// How the names of second sets of weights begin in a [`StateDict`]: `shadow/{slot}/`.
+pub const SHADOW: &str = "shadow/";
+
 /// All that a learner is, by name: parameters and buffers under [`MODEL`], the optimizer's tensors and numbers under
 /// [`OPTIMIZER`].
 #[derive(Clone, Default)]

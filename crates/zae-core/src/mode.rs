@@ -10,3 +10,11 @@ pub enum Mode {
     /// To predict: as to measure.
     Predict,
 }
+
+impl Mode {
+    /// Whether dropout is on, and batch norm goes by its batch: what PyTorch calls `training`.
+    #[must_use]
+    pub const fn is_training(self) -> bool {
+        matches!(self, Self::Train)
+    }
+}

@@ -8,6 +8,7 @@ use crate::{
     place::Place,
     rng::{Stream, generator},
     step::Step,
+    task::Mode,
 };
 
 /// The networks that the suite trains. All end in mean cross-entropy over the classes.
@@ -142,7 +143,7 @@ pub trait Fixture: Clone + 'static {
     fn batch(&self, samples: &Samples) -> Self::Batch;
 
     /// Mean cross-entropy over the rows, `.count("hits", ..)` of rows that are right, and the same number as
-    /// `.metric_over("hits_per_batch", .., 1)`.
+    /// `.metric_over("hits_per_batch", .., 1)`. `mode` is for engines whose models do not know theirs.
     ///
     /// # Errors
     /// When the engine fails.
@@ -150,6 +151,7 @@ pub trait Fixture: Clone + 'static {
         &self,
         model: &<Self::Learner as Learner>::Model,
         batch: Self::Batch,
+        mode: Mode,
     ) -> Fallible<Step<<Self::Learner as Learner>::Scalar>>;
 
     /// A scalar that does not depend on the model.

@@ -49,7 +49,7 @@ impl<F: Fixture> Task for FixtureTask<F> {
     fn train_step(&self, model: &<F::Learner as Learner>::Model, batch: F::Batch, at: &At) -> StepResult<Self> {
         self.steps_seen.set(self.steps_seen.get() + u64::from(at.mode == Mode::Train));
         self.before.as_ref().map_or(Ok(()), |before| before(at))?;
-        self.fixture.step(model, batch)
+        self.fixture.step(model, batch, at.mode)
     }
     fn test_step(&self, model: &<F::Learner as Learner>::Model, batch: F::Batch, at: &At) -> StepResult<Self> {
         self.train_step(model, batch, at)
@@ -88,7 +88,7 @@ pub(super) fn forward_backward<F: Fixture>(
     last: bool,
 ) -> Fallible<<F::Learner as Learner>::Scalar> {
     let batch = crate::place::Place::place(batch, &learner.device(Mode::Train));
-    let Step { loss, .. } = learner.train(|model| fixture.step(model, batch))??;
+    let Step { loss, .. } = learner.train(|model| fixture.step(model, batch, Mode::Train))??;
     learner.backward(loss, weight, last)
 }
 

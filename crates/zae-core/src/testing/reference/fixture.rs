@@ -34,7 +34,7 @@ impl Fixture for Reference {
         Batch { inputs: samples.inputs.clone(), labels: samples.labels.clone(), device: None }
     }
 
-    fn step(&self, model: &Net, batch: Batch) -> Fallible<Step<LazyScalar>> {
+    fn step(&self, model: &Net, batch: Batch, _: Mode) -> Fallible<Step<LazyScalar>> {
         let (loss, hits) = model.loss(&batch)?;
         let n = batch.labels.len();
         Ok(Step::new(loss, n).count("hits", hits.clone()).metric_over("hits_per_batch", hits, 1))

@@ -1,5 +1,5 @@
-//! Buffers that snapshots are copied into, kept from one to the next: memory that was written before takes a copy five
-//! times as fast as memory that the system has to hand over first.
+//! [`Pool`]: buffers that engines copy snapshots into, kept from one to the next. Memory that was written before takes a
+//! copy five times as fast as memory that the system has to hand over first.
 
 use std::{
     borrow::Cow,
@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use zae_core::{
+use crate::{
     error::Fallible,
     learner::{Dtype, SavedTensor, TensorBytes},
 };
@@ -15,59 +15,87 @@ use zae_core::{
 /// One snapshot is being written, one waits.
 const KEPT: usize = 2;
 
-/// The buffers that no snapshot holds, at most [`KEPT`] of each name. They are freed with the learner that owns the pool.
-#[derive(Default)]
-pub(crate) struct Pool(Mutex<HashMap<Arc<str>, Vec<Vec<u8>>>>);
+/// The buffers that no snapshot holds, at most two of each name. They are freed with the learner that owns the pool.
+///
+/// A buffer is memory of the host; where copies from a device want it pinned, it is the engine's own kind.
+#[derive(Debug)]
+pub struct Pool<B = Vec<u8>>(Mutex<HashMap<Arc<str>, Vec<B>>>);
+
+impl<B> Default for Pool<B> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
 impl Pool {
     /// A tensor with a copy of `bytes`. When it is dropped, its buffer comes back.
-    pub(crate) fn copy(self: &Arc<Self>, name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> SavedTensor {
-        let (name, mut buffer) = self.take(name);
-        buffer.clear();
-        buffer.extend_from_slice(bytes);
-        let data = Arc::new(Pooled { name, buffer, pool: Arc::downgrade(self) });
+    pub fn copy(self: &Arc<Self>, name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> SavedTensor {
+        let fill = |kept: Option<Vec<u8>>| {
+            let mut buffer = kept.unwrap_or_default();
+            buffer.clear();
+            buffer.extend_from_slice(bytes);
+            buffer
+        };
+        self.fill(name, dtype, shape, fill)
+    }
+}
+
+impl<B: AsRef<[u8]> + Send + Sync + 'static> Pool<B> {
+    /// A tensor in the buffer that `fill` makes, or makes of the one it is given. When it is dropped, its buffer comes back.
+    pub fn fill(
+        self: &Arc<Self>,
+        name: &str,
+        dtype: Dtype,
+        shape: &[usize],
+        fill: impl FnOnce(Option<B>) -> B,
+    ) -> SavedTensor {
+        let (name, kept) = self.take(name);
+        let data = Arc::new(Pooled { name, buffer: Some(fill(kept)), pool: Arc::downgrade(self) });
         SavedTensor { dtype, shape: shape.to_vec(), data }
     }
+}
 
-    fn take(&self, name: &str) -> (Arc<str>, Vec<u8>) {
+impl<B> Pool<B> {
+    fn take(&self, name: &str) -> (Arc<str>, Option<B>) {
         let mut free = self.lock();
         match free.get_key_value(name).map(|(name, _)| name.clone()) {
             Some(name) => {
                 let buffer = free.get_mut(&name).and_then(Vec::pop);
-                (name, buffer.unwrap_or_default())
+                (name, buffer)
             }
             None => {
                 let name: Arc<str> = name.into();
                 free.insert(name.clone(), Vec::with_capacity(KEPT));
-                (name, Vec::new())
+                (name, None)
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Vec<u8>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<B>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Pooled {
+struct Pooled<B> {
     name: Arc<str>,
-    buffer: Vec<u8>,
-    pool: Weak<Pool>,
+    /// There until it is dropped.
+    buffer: Option<B>,
+    pool: Weak<Pool<B>>,
 }
 
-impl TensorBytes for Pooled {
+impl<B: AsRef<[u8]> + Send + Sync> TensorBytes for Pooled<B> {
     fn bytes(&self) -> Fallible<Cow<'_, [u8]>> {
-        Ok(Cow::Borrowed(&self.buffer))
+        Ok(Cow::Borrowed(self.buffer.as_ref().map_or(&[], AsRef::as_ref)))
     }
 }
 
-impl Drop for Pooled {
+impl<B> Drop for Pooled<B> {
     fn drop(&mut self) {
         let Some(pool) = self.pool.upgrade() else { return };
         if let Some(free) = pool.lock().get_mut(&self.name)
             && free.len() < KEPT
         {
-            free.push(std::mem::take(&mut self.buffer));
+            free.extend(self.buffer.take());
         }
     }
 }
@@ -86,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_once_its_snapshot_is_gone() {
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(Pool::<Vec<u8>>::default());
         let (first, first_at) = copy(&pool, 1);
         let (second, second_at) = copy(&pool, 2);
         assert_ne!(first_at, second_at);
@@ -99,7 +127,7 @@ mod tests {
 
     #[test]
     fn two_buffers_of_a_name_are_kept_and_none_outlives_the_pool() {
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(Pool::<Vec<u8>>::default());
         let held: Vec<_> = (0..5).map(|value| copy(&pool, value)).collect();
         drop(held);
         assert_eq!(pool.lock()["a"].len(), KEPT);

@@ -43,6 +43,7 @@ fn build() -> Result<(), String> {
         .map_err(|e| e.to_string())?;
 
     println!("cargo::metadata=LIBTORCH_LIB={}", lib.display());
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
     lend_to_cargo(&lib)
 }
 

@@ -5,7 +5,10 @@
 mod libtorch;
 mod python;
 
-use std::process::{Command, ExitCode};
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 /// One command, and why it is run.
 struct Step {
@@ -73,7 +76,12 @@ fn main() -> ExitCode {
 
 fn with_libtorch() -> Result<(), String> {
     libtorch::install(false)?;
-    run(&TCH, |_| {})
+    run(&TCH, |cargo| {
+        // What Cargo gave us may be from before the installation.
+        if libtorch::own().is_none() {
+            cargo.env_remove("LIBTORCH");
+        }
+    })
 }
 
 fn with_python() -> Result<(), String> {
@@ -81,6 +89,12 @@ fn with_python() -> Result<(), String> {
     run(&PYTHON, |cargo| {
         cargo.env("ZAE_PYTHON", &python);
     })
+}
+
+/// The workspace's folder.
+fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
 }
 
 fn run(Step { why, arguments }: &Step, prepare: impl FnOnce(&mut Command)) -> Result<(), String> {

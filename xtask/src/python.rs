@@ -13,7 +13,7 @@ const FIX: &str = "install Python 3.11 or later with its module venv (Debian: `a
 
 /// The interpreter; makes its environment if it is not there, or not of these requirements.
 pub(crate) fn interpreter() -> Result<PathBuf, String> {
-    let root = root()?;
+    let root = crate::root();
     let requirements = root.join(REQUIREMENTS);
     let wanted = fs::read(&requirements).map_err(|e| format!("cannot read `{}`: {e}", requirements.display()))?;
     let folder = root.join("target/python");
@@ -30,11 +30,6 @@ pub(crate) fn interpreter() -> Result<PathBuf, String> {
     // Last, so that an installation that was cut short is made again.
     fs::write(&stamp, wanted).map_err(|e| format!("cannot write `{}`: {e}", stamp.display()))?;
     Ok(python)
-}
-
-/// The workspace's folder.
-pub(crate) fn root() -> Result<&'static Path, String> {
-    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no folder above it")?)
 }
 
 /// Makes an environment with nothing but `pip` in it; returns its interpreter.

@@ -24,8 +24,8 @@
 //! # LibTorch
 //!
 //! Version 2.13 is needed, to build and to run. In this repository `cargo xtask libtorch` installs it; elsewhere, set the
-//! environment variable `LIBTORCH` to the folder that has LibTorch's `lib` and `include` in it. Where that is missing,
-//! torch-sys is first to fail, with a C++ compiler's words about `torch/csrc/autograd/engine.h`.
+//! environment variable `LIBTORCH` to the folder that has LibTorch's `lib` and `include` in it. Where they are not, the first
+//! to fail is torch-sys, with a C++ compiler's words: `torch/torch.h: No such file or directory`.
 //!
 //! Programs run by Cargo (`run`, `test`, `bench`) find the libraries. So that a program also does when it is started by
 //! itself, its package says where they are, in a build script, with this crate as a direct dependency:

@@ -16,14 +16,23 @@ const CPU: &str = include_str!("cpu.txt");
 const CUDA: &str = include_str!("cuda.txt");
 const UNPACK: &str = include_str!("unpack.py");
 
+/// What `.cargo/config.toml` includes when it is there.
+const CARGO: &str = "[env]\nLIBTORCH = { value = \".libtorch/torch\", relative = true }\n";
+
+/// The LibTorch of the user's environment: not what Cargo was told by the files of this workspace, and passes on.
+pub(crate) fn own() -> Option<PathBuf> {
+    let ours = [".libtorch/torch", ".cargo/no-libtorch"].map(|path| crate::root().join(path));
+    env::var_os("LIBTORCH").map(PathBuf::from).filter(|own| !ours.contains(own))
+}
+
 /// Puts LibTorch where the workspace looks for it, unless it is there, or `LIBTORCH` names another. With `cuda`, also what
 /// it needs on a GPU.
 pub(crate) fn install(cuda: bool) -> Result<(), String> {
-    let root = python::root()?;
-    let folder = root.join(".libtorch");
-    if let Some(own) = env::var_os("LIBTORCH").map(PathBuf::from).filter(|own| *own != folder.join("torch")) {
+    if let Some(own) = own() {
         return look_at(&own);
     }
+    let root = crate::root();
+    let folder = root.join(".libtorch");
     let stamp = Path::new("installed.txt");
     let installed = fs::read_to_string(folder.join(stamp)).unwrap_or_default();
     if installed == contents(true) || installed == contents(cuda) {
@@ -56,6 +65,7 @@ pub(crate) fn install(cuda: bool) -> Result<(), String> {
         // This library is empty but for its wish for CUDA's, which GNU's linker would hand on to every program.
         write(&new.join("torch/lib/libtorch.so"), "INPUT(libtorch_cpu.so libc10.so)\n")?;
     }
+    write(&new.join("cargo.toml"), CARGO)?;
     // Whole or absent: the stamp is in it before it has its name.
     write(&new.join(stamp), &contents(cuda))?;
     remove(&folder)?;
@@ -65,7 +75,7 @@ pub(crate) fn install(cuda: bool) -> Result<(), String> {
 
 /// What an installation is made from.
 fn contents(cuda: bool) -> String {
-    [CPU, if cuda { CUDA } else { "" }, UNPACK].concat()
+    [CPU, if cuda { CUDA } else { "" }, UNPACK, CARGO].concat()
 }
 
 /// Has `pip` fetch the wheels that are not there yet.

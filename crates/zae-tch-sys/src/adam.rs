@@ -9,7 +9,7 @@ use crate::{
 
 /// What a step of Adam reads and writes: six lists, in which the tensors at one place belong together.
 ///
-/// The tensors of a place have one shape, type, device and layout, and no gaps in memory; `steps` apart.
+/// All are of one type and on one device; those of a place have one shape and layout, and no gaps in memory; `steps` apart.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct AdamTensors<'a> {
     /// Parameters.

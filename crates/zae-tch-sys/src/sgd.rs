@@ -9,7 +9,7 @@ use crate::{
 
 /// What a step of SGD reads and writes: three lists, in which the tensors at one place belong together.
 ///
-/// The tensors of a place have one shape, type, device and layout, and no gaps in memory.
+/// All are of one type and on one device; those of a place have one shape and layout, and no gaps in memory.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct SgdTensors<'a> {
     /// Parameters.

@@ -198,7 +198,11 @@ fn layouts_other_than_rows_work_if_all_have_them() {
 #[test]
 fn lists_that_do_not_fit_are_refused_before_anything_changes() {
     type Wrong = (&'static str, fn(&mut Model));
-    let wrongs: [Wrong; 9] = [
+    let wrongs: [Wrong; 10] = [
+        (
+            "params[2] is of type Half on cpu, params[0] of type Float on cpu: each type and device takes a step of its own",
+            |m| m.params[2] = tensor(&[], 0, Kind::Half),
+        ),
         ("there are 3 params, but 2 grads", |m| drop(m.grads.pop())),
         ("there are 3 params, but 2 steps", |m| drop(m.steps.pop())),
         ("grads[1] has shape [4], its parameter [5]", |m| m.grads[1] = tensor(&[4], 0, Kind::Float)),

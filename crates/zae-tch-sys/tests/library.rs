@@ -23,5 +23,6 @@ fn opening_cuda_is_no_error_anywhere_and_comes_first() {
     } else {
         let error = zae_tch_sys::manual_seed(Device::Cuda(0), 1).unwrap_err().to_string();
         assert!(!error.contains('\n'), "{error}");
+        assert!(error.contains("`open_cuda`") || opened, "{error}");
     }
 }

@@ -101,7 +101,7 @@ fn download(work: &Path, cuda: bool) -> Result<Vec<PathBuf>, String> {
         write(&work.join(name), list)?;
         command.arg("--requirement").arg(work.join(name));
     }
-    let folder = work.join("wheels");
+    let folder = work.join(VERSION);
     // Beside where it goes, for elsewhere there may be no room.
     python::run(command.arg("--dest").arg(&folder).env("TMPDIR", work), fix)?;
 

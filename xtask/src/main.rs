@@ -1,9 +1,14 @@
-//! `cargo xtask test`: what CI and a newcomer run. It needs the Rust toolchain, and Python for the last step.
+//! `cargo xtask test`: what CI and a newcomer run. It needs the Rust toolchain, and for the last two steps Python; the LibTorch
+//! engine needs a C++ compiler.
 #![allow(clippy::print_stderr)]
 
+mod libtorch;
 mod python;
 
-use std::process::{Command, ExitCode};
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 /// One command, and why it is run.
 struct Step {
@@ -26,6 +31,12 @@ const TEST: [Step; 3] = [
     },
 ];
 
+// By itself: nothing else needs LibTorch, nor asks for it.
+const TCH: Step = Step {
+    why: "the LibTorch engine, against the LibTorch in `.libtorch` or that of LIBTORCH",
+    arguments: &["test", "--package", "zae-tch-sys"],
+};
+
 // Without `--package`, as `cargo test` above: with other packages, crates that Burn shares with them would have other
 // features, and Burn would be compiled again.
 const PYTHON: Step = Step {
@@ -36,11 +47,21 @@ const PYTHON: Step = Step {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["test"] => TEST.iter().try_for_each(|step| run(step, |_| {})).and_then(|()| with_python()),
+        ["test"] => {
+            let steps = TEST.iter().try_for_each(|step| run(step, |_| {}));
+            steps.and_then(|()| with_libtorch()).and_then(|()| with_python())
+        }
+        ["tch"] => with_libtorch(),
         ["python"] => with_python(),
+        ["libtorch"] => libtorch::install(false),
+        ["libtorch", "--cuda"] => libtorch::install(true),
         _ => {
-            eprintln!("cargo xtask test      runs all tests, and checks what cannot be run here");
-            eprintln!("cargo xtask python    runs the last of them alone: what PyTorch says about checkpoints");
+            eprintln!("cargo xtask test               runs all tests, and checks what cannot be run here");
+            eprintln!("cargo xtask tch                runs those of the LibTorch engine alone");
+            eprintln!(
+                "cargo xtask python             runs the last of them alone: what PyTorch says about checkpoints"
+            );
+            eprintln!("cargo xtask libtorch [--cuda]  installs LibTorch in `.libtorch`, unless LIBTORCH names one");
             return ExitCode::from(2);
         }
     };
@@ -53,11 +74,27 @@ fn main() -> ExitCode {
     }
 }
 
+fn with_libtorch() -> Result<(), String> {
+    libtorch::install(false)?;
+    run(&TCH, |cargo| {
+        // What Cargo gave us may be from before the installation.
+        if libtorch::own().is_none() {
+            cargo.env_remove("LIBTORCH");
+        }
+    })
+}
+
 fn with_python() -> Result<(), String> {
     let python = python::interpreter()?;
     run(&PYTHON, |cargo| {
         cargo.env("ZAE_PYTHON", &python);
     })
+}
+
+/// The workspace's folder.
+fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
 }
 
 fn run(Step { why, arguments }: &Step, prepare: impl FnOnce(&mut Command)) -> Result<(), String> {

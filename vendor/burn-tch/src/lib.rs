@@ -1,0 +1,1 @@
+//! Nothing: Burn is built without its LibTorch backend.

@@ -6,8 +6,8 @@
 
 #[doc(inline)]
 pub use zae_core::{
-    add_on, add_ons, data, engine, error, learner, metrics, place, progress, rng, schedule, snapshot, state, step,
-    task, trainer,
+    add_on, add_ons, data, engine, error, learner, metrics, place, precision, progress, rng, schedule, snapshot, state,
+    step, task, trainer,
 };
 
 pub mod datasets;
@@ -60,6 +60,7 @@ pub mod prelude {
         learner::{Clip, Learner},
         metrics::{EpochSummary, Evaluation, History, Rows},
         place::Place,
+        precision::Precision,
         progress::ProgressChecker,
         schedule::{Cosine, Exponential, MultiStep, ReduceOnPlateau, Schedule, ScheduleAt, StepDecay},
         snapshot::Snapshot,

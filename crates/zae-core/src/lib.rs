@@ -21,6 +21,7 @@ mod mode;
 mod outcome;
 pub mod place;
 pub mod pool;
+pub mod precision;
 pub mod progress;
 pub mod rng;
 pub mod schedule;

@@ -1,6 +1,7 @@
 //! Devices: which one this process trains on.
 
 use burn::prelude::*;
+use zae_core::local_rank::local_rank;
 
 /// The device of this process: the GPU whose number is in `LOCAL_RANK` (set by `torchrun`; MPI's and Slurm's variables
 /// count too; without any, Burn's choice), if a GPU feature is compiled in (`cuda` before `vulkan`, `metal`, `wgpu`),
@@ -10,10 +11,7 @@ use burn::prelude::*;
 /// process.
 #[must_use]
 pub fn local_device() -> Device {
-    let rank = ["LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok()?.trim().parse::<usize>().ok());
-    for_rank(rank)
+    for_rank(local_rank())
 }
 
 #[cfg(feature = "cuda")]

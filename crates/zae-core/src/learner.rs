@@ -232,7 +232,7 @@ pub trait Learner: Engine {
     /// The user's model.
     type Model;
     /// A lazy number (or small vector of numbers) on the device: a loss, a metric.
-    type Scalar: Clone;
+    type Scalar;
     /// A device.
     type Device: Clone;
 

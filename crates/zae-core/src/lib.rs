@@ -15,6 +15,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod learner;
+pub mod local_rank;
 pub mod metrics;
 pub mod misfits;
 mod mode;

@@ -15,3 +15,10 @@ impl std::fmt::Debug for Error {
         std::fmt::Display::fmt(self, f)
     }
 }
+
+/// From now on no error of LibTorch has the C++ stack in its message, also not the errors and panics of `tch`. For good, and
+/// for the whole process.
+pub fn short_errors() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| crate::ffi::zae_short_errors());
+}

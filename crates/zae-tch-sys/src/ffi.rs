@@ -36,6 +36,11 @@ unsafe extern "C" {
     pub(crate) safe fn zae_scale(tensors: List<'_>, factor: f64) -> Status;
     pub(crate) safe fn zae_scale_by(tensors: List<'_>, factor: &C_tensor) -> Status;
     pub(crate) safe fn zae_unscale(grads: List<'_>, found_inf: &C_tensor, inv_scale: &C_tensor) -> Status;
+    /// `grads` is as long as `params`.
+    fn zae_grads(params: List<'_>, grads: *mut Out) -> Status;
+    pub(crate) safe fn zae_set_grad(param: &C_tensor, grad: &C_tensor) -> Status;
+    pub(crate) safe fn zae_clear_grads(params: List<'_>) -> Status;
+    pub(crate) safe fn zae_short_errors();
     pub(crate) safe fn zae_manual_seed(device: c_int, seed: u64) -> Status;
     pub(crate) safe fn zae_rng_state(device: c_int, state: &mut Out) -> Status;
     pub(crate) safe fn zae_set_rng_state(device: c_int, state: &C_tensor) -> Status;
@@ -126,6 +131,17 @@ pub(crate) fn returned(call: impl FnOnce(&mut Out) -> Status) -> Result<Tensor> 
     call(&mut out).ok()?;
     // SAFETY: a function that succeeds has left a new tensor, which nobody else owns.
     Ok(unsafe { Tensor::from_ptr(out.0) })
+}
+
+/// The gradients of parameters, in their order.
+pub(crate) fn grads(params: &[&Tensor]) -> Result<Vec<Option<Tensor>>> {
+    let mut out: Vec<Out> = params.iter().map(|_| Out(ptr::null_mut())).collect();
+    // SAFETY: one place for each parameter.
+    let status = unsafe { zae_grads(Tensors::new(params).list(), out.as_mut_ptr()) };
+    // SAFETY: what is not null is a new tensor, which nobody else owns, also after a failure.
+    let own = |Out(grad)| (!grad.is_null()).then(|| unsafe { Tensor::from_ptr(grad) });
+    let grads = out.into_iter().map(own).collect();
+    status.ok().map(|()| grads)
 }
 
 /// A device's number, as in torch-sys.

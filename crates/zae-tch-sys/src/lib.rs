@@ -14,9 +14,11 @@
 //!
 //! - [`adam_step`] and [`sgd_step`]: one pass over all parameters. The state is the caller's, named as in `torch.optim`.
 //! - [`norm`], [`scale_`], [`scale_by_`], [`unscale_`]: what clipping and a gradient scaler need, without a copy.
+//! - [`grads`], [`set_grad`], [`clear_grads`]: what `backward` leaves at the parameters. [`with_f32s`]: a tensor's memory.
 //! - [`manual_seed`], [`rng_state`], [`set_rng_state`]: the generator of one device.
 //! - [`Autocast`]: mixed precision, until the guard is dropped.
 //! - [`open_cuda`]: one program for machines with and without a GPU. [`version`]: which LibTorch that is.
+//! - [`short_errors`]: messages without a C++ stack.
 //!
 //! Nothing here records for autograd. Every function checks what it is given: what would lead LibTorch's kernels astray comes
 //! back as an [`Error`].
@@ -43,6 +45,8 @@ mod cuda;
 mod error;
 mod ffi;
 mod foreach;
+mod grad;
+mod lend;
 mod rng;
 mod sgd;
 mod version;
@@ -50,8 +54,10 @@ mod version;
 pub use adam::{AdamStep, AdamTensors, adam_step};
 pub use autocast::Autocast;
 pub use cuda::open_cuda;
-pub use error::{Error, Result};
+pub use error::{Error, Result, short_errors};
 pub use foreach::{norm, scale_, scale_by_, unscale_};
+pub use grad::{clear_grads, grads, set_grad};
+pub use lend::with_f32s;
 pub use rng::{manual_seed, rng_state, set_rng_state};
 pub use sgd::{SgdStep, SgdTensors, sgd_step};
 pub use version::version;

@@ -18,6 +18,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
 namespace {
@@ -247,6 +248,39 @@ const char *zae_unscale(List list, const at::Tensor *found_inf, const at::Tensor
     auto inverse = scaler(inv_scale, grads, "inv_scale");
     if (!grads.empty()) at::_amp_foreach_non_finite_check_and_unscale_(grads, *found, *inverse);
   });
+}
+
+// Leaves in `grads` a new handle for each parameter, null for those without a gradient.
+const char *zae_grads(List params, at::Tensor **grads) {
+  return guarded([&] {
+    auto tensors = params.tensors("params");
+    for (size_t i = 0; i < tensors.size(); i++) {
+      const auto &grad = tensors[i].grad();
+      grads[i] = grad.defined() ? new at::Tensor(grad) : nullptr;
+    }
+  });
+}
+
+const char *zae_set_grad(const at::Tensor *param, const at::Tensor *grad) {
+  return guarded([&] {
+    TORCH_CHECK(param->is_leaf(), "only a leaf has a gradient of its own: this tensor was computed from others");
+    TORCH_CHECK(grad->sizes() == param->sizes() && grad->scalar_type() == param->scalar_type() &&
+                    grad->device() == param->device(),
+                "the gradient is ", grad->scalar_type(), " ", grad->sizes(), " on ", grad->device(), ", the parameter ",
+                param->scalar_type(), " ", param->sizes(), " on ", param->device());
+    param->mutable_grad() = *grad;
+  });
+}
+
+const char *zae_clear_grads(List params) {
+  return guarded([&] {
+    for (const auto &param : params.tensors("params"))
+      if (param.mutable_grad().defined()) param.mutable_grad().reset();
+  });
+}
+
+void zae_short_errors() {
+  c10::SetStackTraceFetcher(std::function<std::string()>([] { return std::string(); }));
 }
 
 const char *zae_manual_seed(int device, uint64_t seed) {

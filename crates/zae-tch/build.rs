@@ -1,0 +1,9 @@
+//! So that the tests find LibTorch also when they are started without Cargo.
+#![allow(clippy::print_stdout)]
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    if let Ok(lib) = std::env::var("DEP_ZAE_TCH_LIBTORCH_LIB") {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
+    }
+}

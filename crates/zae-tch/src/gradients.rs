@@ -1,0 +1,52 @@
+//! Gradients: scaling and clipping.
+
+use tch::Tensor;
+use zae_core::{error::Fallible, learner::Clip};
+
+use crate::saved::short;
+
+/// Multiplies by `scale` and clips. Returns the global norm between the two if the clipping needs it.
+///
+/// With n = |scale| x sqrt(Σ g²) in f32, gradients become g x (scale x min(1, max / (n + 1e-6))), as
+/// `torch.nn.utils.clip_grad_norm_` has it: one multiplication. Where the norm can be had at once (`synchronous`) there is none
+/// if the factor is 1; elsewhere nobody waits for it.
+pub(crate) fn clip(grads: &[&Tensor], scale: f64, clip: Clip, synchronous: bool) -> Fallible<Option<Tensor>> {
+    match clip {
+        Clip::Norm(limit) | Clip::Value(limit) if limit.is_nan() || limit <= 0.0 => {
+            Err(format!("gradients cannot be clipped to {limit}: it must be more than 0").into())
+        }
+        Clip::None => multiply(grads, scale).map(|()| None),
+        Clip::Value(limit) => {
+            let _no_grad = tch::no_grad_guard();
+            multiply(grads, scale)?;
+            for grad in grads {
+                let _ = grad.shallow_clone().f_clamp_(-limit, limit).map_err(short)?;
+            }
+            Ok(None)
+        }
+        Clip::Norm(max) => {
+            let norm = zae_tch_sys::norm(grads)?;
+            let norm = if scale == 1.0 { norm } else { norm.f_mul_scalar(scale.abs()).map_err(short)? };
+            if max.is_infinite() {
+                multiply(grads, scale)?;
+            } else if synchronous {
+                let value = norm.f_double_value(&[]).map_err(short)? as f32;
+                // `min` also turns a quotient that is no number into 1: a norm that is not finite leaves all as it is.
+                let coefficient = (max as f32 / (value + 1e-6)).min(1.0);
+                multiply(grads, scale * f64::from(coefficient))?;
+            } else {
+                let quotient = norm.f_add_scalar(1e-6).and_then(|norm| norm.f_reciprocal()?.f_mul_scalar(max));
+                let factor = quotient.and_then(|factor| factor.f_clamp_max(1.0)?.f_mul_scalar(scale)).map_err(short)?;
+                zae_tch_sys::scale_by_(grads, &factor)?;
+            }
+            Ok(Some(norm))
+        }
+    }
+}
+
+fn multiply(grads: &[&Tensor], factor: f64) -> Fallible {
+    if factor != 1.0 {
+        zae_tch_sys::scale_(grads, factor)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,432 @@
+//! [`TchLearner`]: a model of `tch` with its optimizer on a device.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use tch::{
+    Device, Kind, Tensor,
+    nn::{Path, VarStore},
+};
+use zae_core::{
+    engine::{Engine, Shadow, Visit},
+    error::{Fallible, Panicked},
+    learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SHADOW, StateDict, Stepped, Update},
+    misfits::Misfits,
+    pool::Pool,
+    precision::Precision,
+    task::Mode,
+};
+
+use crate::{
+    built::{Build, Built},
+    device::{self, is_synchronous},
+    gradients, lend,
+    optimizer::Optimizer,
+    precision,
+    saved::{self, short},
+    scaler::{SCALER, Scaler},
+    shadow::Shadows,
+};
+
+const NOT_BUILT: &str = "the model is not built yet: `init` comes first";
+const NO_GRADIENTS: &str = "there are no gradients: call `backward` first";
+const NO_OPTIMIZER: &str = "this learner has no optimizer: make it with `TchLearner::new` to train, not with \
+                            `TchLearner::without_optimizer`";
+const UNTRACKED: &str = "the loss does not depend on the model's parameters: compute it with the model that `train_step` is \
+                         given, without `no_grad` or `detach`, and freeze not all of its parameters";
+
+/// A model of `tch` with its optimizer on a device: the learner of a [`Task`](zae_core::task::Task) that trains with LibTorch.
+///
+/// ```
+/// use tch::nn;
+/// use zae_tch::{AdamW, TchLearner, local_device};
+///
+/// let build = |path: &nn::Path| nn::linear(path, 64, 10, Default::default());
+/// let learner = TchLearner::new(build, AdamW::new(), local_device());
+/// ```
+///
+/// A parameter that took no part in a window has no gradient, so the optimizer leaves it alone: no weight decay, no change
+/// of its moments, as in PyTorch.
+pub struct TchLearner<M> {
+    /// Until the model is built.
+    build: Option<Build<M>>,
+    built: Option<Built<M>>,
+    optimizer: Option<Optimizer>,
+    device: Device,
+    precision: Precision,
+    scaler: Option<Scaler>,
+    window: Window,
+    shadows: Shadows,
+    layout: Option<Arc<Layout>>,
+    /// Buffers for snapshots.
+    pool: Arc<Pool>,
+}
+
+/// The gradients of a window.
+#[derive(Default)]
+struct Window {
+    /// Whether there was a backward pass.
+    begun: bool,
+    /// By variable, once they were collected from there.
+    grads: Option<Vec<(usize, Tensor)>>,
+    /// Whether one is not finite, once the scaler has looked.
+    overflow: Option<bool>,
+}
+
+impl<M: 'static> TchLearner<M> {
+    /// A learner that trains the model that `build` makes on `device`. It is built when the run begins, so that the run's seed
+    /// decides its first weights.
+    ///
+    /// The optimizer is an [`AdamW`](crate::AdamW), [`Adam`](crate::Adam) or [`Sgd`](crate::Sgd), or an [`Optimizer`] with
+    /// groups made of one.
+    #[must_use]
+    pub fn new(build: impl FnOnce(&Path<'_>) -> M + 'static, optimizer: impl Into<Optimizer>, device: Device) -> Self {
+        Self { optimizer: Some(optimizer.into()), ..Self::without_optimizer(build, device) }
+    }
+
+    /// A learner that only evaluates and predicts. It loads the model's part of any checkpoint.
+    #[must_use]
+    pub fn without_optimizer(build: impl FnOnce(&Path<'_>) -> M + 'static, device: Device) -> Self {
+        zae_tch_sys::short_errors();
+        Self {
+            build: Some(Box::new(build)),
+            built: None,
+            optimizer: None,
+            device,
+            precision: Precision::F32,
+            scaler: None,
+            window: Window::default(),
+            shadows: Shadows::default(),
+            layout: None,
+            pool: Arc::default(),
+        }
+    }
+
+    /// A learner that trains a model that is there, such as a pretrained one, on the device where it is. `store` is what its
+    /// layers were built with.
+    ///
+    /// # Errors
+    /// When there are no variables in the store, or they are on several devices.
+    pub fn from_var_store(store: VarStore, model: M, optimizer: impl Into<Optimizer>) -> Fallible<Self> {
+        let built = Built::of(model, store)?;
+        let device = built.store.device();
+        // It is never called, for the model is there.
+        let mut learner = Self::without_optimizer(|_| unreachable!(), device);
+        learner.build = None;
+        learner.built = Some(built);
+        learner.optimizer = Some(optimizer.into());
+        learner.bind()?;
+        Ok(learner)
+    }
+
+    /// The type in which the model computes, by autocast, on the CPU and on CUDA: weights, gradients and the optimizer stay in
+    /// `f32`. With `F16` the loss is scaled as PyTorch's `GradScaler` does it: a window whose gradients overflow is left out and
+    /// counted as skipped, and the scale is in the snapshots.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self.scaler = (precision == Precision::F16).then(Scaler::default);
+        self
+    }
+
+    fn bind(&mut self) -> Fallible {
+        let built = self.built.as_ref().ok_or(NOT_BUILT)?;
+        self.optimizer.as_mut().map_or(Ok(()), |optimizer| optimizer.bind(&built.variables))
+    }
+
+    /// The gradients there are, by variable.
+    fn collect(&mut self) -> Fallible<Vec<(usize, Tensor)>> {
+        if let Some(grads) = self.window.grads.take() {
+            return Ok(grads);
+        }
+        if !self.window.begun {
+            return Err(NO_GRADIENTS.into());
+        }
+        let variables = &self.built.as_ref().ok_or(NOT_BUILT)?.variables;
+        let params = || variables.iter().enumerate().filter(|(_, variable)| variable.parameter);
+        let grads = zae_tch_sys::grads(&params().map(|(_, variable)| &variable.tensor).collect::<Vec<_>>())?;
+        Ok(params().zip(grads).filter_map(|((i, _), grad)| Some((i, grad?))).collect())
+    }
+
+    /// Takes the scaler's scale from the gradients, once. Returns whether one of them is not finite.
+    fn unscale(&mut self, grads: &[(usize, Tensor)]) -> Fallible<bool> {
+        let Some(scaler) = &self.scaler else { return Ok(false) };
+        if let Some(overflow) = self.window.overflow {
+            return Ok(overflow);
+        }
+        let overflow = scaler.unscale(&grads.iter().map(|(_, grad)| grad).collect::<Vec<_>>(), self.device)?;
+        self.window.overflow = Some(overflow);
+        Ok(overflow)
+    }
+
+    fn clear(&mut self) -> Fallible {
+        self.window = Window::default();
+        let Some(built) = &self.built else { return Ok(()) };
+        let params: Vec<_> = built.variables.iter().filter(|v| v.parameter).map(|v| &v.tensor).collect();
+        Ok(zae_tch_sys::clear_grads(&params)?)
+    }
+}
+
+impl<M: 'static> Engine for TchLearner<M> {
+    fn name(&self) -> &str {
+        "libtorch"
+    }
+
+    /// On the CPU the memory of the gradients itself is lent; on a GPU they travel to the host and back.
+    ///
+    /// A trainable parameter that took no part in the window is lent `-0.0` everywhere, the number that changes no sum.
+    /// It has a gradient afterwards only if the visitor wrote something else.
+    fn gradients(&mut self, visit: Visit<'_>) -> Fallible {
+        // Not kept: a visitor may give a parameter its first gradient.
+        let grads = self.collect()?;
+        lend::gradients(&self.built.as_ref().ok_or(NOT_BUILT)?.variables, &grads, visit)
+    }
+
+    fn parameters(&mut self, visit: Visit<'_>) -> Fallible {
+        lend::parameters(&self.built.as_ref().ok_or(NOT_BUILT)?.variables, visit)
+    }
+
+    /// The second sets hold the floating-point parameters and buffers, running statistics included, and are part of the
+    /// state dict, under `shadow/{slot}/`.
+    fn shadow(&mut self, slot: &str, op: Shadow) -> Fallible {
+        self.shadows.apply(&self.built.as_ref().ok_or(NOT_BUILT)?.variables, slot, op)
+    }
+}
+
+impl<M: 'static> Learner for TchLearner<M> {
+    type Model = M;
+    type Scalar = Tensor;
+    type Device = Device;
+
+    fn init(&mut self, seed: u64) -> Fallible {
+        device::check(self.device)?;
+        precision::check(self.precision, self.device)?;
+        self.seed(seed);
+        if let Some(build) = self.build.take() {
+            self.built = Some(Built::build(build, VarStore::new(self.device))?);
+            self.bind()?;
+        }
+        Ok(())
+    }
+
+    fn device(&self, _: Mode) -> Device {
+        self.device
+    }
+
+    fn to_device(&mut self, device: &Device) -> Fallible {
+        device::check(*device)?;
+        precision::check(self.precision, *device)?;
+        if let Some(built) = &mut self.built {
+            let grads: Vec<_> = built.variables.iter().map(|variable| variable.tensor.grad()).collect();
+            // `tch` panics if the memory there does not suffice.
+            catch_unwind(AssertUnwindSafe(|| built.store.set_device(*device)))
+                .map_err(|payload| format!("the model cannot go to {device:?}: {}", Panicked::new(&*payload)))?;
+            for (variable, grad) in built.variables.iter().zip(grads).filter(|(_, grad)| grad.defined()) {
+                zae_tch_sys::set_grad(&variable.tensor, &grad.f_to_device(*device).map_err(short)?)?;
+            }
+        }
+        self.window.grads = None;
+        self.optimizer.as_mut().map_or(Ok(()), |optimizer| optimizer.to_device(*device)).map_err(short)?;
+        self.shadows.to_device(*device).map_err(short)?;
+        self.device = *device;
+        Ok(())
+    }
+
+    fn is_asynchronous(&self) -> bool {
+        !is_synchronous(self.device)
+    }
+
+    fn has_optimizer(&self) -> bool {
+        self.optimizer.is_some()
+    }
+
+    /// The generator of the CPU, and that of the device.
+    fn seed(&mut self, seed: u64) {
+        // It fails only for a device that is not there, which `init` has found out.
+        let _ = zae_tch_sys::manual_seed(Device::Cpu, seed);
+        if self.device != Device::Cpu {
+            let _ = zae_tch_sys::manual_seed(self.device, seed);
+        }
+    }
+
+    fn train<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
+        let built = self.built.as_ref().ok_or(NOT_BUILT)?;
+        let _autocast = precision::enter(self.precision, self.device)?;
+        Ok(f(&built.model))
+    }
+
+    fn eval<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
+        let built = self.built.as_ref().ok_or(NOT_BUILT)?;
+        let _no_grad = tch::no_grad_guard();
+        let _autocast = precision::enter(self.precision, self.device)?;
+        Ok(f(&built.model))
+    }
+
+    /// The weight, and the scale of the gradient scaler, multiply the loss before the backward pass.
+    fn backward(&mut self, loss: Tensor, weight: f64, _last: bool) -> Fallible<Tensor> {
+        let numbers = loss.numel();
+        if numbers != 1 {
+            return Err(format!("the loss has {numbers} numbers, not one: end it with `.mean(loss.kind())`").into());
+        }
+        if !loss.requires_grad() {
+            return Err(UNTRACKED.into());
+        }
+        let variables = &self.built.as_ref().ok_or(NOT_BUILT)?.variables;
+        let value = loss.f_detach().map_err(short)?;
+        let factor = self.scaler.map_or(weight, |scaler| weight * scaler.scale);
+        let weighted = if factor == 1.0 { loss } else { loss.f_mul_scalar(factor).map_err(short)? };
+        weighted.f_backward().map_err(short)?;
+        self.window.grads = None;
+        self.window.overflow = None;
+        if !self.window.begun {
+            if !variables.iter().any(|variable| variable.parameter && variable.tensor.grad().defined()) {
+                return Err(UNTRACKED.into());
+            }
+            self.window.begun = true;
+        }
+        Ok(value)
+    }
+
+    fn detach(&self, value: Tensor) -> Tensor {
+        value.detach()
+    }
+
+    fn read(&self, lazy: &[Tensor], out: &mut Readout) -> Fallible {
+        let _no_grad = tch::no_grad_guard();
+        if is_synchronous(self.device) {
+            for scalar in lazy {
+                if scalar.numel() == 1 && scalar.dim() == 0 {
+                    out.push(&[scalar.f_double_value(&[]).map_err(short)?]);
+                } else {
+                    out.push(&numbers(scalar)?);
+                }
+            }
+            return Ok(());
+        }
+        let flat = lazy.iter().map(|scalar| scalar.f_reshape([-1])?.f_to_kind(Kind::Double)?.f_to_device(self.device));
+        let flat = flat.collect::<Result<Vec<_>, _>>().map_err(short)?;
+        if flat.is_empty() {
+            return Ok(());
+        }
+        let all = numbers(&Tensor::f_cat(&flat, 0).map_err(short)?)?;
+        let mut rest = &*all;
+        for scalar in lazy {
+            let (own, others) = rest.split_at(scalar.numel().min(rest.len()));
+            out.push(own);
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// As `torch.nn.utils.clip_grad_norm_` does it: in f32, and multiplied only if that changes something. With
+    /// `Precision::F16` the scaler's scale is taken from the gradients first; if they overflow they are left as they are, there
+    /// is no norm, and [`Learner::step`] will skip them.
+    fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<Tensor>> {
+        let grads = self.collect()?;
+        let norm = if self.unscale(&grads)? {
+            None
+        } else {
+            let all: Vec<_> = grads.iter().map(|(_, grad)| grad).collect();
+            gradients::clip(&all, scale, *clip, is_synchronous(self.device))?
+        };
+        self.window.grads = Some(grads);
+        Ok(norm)
+    }
+
+    fn step(&mut self, update: &Update) -> Fallible<Stepped> {
+        if self.optimizer.is_none() {
+            return Err(NO_OPTIMIZER.into());
+        }
+        let grads = self.collect()?;
+        let overflow = self.unscale(&grads)?;
+        if let (false, Some(optimizer)) = (overflow, &mut self.optimizer) {
+            optimizer.step(&self.built.as_ref().ok_or(NOT_BUILT)?.variables, &grads, update.lr)?;
+        }
+        drop(grads);
+        self.clear()?;
+        self.scaler.iter_mut().for_each(|scaler| scaler.update(overflow));
+        Ok(if overflow { Stepped::Skipped } else { Stepped::Applied })
+    }
+
+    fn zero_grad(&mut self) {
+        // It fails only for undefined tensors, of which a store has none.
+        let _ = self.clear();
+    }
+
+    fn layout(&mut self) -> Fallible<Arc<Layout>> {
+        if let Some(layout) = &self.layout {
+            return Ok(layout.clone());
+        }
+        let variables = &self.built.as_ref().ok_or(NOT_BUILT)?.variables;
+        let (optimizer, groups) = match &self.optimizer {
+            Some(optimizer) => optimizer.layout(variables),
+            None => (None, vec![0; variables.len()]),
+        };
+        let tensors = variables.iter().zip(groups).map(|(variable, group)| variable.layout(group)).collect();
+        Ok(self.layout.insert(Arc::new(Layout { tensors, optimizer })).clone())
+    }
+
+    /// One copy of each tensor, into buffers kept from earlier snapshots (of two of them, until the learner is dropped).
+    fn snapshot(&mut self) -> Fallible<StateDict> {
+        let mut state = StateDict { layout: self.layout()?, ..StateDict::default() };
+        let variables = &self.built.as_ref().ok_or(NOT_BUILT)?.variables;
+        for variable in variables {
+            let name = format!("{MODEL}{}", variable.name);
+            let copy = saved::save(&variable.tensor, &name, &self.pool)?;
+            state.tensors.insert(name, copy);
+        }
+        if let Some(optimizer) = &self.optimizer {
+            optimizer.save(variables, &self.pool, &mut state)?;
+            self.scaler.iter().for_each(|scaler| scaler.save(&mut state));
+        }
+        self.shadows.save(variables, &self.pool, &mut state)?;
+        Ok(state)
+    }
+
+    fn load(&mut self, state: &StateDict) -> Fallible {
+        let built = self.built.as_mut().ok_or(NOT_BUILT)?;
+        let mut misfits = Misfits::default();
+        built.check(state, &mut misfits)?;
+        // What the optimizer has of a parameter that does not fit does not fit either: that is not worth saying.
+        misfits.check()?;
+        let mut misfits = Misfits::default();
+        misfits.foreign(state, &[MODEL, OPTIMIZER, SHADOW, SCALER]);
+        let shadows = Shadows::load(&built.variables, self.device, state, &mut misfits)?;
+        let mut scaler = self.scaler;
+        let mut states = None;
+        if let Some(optimizer) = &self.optimizer {
+            states = Some(optimizer.load(&built.variables, self.device, state, &mut misfits)?);
+            match &self.scaler {
+                Some(_) => scaler = Scaler::load(state, &mut misfits),
+                None => Scaler::refuse(state, &mut misfits),
+            }
+        }
+        misfits.check()?;
+        built.load(state)?;
+        // Nothing can fail from here on.
+        if let (Some(optimizer), Some(states)) = (&mut self.optimizer, states) {
+            optimizer.set_states(states);
+        }
+        self.scaler = scaler;
+        self.shadows = shadows;
+        self.zero_grad();
+        Ok(())
+    }
+
+    /// It does not know its mode: with a `ModuleT`, `forward_t(&x, false)`. Outside of `no_grad` its outputs keep a graph.
+    fn model(&mut self) -> Fallible<&M> {
+        Ok(&self.built.as_ref().ok_or(NOT_BUILT)?.model)
+    }
+
+    fn into_model(self) -> Fallible<M> {
+        Ok(self.built.ok_or(NOT_BUILT)?.model)
+    }
+}
+
+/// All numbers of a tensor.
+fn numbers(tensor: &Tensor) -> Fallible<Vec<f64>> {
+    let flat = tensor.f_reshape([-1]).and_then(|flat| flat.f_to_kind(Kind::Double)).map_err(short)?;
+    Vec::try_from(flat).map_err(short)
+}

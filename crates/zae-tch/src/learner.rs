@@ -228,8 +228,8 @@ impl<M: 'static> Learner for TchLearner<M> {
             }
         }
         self.window.grads = None;
-        self.optimizer.as_mut().map_or(Ok(()), |optimizer| optimizer.to_device(*device)).map_err(short)?;
-        self.shadows.to_device(*device).map_err(short)?;
+        self.optimizer.as_mut().map_or(Ok(()), |optimizer| optimizer.move_to(*device)).map_err(short)?;
+        self.shadows.move_to(*device).map_err(short)?;
         self.device = *device;
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Shadows {
         Ok(())
     }
 
-    pub(crate) fn to_device(&mut self, device: Device) -> Result<(), tch::TchError> {
+    pub(crate) fn move_to(&mut self, device: Device) -> Result<(), tch::TchError> {
         for tensor in self.0.values_mut().flatten() {
             *tensor = tensor.f_to_device(device)?;
         }

@@ -152,7 +152,7 @@ impl Optimizer {
         Ok(())
     }
 
-    pub(crate) fn to_device(&mut self, device: Device) -> Result<(), tch::TchError> {
+    pub(crate) fn move_to(&mut self, device: Device) -> Result<(), tch::TchError> {
         for state in self.states.iter_mut().flatten() {
             for tensor in state.slots.iter_mut().chain(&mut state.step) {
                 *tensor = tensor.f_to_device(device)?;

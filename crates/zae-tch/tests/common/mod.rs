@@ -8,8 +8,9 @@ use tch::{
     nn::{self, Module, ModuleT},
 };
 use zae_core::{
+    engine::Engine,
     error::Fallible,
-    learner::{Dtype, Learner, MODEL, Number, OPTIMIZER, SavedTensor, StateDict},
+    learner::{Clip, Dtype, Learner, MODEL, Number, OPTIMIZER, SavedTensor, StateDict, Update},
     place::Place,
     rng::{init_seed, seed_for},
     step::Step,
@@ -172,4 +173,65 @@ pub(crate) fn saved(tensor: &Tensor) -> SavedTensor {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let shape = tensor.size().into_iter().map(|size| size as usize).collect();
     SavedTensor { dtype: Dtype::F32, shape, data: Arc::new(bytes) }
+}
+
+/// One optimizer step of the plain network on data that depends on `number`.
+pub(crate) fn step(learner: &mut TchLearner<Net>, number: u64, lr: f64) {
+    backward(learner, number, 1.0);
+    learner.clip(1.0, &Clip::None).unwrap();
+    learner.step(&Update::new(lr)).unwrap();
+}
+
+/// One backward pass of the plain network; returns the loss.
+pub(crate) fn backward(learner: &mut TchLearner<Net>, number: u64, weight: f64) -> f64 {
+    let fixture = LibTorch(Device::Cpu);
+    let Batch { x, y } = fixture.batch(&Samples::random(5, 6, 3, number));
+    let loss = learner.train(|net| net.forward_t(&x, true).cross_entropy_for_logits(&y)).unwrap();
+    learner.backward(loss, weight, true).unwrap().double_value(&[])
+}
+
+/// The plain network with drawn weights, which are those of every other one.
+pub(crate) fn plain(optimizer: impl Into<Optimizer>) -> TchLearner<Net> {
+    let mut learner = LibTorch(Device::Cpu).with(Architecture::Plain, optimizer);
+    learner.init(1).unwrap();
+    // Tests of a process share a generator.
+    learner
+        .parameters(&mut |info, values| {
+            let number = |i: usize| ((1 + i + info.name.len()) as f32 * 12.9898).sin() / 3.0;
+            values.iter_mut().enumerate().for_each(|(i, value)| *value = number(i));
+            Ok(())
+        })
+        .unwrap();
+    learner
+}
+
+/// All parameters and buffers, by name.
+pub(crate) fn parameters(learner: &mut TchLearner<Net>) -> Vec<(String, Vec<f32>)> {
+    let mut all = Vec::new();
+    learner
+        .parameters(&mut |info, values| {
+            all.push((info.name.to_owned(), values.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+    all
+}
+
+/// All gradients, by name.
+pub(crate) fn gradients(learner: &mut TchLearner<Net>) -> Vec<(String, Vec<f32>)> {
+    let mut all = Vec::new();
+    learner
+        .gradients(&mut |info, values| {
+            all.push((info.name.to_owned(), values.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+    all
+}
+
+/// Everything in a state dict, to compare.
+pub(crate) fn bytes(state: &StateDict) -> (Vec<(String, Vec<u8>)>, Vec<(String, Number)>) {
+    let tensor = |(name, tensor): (&String, &SavedTensor)| (name.clone(), tensor.data.bytes().unwrap().into_owned());
+    let numbers = state.numbers.iter().map(|(name, number)| (name.clone(), *number));
+    (state.tensors.iter().map(tensor).collect(), numbers.collect())
 }

@@ -51,7 +51,7 @@ fn a_mistake_in_a_step_is_an_error_with_its_place() {
     batch.x = batch.x.to_kind(Kind::Double);
     let mut trainer = Trainer::new(FixtureTask::new(&fixture), fixture.learner(Architecture::Plain));
     trainer = trainer.scheduler(0.1).handle_signals(false);
-    let error = trainer.run(1, &vec![batch], ()).unwrap_err().to_string();
+    let error = trainer.run(1, vec![batch], ()).unwrap_err().to_string();
     assert!(error.contains("must have the same dtype"), "{error}");
     assert!(error.contains("step 0") && !error.contains("frame #"), "{error}");
 }
@@ -59,7 +59,8 @@ fn a_mistake_in_a_step_is_an_error_with_its_place() {
 #[test]
 fn a_loss_has_to_be_one_number_of_the_model() {
     let mut learner = plain(Sgd::new());
-    let losses: [(fn(&Net) -> Tensor, &str); 3] = [
+    type Loss = fn(&Net) -> Tensor;
+    let losses: [(Loss, &str); 3] = [
         (|_| Tensor::ones([3], (Kind::Float, Device::Cpu)), "the loss has 3 numbers"),
         (|_| Tensor::ones([1], (Kind::Float, Device::Cpu)), "does not depend on the model"),
         (

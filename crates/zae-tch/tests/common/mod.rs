@@ -230,8 +230,8 @@ pub(crate) fn gradients(learner: &mut TchLearner<Net>) -> Vec<(String, Vec<f32>)
 }
 
 /// Everything in a state dict, to compare.
-pub(crate) fn bytes(state: &StateDict) -> (Vec<(String, Vec<u8>)>, Vec<(String, Number)>) {
-    let tensor = |(name, tensor): (&String, &SavedTensor)| (name.clone(), tensor.data.bytes().unwrap().into_owned());
-    let numbers = state.numbers.iter().map(|(name, number)| (name.clone(), *number));
-    (state.tensors.iter().map(tensor).collect(), numbers.collect())
+pub(crate) fn bytes(state: &StateDict) -> Vec<(String, Vec<u8>)> {
+    let tensors = state.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.data.bytes().unwrap().into_owned()));
+    let numbers = state.numbers.iter().map(|(name, number)| (name.clone(), format!("{number:?}").into_bytes()));
+    tensors.chain(numbers).collect()
 }

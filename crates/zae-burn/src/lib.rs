@@ -104,6 +104,7 @@
 
 pub mod device;
 mod gradients;
+mod groups;
 mod layout;
 pub mod learner;
 mod lend;
@@ -112,6 +113,7 @@ mod model_state;
 pub mod optimizer;
 mod optimizer_state;
 pub mod place;
+pub mod precision;
 mod saved;
 mod shadow;
 mod tap;

@@ -6,7 +6,7 @@
 //!
 //! # The order of calls
 //!
-//! `init` comes first, once. Then, for each micro-batch of a window: `seed`, `Place::place` onto `device(Train)`,
+//! `init` comes first, once. Then, for each micro-batch of a window: `seed`, `place` for training,
 //! `train`, `backward` (`last` is true for the window's last; a micro-batch of weight 0 has none, so `last` may not
 //! come), `detach` for each metric. After the window `clip`, `read` (at once on a synchronous device, every `log_every`
 //! steps on an asynchronous one), and `step` or `zero_grad`. Between windows any of `eval`, `snapshot`, `load`,

@@ -40,14 +40,20 @@
 //! use zae_core::testing::{conformance, reference::Reference};
 //! conformance(&Reference { asynchronous: true });
 //! ```
+//!
+//! The suite compares an engine with itself. [`cross_check`] compares two: the same weights, data and optimizer have to
+//! give the same losses and weights, but for rounding.
 
 mod checks;
+mod cross_check;
 mod fixture;
 mod recorder;
 pub mod reference;
 mod run;
+mod torch_words;
 
 pub use checks::conformance;
+pub use cross_check::{CrossCheck, CrossStep, cross_check};
 pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
 pub use recorder::{Recorded, Recorder};
 pub use run::FixtureTask;

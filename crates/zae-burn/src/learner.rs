@@ -19,8 +19,8 @@ use zae_core::{
 };
 
 use crate::{
-    device::is_synchronous, gradients, groups::Groups, layout, lend, model_state, optimizer::AnyOptimizer,
-    optimizer_state, precision::Copies, shadow::Shadows, training::train_on, visit,
+    copies::Copies, device::is_synchronous, gradients, groups::Groups, layout, lend, model_state,
+    optimizer::AnyOptimizer, optimizer_state, precision, shadow::Shadows, training::train_on, visit,
 };
 
 const LOST: &str = "the model was lost when the optimizer panicked";
@@ -179,7 +179,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
     type Device = Device;
 
     fn init(&mut self, seed: u64) -> Fallible {
-        self.copies.check(&self.device)?;
+        precision::check(self.copies.precision, &self.device)?;
         // The weights are drawn on the device the model was built on.
         for device in self.model.as_ref().ok_or(LOST)?.devices() {
             device.seed(seed);
@@ -196,12 +196,12 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
     }
 
     fn place<B: Place<Self>>(&self, batch: B, mode: Mode) -> B {
-        self.copies.placing(|| batch.place(&self.device(mode)))
+        precision::placing(self.copies.precision, || batch.place(&self.device(mode)))
     }
 
     /// The optimizer's state follows at the next step: Burn moves it to where the gradients are.
     fn to_device(&mut self, device: &Device) -> Fallible {
-        self.copies.check(device)?;
+        precision::check(self.copies.precision, device)?;
         let device = device.clone().autodiff();
         let moved = train_on(self.prepare()?, &device);
         self.copies.forget();

@@ -1,14 +1,16 @@
 //! Half precision. A binary of its own: Burn's generator is one per process.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::unit_arg)]
 
 #[path = "common/fixture.rs"]
 mod fixture;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use burn::{optim::AdamWConfig, prelude::*};
+use zae_burn::BurnLearner;
 use zae_core::{
     engine::Engine,
-    learner::{Clip, Dtype, Learner, StateDict},
+    learner::{Clip, Dtype, Learner, StateDict, Update},
     precision::Precision,
     task::Mode,
     testing::{Architecture, Fixture, FixtureTask, Recorded, Recorder, Samples},
@@ -64,7 +66,7 @@ fn half_precision_trains_as_f32_does() {
     let run = |precision| {
         let fixture = flex(precision);
         let (mut trainer, recorder) = trainer(&fixture);
-        let run = trainer.run(8, &batches(&fixture, 1), &batches(&fixture, 2)).unwrap();
+        let run = trainer.run(8, batches(&fixture, 1), batches(&fixture, 2)).unwrap();
         let losses = losses(&recorder.get());
         (losses, *run.history.epochs.last().unwrap().metrics.get("valid/loss").unwrap())
     };
@@ -87,7 +89,7 @@ fn forward_passes_are_in_half_and_all_that_is_saved_in_f32() {
     for precision in HALVES {
         let fixture = flex(precision);
         let (mut trainer, recorder) = trainer(&fixture);
-        trainer.run(1, &batches(&fixture, 1), ()).unwrap();
+        trainer.run(1, batches(&fixture, 1), ()).unwrap();
         let snapshot = recorder.get().snapshots.last().unwrap().1.clone();
         assert!(snapshot.learner.tensors.keys().any(|name| name.starts_with("optimizer/")));
         let floats = snapshot.learner.tensors.iter().filter(|(name, _)| !name.ends_with("training"));
@@ -136,9 +138,30 @@ fn a_run_goes_on_bit_for_bit_from_any_snapshot() {
 fn a_run_may_go_on_in_another_precision() {
     let _turn = turn();
     let (mut first, recorder) = trainer(&flex(Precision::F32));
-    first.run(1, &batches(&flex(Precision::F32), 1), ()).unwrap();
+    first.run(1, batches(&flex(Precision::F32), 1), ()).unwrap();
     let snapshot = recorder.get().snapshots.last().unwrap().1.clone();
     let (mut second, _) = trainer(&flex(Precision::Bf16));
     second.restore(&snapshot).unwrap();
-    second.run(2, &batches(&flex(Precision::Bf16), 1), ()).unwrap();
+    second.run(2, batches(&flex(Precision::Bf16), 1), ()).unwrap();
+}
+
+#[test]
+fn checkpointed_activations_change_nothing() {
+    let _turn = turn();
+    let fixture = flex(Precision::Bf16);
+    let trained = |device: Device| {
+        let net = Net::new(Architecture::Full, fixture.sizes(Architecture::Full));
+        let mut learner = BurnLearner::new(net, AdamWConfig::new(), &device).precision(Precision::Bf16);
+        learner.init(1).unwrap();
+        for (i, batch) in batches(&fixture, 1).into_iter().enumerate() {
+            learner.seed(i as u64);
+            let (x, _) = learner.place(batch, Mode::Train);
+            let loss = learner.train(|net| (net.forward(x) - 0.5).square().mean()).unwrap();
+            learner.backward(loss, 1.0, true).unwrap();
+            learner.step(&Update::new(0.01)).unwrap();
+        }
+        bytes(&learner.snapshot().unwrap())
+    };
+    let device = Device::flex();
+    assert!(trained(device.clone()) == trained(device.autodiff().gradient_checkpointing()));
 }

@@ -28,7 +28,7 @@ pub struct Net {
 }
 
 impl Net {
-    fn new(architecture: Architecture, sizes: Sizes) -> Self {
+    pub fn new(architecture: Architecture, sizes: Sizes) -> Self {
         let device = Device::flex();
         let full = matches!(architecture, Architecture::Full | Architecture::Large);
         let linear = |from, to| LinearConfig::new(from, to).init(&device);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use burn::{
-    lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler},
     module::{Module, ParamGroup},
     optim::GradientsParams,
     prelude::*,
@@ -14,13 +13,14 @@ use zae_core::{
     error::Fallible,
     learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SHADOW, StateDict, Stepped, Update},
     misfits::Misfits,
+    place::Place,
     pool::Pool,
     task::Mode,
 };
 
 use crate::{
-    device::is_synchronous, gradients, layout, lend, model_state, optimizer::AnyOptimizer, optimizer_state,
-    shadow::Shadows, training::train_on, visit,
+    copies::Copies, device::is_synchronous, gradients, groups::Groups, layout, lend, model_state,
+    optimizer::AnyOptimizer, optimizer_state, precision, shadow::Shadows, training::train_on, visit,
 };
 
 const LOST: &str = "the model was lost when the optimizer panicked";
@@ -43,12 +43,12 @@ const NO_OPTIMIZER: &str = "this learner has no optimizer: make it with `BurnLea
 pub struct BurnLearner<M: Module> {
     /// Absent only after a panic inside Burn's optimizer, which takes the model by value.
     model: Option<M>,
-    /// The model in evaluation mode, while it is what `model` is.
-    eval: Option<M>,
+    /// The model as it evaluates, and as it computes in half precision.
+    pub(crate) copies: Copies<M>,
     /// Whether the weights are drawn and on the device.
     ready: bool,
     optimizer: Option<AnyOptimizer>,
-    rates: Vec<(ParamGroup, f64)>,
+    groups: Groups,
     gradients: Option<GradientsParams>,
     shadows: Shadows,
     device: Device,
@@ -78,10 +78,10 @@ impl<M: Module + 'static> BurnLearner<M> {
     pub fn without_optimizer(model: M, device: &Device) -> Self {
         Self {
             model: Some(model),
-            eval: None,
+            copies: Copies::default(),
             ready: false,
             optimizer: None,
-            rates: Vec::new(),
+            groups: Groups::default(),
             gradients: None,
             shadows: Shadows::default(),
             device: device.clone().autodiff(),
@@ -104,7 +104,7 @@ impl<M: Module + 'static> BurnLearner<M> {
     #[must_use]
     pub fn group_lr(mut self, group: ParamGroup, factor: f64) -> Self {
         self.layout = None;
-        self.rates.push((group, factor));
+        self.groups.0.push((group, factor));
         self
     }
 
@@ -123,34 +123,13 @@ impl<M: Module + 'static> BurnLearner<M> {
                 )
                 .into());
             }
-            self.check_groups(&params)?;
+            self.groups.check(&params)?;
             // The model before goes first: as a second owner of the weights it would cost a copy.
             self.model = Some(model);
             self.model = self.model.take().map(lend::row_major);
             self.ready = true;
         }
         Ok(self.model.as_ref().ok_or(LOST)?)
-    }
-
-    /// A group that no parameter is in is a slip of its author's.
-    fn check_groups(&self, params: &[visit::FloatParam]) -> Fallible {
-        for (i, (group, _)) in self.rates.iter().enumerate() {
-            if !params.iter().any(|param| group.matches(&param.id, Some(&param.name))) {
-                let names: Vec<_> = params.iter().map(|param| param.name.as_str()).collect();
-                return Err(format!(
-                    "no parameter is in the group of `.group_lr(..)` number {}: the model has {}",
-                    i + 1,
-                    names.join(", ")
-                )
-                .into());
-            }
-        }
-        Ok(())
-    }
-
-    fn rates(&self, lr: f64) -> ModuleLearningRate {
-        let rates = ModuleLrScheduler::new(lr);
-        self.rates.iter().fold(rates, |rates, (group, factor)| rates.with_group(group.clone(), lr * factor)).step()
     }
 }
 
@@ -173,7 +152,7 @@ impl<M: Module + 'static> Engine for BurnLearner<M> {
     fn parameters(&mut self, visit: Visit<'_>) -> Fallible {
         self.prepare()?;
         // A second owner of the weights would cost a copy.
-        self.eval = None;
+        self.copies.forget();
         let model = self.model.take().ok_or(LOST)?;
         let (model, outcome) = lend::parameters(model, visit);
         self.model = Some(model);
@@ -184,7 +163,7 @@ impl<M: Module + 'static> Engine for BurnLearner<M> {
     /// state dict, under `shadow/{slot}/`.
     fn shadow(&mut self, slot: &str, op: Shadow) -> Fallible {
         self.prepare()?;
-        self.eval = None;
+        self.copies.forget();
         let model = self.model.take().ok_or(LOST)?;
         // Brings running statistics up to date.
         drop(model.valid());
@@ -200,6 +179,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
     type Device = Device;
 
     fn init(&mut self, seed: u64) -> Fallible {
+        precision::check(self.copies.precision, &self.device)?;
         // The weights are drawn on the device the model was built on.
         for device in self.model.as_ref().ok_or(LOST)?.devices() {
             device.seed(seed);
@@ -215,11 +195,16 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         }
     }
 
+    fn place<B: Place<Self>>(&self, batch: B, mode: Mode) -> B {
+        precision::placing(self.copies.precision, || batch.place(&self.device(mode)))
+    }
+
     /// The optimizer's state follows at the next step: Burn moves it to where the gradients are.
     fn to_device(&mut self, device: &Device) -> Fallible {
+        precision::check(self.copies.precision, device)?;
         let device = device.clone().autodiff();
         let moved = train_on(self.prepare()?, &device);
-        self.eval = None;
+        self.copies.forget();
         let plain = device.clone().without_autodiff();
         let model = self.model.insert(moved);
         self.shadows.move_to(model, &plain);
@@ -241,13 +226,13 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
     }
 
     fn train<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
-        // Running statistics change.
-        self.eval = None;
-        Ok(f(self.prepare()?))
+        self.prepare()?;
+        Ok(self.copies.train(&mut self.model, &self.device, f).ok_or(LOST)?)
     }
 
     fn eval<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
-        Ok(f(self.model()?))
+        self.prepare()?;
+        Ok(f(self.copies.evaluates(self.model.as_ref().ok_or(LOST)?)))
     }
 
     /// The weight multiplies the loss, before the backward pass.
@@ -264,7 +249,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         let model = self.model.as_ref().ok_or(LOST)?;
         let value = loss.clone().inner();
         let weighted = if weight == 1.0 { loss } else { loss.mul_scalar(weight) };
-        let new = GradientsParams::from_grads(weighted.backward(), model);
+        let new = self.copies.gradients(weighted.backward(), model);
         if new.is_empty() {
             return Err(untracked.into());
         }
@@ -300,11 +285,11 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
     }
 
     fn step(&mut self, update: &Update) -> Fallible<Stepped> {
-        let rates = self.rates(update.lr);
+        let rates = self.groups.rates(update.lr);
         let optimizer = self.optimizer.as_mut().ok_or(NO_OPTIMIZER)?;
         let gradients = self.gradients.take().ok_or(NO_GRADIENTS)?;
         // A second owner of the weights would keep the optimizer from updating them in place.
-        self.eval = None;
+        self.copies.forget();
         let model = self.model.take().ok_or(LOST)?;
         self.model = Some(optimizer.module.step(rates, model, gradients));
         Ok(Stepped::Applied)
@@ -321,7 +306,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         self.prepare()?;
         let model = self.model.as_ref().ok_or(LOST)?;
         let optimizer = self.optimizer.as_ref().and_then(|optimizer| optimizer.torch.as_ref());
-        Ok(self.layout.insert(Arc::new(layout::of(model, optimizer, &self.rates))).clone())
+        Ok(self.layout.insert(Arc::new(layout::of(model, optimizer, &self.groups.0))).clone())
     }
 
     /// On the CPU the memory of floating-point tensors is lent, and copied once, into buffers kept from earlier snapshots
@@ -331,7 +316,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         let mut state = StateDict { layout: self.layout()?, ..StateDict::default() };
         let model = if is_synchronous(&self.device) {
             // A second owner of the weights would cost a copy.
-            self.eval = None;
+            self.copies.forget();
             let model = self.model.take().ok_or(LOST)?;
             let (model, result) = model_state::save_in_place(model, &self.pool, &mut state);
             let model = self.model.insert(model);
@@ -374,16 +359,14 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
             optimizer.module = loaded;
         }
         self.shadows = shadows;
-        self.eval = None;
+        self.copies.forget();
         self.gradients = None;
         Ok(())
     }
 
     fn model(&mut self) -> Fallible<&M> {
-        if self.eval.is_none() {
-            self.eval = Some(self.prepare()?.valid());
-        }
-        Ok(self.eval.as_ref().ok_or(LOST)?)
+        self.prepare()?;
+        Ok(self.copies.valid(self.model.as_ref().ok_or(LOST)?))
     }
 
     fn into_model(mut self) -> Fallible<M> {

@@ -100,10 +100,28 @@
 //! - With a GPU feature compiled in, `Device::default()` is a GPU. Name the device, or take [`local_device`]. Burn itself
 //!   opens that default when an optimizer's state is loaded, before it moves the state to where the model is.
 //! - Optimizer state is loaded in the device's default float type. A model in another type, for example one cast to f16,
-//!   trains but cannot resume with such state unless `Device::configure` made that type the default.
+//!   trains but cannot resume with such state unless `Device::configure` made that type the default, which it can only be
+//!   before the first tensor of the process is made on that device.
+//! - Burn has no autocast and no gradient scaler. Half precision is [`BurnLearner::precision`], which keeps weights and
+//!   optimizer in `f32` and so resumes as ever; not a model cast to it, whose optimizer computes in 16 bits too. AdamW's
+//!   `epsilon` of 1e-8 is 0 in f16. A small convolutional network with batch norm on the handwritten digits, on the CPU,
+//!   after 4 epochs (NaN came with the second step):
+//!
+//!   | | train loss | test loss |
+//!   |---|---|---|
+//!   | `f32` | 0.0935 | 0.301 |
+//!   | `Precision::Bf16` | 0.0928 | 0.299 |
+//!   | `Precision::F16` | 0.0931 | 0.304 |
+//!   | model cast to bf16 | 0.0970 | 0.261 |
+//!   | model cast to f16 | NaN | |
+//!   | the same, `epsilon` 1e-5 | 102 | 75.6 |
+//!
+//!   On the CPU it is for trying out: 1.4 times (bf16) and 2.2 times (f16) as slow as f32.
 
+mod copies;
 pub mod device;
 mod gradients;
+mod groups;
 mod layout;
 pub mod learner;
 mod lend;
@@ -112,6 +130,7 @@ mod model_state;
 pub mod optimizer;
 mod optimizer_state;
 pub mod place;
+pub mod precision;
 mod saved;
 mod shadow;
 mod tap;

@@ -24,7 +24,7 @@ use burn::{
 };
 use zae_core::place::Place;
 
-use crate::learner::BurnLearner;
+use crate::{learner::BurnLearner, precision};
 
 /// Moves a tensor to `device` **and** into the device's autodiff context. Burn's `to_device` keeps the context the tensor
 /// has, and a train-mode layer on a plain tensor is silently in inference mode: dropout on the input would be off.
@@ -38,6 +38,12 @@ pub(crate) fn place<const D: usize, K: Autodiff + Basic>(tensor: Tensor<D, K>, d
     }
 }
 
+impl<M: Module + 'static, const D: usize> Place<BurnLearner<M>> for Tensor<D> {
+    fn place(self, device: &Device) -> Self {
+        place(precision::placed(self), device)
+    }
+}
+
 macro_rules! kinds {
     ($($kind:ty)*) => { $(
         impl<M: Module + 'static, const D: usize> Place<BurnLearner<M>> for Tensor<D, $kind> {
@@ -47,4 +53,4 @@ macro_rules! kinds {
         }
     )* };
 }
-kinds! { Float Int Bool }
+kinds! { Int Bool }

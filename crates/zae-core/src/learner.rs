@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{engine::Engine, error::Fallible, mode::Mode};
+use crate::{engine::Engine, error::Fallible, mode::Mode, place::Place};
 
 /// How gradients are clipped before an optimizer step.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -244,6 +244,15 @@ pub trait Learner: Engine {
 
     /// The device on which a batch has to be for this mode.
     fn device(&self, mode: Mode) -> Self::Device;
+
+    /// The batch where [`Learner::train`] and [`Learner::eval`] need it: what the trainer calls. An engine that computes in
+    /// another type than the batch has converts it here.
+    fn place<B: Place<Self>>(&self, batch: B, mode: Mode) -> B
+    where
+        Self: Sized,
+    {
+        batch.place(&self.device(mode))
+    }
 
     /// Moves the model and the optimizer's state.
     ///

@@ -34,3 +34,4 @@ pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trainer;
+mod transposed;

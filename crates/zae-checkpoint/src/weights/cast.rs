@@ -1,4 +1,4 @@
-//! Tensors in another layout or type.
+//! Tensors in another type.
 
 use std::sync::Arc;
 
@@ -7,25 +7,6 @@ use zae_core::{
     error::Fallible,
     learner::{Dtype, SavedTensor},
 };
-
-/// A matrix with its two dimensions exchanged. Anything else is as it was.
-pub(super) fn transposed(tensor: &SavedTensor) -> Fallible<SavedTensor> {
-    let &[rows, columns] = tensor.shape.as_slice() else { return Ok(tensor.clone()) };
-    let bytes = tensor.data.bytes()?;
-    let size = tensor.dtype.size();
-    if rows.checked_mul(columns).and_then(|n| n.checked_mul(size)) != Some(bytes.len()) {
-        return Err(format!("it has {} bytes, and its shape is [{rows}, {columns}]", bytes.len()).into());
-    }
-    let mut out = Vec::with_capacity(bytes.len());
-    // Without rows there may be any number of columns.
-    for column in 0..if rows == 0 { 0 } else { columns } {
-        for row in 0..rows {
-            let at = (row * columns + column) * size;
-            out.extend_from_slice(&bytes[at..at + size]);
-        }
-    }
-    Ok(SavedTensor { dtype: tensor.dtype, shape: vec![columns, rows], data: Arc::new(out) })
-}
 
 pub(super) fn is_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
@@ -56,22 +37,4 @@ pub(super) fn to(tensor: &SavedTensor, dtype: Dtype) -> Fallible<SavedTensor> {
 fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Option<Vec<f64>> {
     let (numbers, rest) = bytes.as_chunks::<N>();
     rest.is_empty().then(|| numbers.iter().map(|bytes| number(*bytes)).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn a_matrix_without_elements_takes_no_time() {
-        for shape in [vec![0, usize::MAX], vec![usize::MAX, 0]] {
-            let empty = SavedTensor { dtype: Dtype::F32, shape: shape.clone(), data: Arc::new(Vec::new()) };
-            let transposed = transposed(&empty).unwrap();
-            assert!(transposed.shape.iter().eq(shape.iter().rev()) && transposed.data.bytes().unwrap().is_empty());
-        }
-        let huge = SavedTensor { dtype: Dtype::F32, shape: vec![1 << 40, 1 << 40], data: Arc::new(vec![0; 4]) };
-        assert!(transposed(&huge).is_err());
-    }
 }

@@ -72,7 +72,7 @@ pub(super) fn fit(
             continue;
         };
         if layout.is_some_and(|layout| layout.transposed) {
-            tensor = cast::transposed(&tensor).map_err(|e| damaged(format!("`{name}`: {e}")))?;
+            tensor = tensor.transposed().map_err(|e| damaged(format!("`{name}`: {e}")))?;
         }
         if weights.cast && tensor.dtype != target.dtype {
             tensor = cast::to(&tensor, target.dtype).map_err(|e| damaged(format!("`{name}`: {e}")))?;

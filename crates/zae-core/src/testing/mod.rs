@@ -6,7 +6,7 @@
 //!
 //! # The order of calls
 //!
-//! `init` comes first, once. Then, for each micro-batch of a window: `seed`, `Place::place` onto `device(Train)`,
+//! `init` comes first, once. Then, for each micro-batch of a window: `seed`, `place` for training,
 //! `train`, `backward` (`last` is true for the window's last; a micro-batch of weight 0 has none, so `last` may not
 //! come), `detach` for each metric. After the window `clip`, `read` (at once on a synchronous device, every `log_every`
 //! steps on an asynchronous one), and `step` or `zero_grad`. Between windows any of `eval`, `snapshot`, `load`,
@@ -40,14 +40,20 @@
 //! use zae_core::testing::{conformance, reference::Reference};
 //! conformance(&Reference { asynchronous: true });
 //! ```
+//!
+//! The suite compares an engine with itself. [`cross_check`] compares two: the same weights, data and optimizer have to
+//! give the same losses and weights, but for rounding.
 
 mod checks;
+mod cross_check;
 mod fixture;
 mod recorder;
 pub mod reference;
 mod run;
+mod torch_words;
 
 pub use checks::conformance;
+pub use cross_check::{CrossCheck, CrossStep, cross_check};
 pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
 pub use recorder::{Recorded, Recorder};
 pub use run::FixtureTask;

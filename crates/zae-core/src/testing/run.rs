@@ -87,7 +87,7 @@ pub(super) fn forward_backward<F: Fixture>(
     weight: f64,
     last: bool,
 ) -> Fallible<<F::Learner as Learner>::Scalar> {
-    let batch = crate::place::Place::place(batch, &learner.device(Mode::Train));
+    let batch = learner.place(batch, Mode::Train);
     let Step { loss, .. } = learner.train(|model| fixture.step(model, batch, Mode::Train))??;
     learner.backward(loss, weight, last)
 }

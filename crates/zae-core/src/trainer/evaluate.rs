@@ -9,7 +9,6 @@ use crate::{
     error::{Error, Fallible, Stage},
     learner::Learner,
     metrics::{Evaluation, Pending, RowHead, Totals},
-    place::Place,
     progress::Cursor,
     task::{At, Mode, Predict, Task},
 };
@@ -53,7 +52,7 @@ impl<T: Task> Trainer<T> {
         let result = self.guard(|t| {
             let mut outputs = Vec::new();
             t.pass("inference", Mode::Predict, &data, |t, input: T::Input, at| {
-                let input = input.place(&t.learner.device(Mode::Predict));
+                let input = t.learner.place(input, Mode::Predict);
                 outputs.push(t.learner.eval(|model| t.task.predict(model, input, at))??);
                 Ok(())
             })?;
@@ -76,7 +75,7 @@ impl<T: Task> Trainer<T> {
         let mut pending = Pending::new(set);
         let log_every = if self.learner.is_asynchronous() { self.settings.log_every as usize } else { 1 };
         self.pass(set, Mode::Evaluate, data, |t, batch: T::Batch, at| {
-            let batch = batch.place(&t.learner.device(Mode::Evaluate));
+            let batch = t.learner.place(batch, Mode::Evaluate);
             let step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
             let weight = step.checked_weight()?;
             pending.push_loss(t.learner.detach(step.loss), weight);

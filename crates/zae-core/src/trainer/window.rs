@@ -9,7 +9,6 @@ use crate::{
     error::{Error, Stage},
     learner::{Clip, Learner, Stepped, Update},
     metrics::RowHead,
-    place::Place,
     progress::Cursor,
     schedule::ScheduleAt,
     task::{At, Mode, Task},
@@ -74,7 +73,7 @@ impl<T: Task> Trainer<T> {
         };
         self.at(Stage::TrainStep, |t| {
             t.learner.seed(at.engine_seed());
-            let batch = batch.place(&t.learner.device(Mode::Train));
+            let batch = t.learner.place(batch, Mode::Train);
             let step = t.learner.train(|model| t.task.train_step(model, batch, &at))??;
             let weight = step.checked_weight()?;
             t.site.stage = Stage::Backward;

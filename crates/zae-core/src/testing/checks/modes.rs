@@ -4,7 +4,6 @@ use super::ensure;
 use crate::{
     error::Fallible,
     learner::{Learner, Readout},
-    place::Place,
     step::Step,
     task::Mode,
     testing::{
@@ -28,7 +27,7 @@ fn train_loss<F: Fixture>(fixture: &F, learner: &mut F::Learner, batch: &F::Batc
 
 fn eval_loss<F: Fixture>(fixture: &F, learner: &mut F::Learner, batch: &F::Batch, seed: u64) -> Fallible<f64> {
     learner.seed(seed);
-    let batch = batch.clone().place(&learner.device(Mode::Evaluate));
+    let batch = learner.place(batch.clone(), Mode::Evaluate);
     let Step { loss, .. } = learner.eval(|model| fixture.step(model, batch, Mode::Evaluate))??;
     let loss = learner.detach(loss);
     number(learner, loss)
@@ -61,7 +60,7 @@ pub(super) fn evaluation<F: Fixture>(fixture: &F) -> Fallible {
     let other = eval_loss(fixture, &mut learner, batch, 2)?;
     ensure!(first == other, "two seeds gave the evaluation losses {first} and {other}: dropout is on");
     same_state(&before, &learner.snapshot()?).map_err(|e| format!("an evaluation changed the model: {e}"))?;
-    let placed = batch.clone().place(&learner.device(Mode::Evaluate));
+    let placed = learner.place(batch.clone(), Mode::Evaluate);
     let Step { loss, .. } = learner.eval(|model| fixture.step(model, placed, Mode::Evaluate))??;
     ensure!(learner.backward(loss, 1.0, true).is_err(), "an evaluation recorded gradients");
     // The same through a training pass that forgets its gradients: weights as they were, statistics moved.
@@ -75,7 +74,7 @@ pub(super) fn lazy_without_graph<F: Fixture>(fixture: &F) -> Fallible {
     let mut learner = fixture.learner(Architecture::Plain);
     learner.init(3)?;
     let mut loss = || -> Fallible<_> {
-        let batch = batches(fixture, Architecture::Plain, 2, 1)[0].clone().place(&learner.device(Mode::Train));
+        let batch = learner.place(batches(fixture, Architecture::Plain, 2, 1)[0].clone(), Mode::Train);
         Ok(learner.train(|model| fixture.step(model, batch, Mode::Train))??.loss)
     };
     let (first, second) = (loss()?, loss()?);

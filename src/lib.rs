@@ -1,7 +1,7 @@
 //! The trainer Rust deep learning lacks: you write `train_step` and `test_step`, it owns the rest.
 //!
 //! This crate is the facade: the trainer and its seams come from `zae-core`, the default tensor engine from `zae-burn`,
-//! checkpoints from `zae-checkpoint`.
+//! another over LibTorch from `zae-tch`, checkpoints from `zae-checkpoint`.
 //! Start with [`trainer()`], or with the examples.
 
 #[doc(inline)]
@@ -22,6 +22,14 @@ pub mod burn {
 #[cfg(feature = "burn")]
 #[doc(inline)]
 pub use zae_burn::local_device;
+
+/// The LibTorch engine. What it shares a name with Burn's for (`accuracy`, `TensorDataset`, `local_device`) is taken from
+/// here, never from the prelude: so a program means the same with both engines as with one.
+#[cfg(feature = "tch")]
+pub mod tch {
+    #[doc(inline)]
+    pub use zae_tch::*;
+}
 
 /// Checkpoints.
 #[cfg(feature = "checkpoint")]
@@ -69,4 +77,6 @@ pub mod prelude {
         task::{At, Mode, Predict, StepResult, Task},
         trainer::{Every, NonFinite, Outcome, Run, Trainer, Until},
     };
+    #[cfg(feature = "tch")]
+    pub use zae_tch::TchLearner;
 }

@@ -1,51 +1,18 @@
 //! The examples as a user runs them: what they print, what they leave behind, what they say to wrong input.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/process.rs"]
+mod process;
+
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
     time::Instant,
 };
 
-use flate2::{Compression, write::GzEncoder};
+use process::{assert_closing_line, example, mnist_files, rows, run, summary, text};
 use serde_json::Value;
-
-/// Built by cargo beside the tests.
-fn example(name: &str) -> Command {
-    let folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples");
-    let path: PathBuf = folder.join(name);
-    assert!(path.exists(), "`{}` is not built: run `cargo test` or `cargo build --examples`", path.display());
-    Command::new(path)
-}
-
-fn run(name: &str, folder: &Path, options: &[&str]) -> Output {
-    example(name).args(["--run-dir".as_ref(), folder.as_os_str()]).args(options).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn summary(folder: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(folder.join("summary.json")).unwrap()).unwrap()
-}
-
-/// The rows of an event in `metrics.csv`.
-fn rows(folder: &Path, event: &str) -> usize {
-    let csv = fs::read_to_string(folder.join("metrics.csv")).unwrap();
-    csv.lines().filter(|line| line.starts_with(&format!("{event},"))).count()
-}
-
-fn assert_closing_line(output: &Output) {
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{err}");
-    let words: Vec<&str> = out.lines().last().unwrap().split(' ').collect();
-    let [test, loss, l, accuracy, a] = words[..] else { unreachable!("the last line is {words:?}") };
-    assert_eq!([test, loss, accuracy], ["test", "loss", "accuracy"]);
-    assert!(l.parse::<f64>().unwrap() > 0.0 && (0.0..=1.0).contains(&a.parse::<f64>().unwrap()));
-}
 
 #[test]
 fn digits_leaves_metrics_and_a_summary() {
@@ -147,26 +114,17 @@ fn wrong_input_is_one_clear_error() {
 /// Files of the right format with too little in them: enough to see that a folder of one's own is read, gzipped or not.
 #[test]
 fn mnist_reads_a_folder() {
-    let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    for (part, n) in [("train", 60_000u32), ("t10k", 250)] {
-        let mut images = vec![0, 0, 8, 3];
-        [n, 28, 28].iter().for_each(|d| images.extend(d.to_be_bytes()));
-        let mut labels = [&[0, 0, 8, 1][..], &n.to_be_bytes()].concat();
-        for i in 0..n {
-            let label = (i % 10) as u8;
-            images.extend(std::iter::repeat_n(label * 25, 28 * 28));
-            labels.push(label);
-        }
-        fs::write(data.path().join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
-        let file = fs::File::create(data.path().join(format!("{part}-images-idx3-ubyte.gz"))).unwrap();
-        let mut zipped = GzEncoder::new(file, Compression::fast());
-        zipped.write_all(&images).unwrap();
-        zipped.finish().unwrap();
-    }
+    let (data, folder) = (mnist_files(), tempfile::tempdir().unwrap());
     let data = data.path().to_str().unwrap();
     let options = ["--data", data, "--epochs", "1", "--limit-batches", "2", "--batch-size", "8"];
     assert_closing_line(&run("mnist", folder.path(), &options));
     assert_eq!(rows(folder.path(), "step"), 2);
+    let error = text(&run("mnist", folder.path(), &["--precision", "bf16"]).stderr);
+    assert!(error.contains("`--engine tch`"), "{error}");
+    if !cfg!(feature = "tch") {
+        let error = text(&run("mnist", folder.path(), &["--engine", "tch"]).stderr);
+        assert!(error.contains("--features tch") && error.contains("cargo xtask libtorch"), "{error}");
+    }
 }
 
 #[test]

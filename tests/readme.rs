@@ -28,3 +28,15 @@ fn the_two_commands_come_first() {
     assert!(fs::read_to_string(".ci/run").unwrap().contains(commands[0].trim()));
     assert!(fs::read_to_string(".ci/run").unwrap().contains(commands[1].trim()));
 }
+
+/// From the trainer on, the program does not know what computes.
+#[test]
+fn with_libtorch_only_tensors_and_learner_differ() {
+    let trainer = |name: &str| {
+        let text = fs::read_to_string(format!("examples/{name}.rs")).unwrap();
+        let from = text.find("    let mut trainer").unwrap();
+        text[from..].replace(name, "minimal")
+    };
+    assert_eq!(trainer("minimal_tch"), trainer("minimal"));
+    assert!(blocks("sh")[2].contains("cargo run --release --features tch --example minimal_tch"));
+}

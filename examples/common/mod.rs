@@ -40,17 +40,17 @@ pub(crate) struct Options {
     pub(crate) run_dir: PathBuf,
 }
 
-/// Reads the command line. Each example has its own defaults.
-pub(crate) fn parse<A: Args>(about: &'static str, defaults: &[(&'static str, &'static str)]) -> Result<A, clap::Error> {
+/// The command line. Each example has its own defaults.
+pub(crate) fn command<A: Args>(about: &'static str, defaults: &[(&'static str, &'static str)]) -> clap::Command {
     let mut command = A::augment_args(clap::Command::new(env!("CARGO_CRATE_NAME"))).about(about);
     for &(name, value) in defaults {
         command = command.mut_arg(name, |arg| arg.required(false).default_value(value));
     }
-    A::from_arg_matches(&command.get_matches())
+    command
 }
 
 impl Options {
-    /// Takes the number of threads into account. Comes before any tensor.
+    /// Takes the number of threads into account for Burn. Comes before any tensor.
     pub(crate) fn set_threads(&self) -> Result<(), BoxError> {
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;

@@ -13,6 +13,7 @@ use burn::{
     optim::AdamWConfig,
     prelude::*,
 };
+use clap::FromArgMatches;
 use zae_engine::{
     datasets::{self, Digit},
     prelude::*,
@@ -78,7 +79,8 @@ fn tensors(digits: Vec<Digit>) -> Fallible<(Tensor<4>, Tensor<1, Int>)> {
 fn main() -> Result<(), common::Failure> {
     let started = Instant::now();
     let defaults = [("epochs", "30"), ("batch_size", "32"), ("lr", "2e-3"), ("run_dir", "runs/digits")];
-    let options: common::Options = common::parse("Learns handwritten digits", &defaults)?;
+    let command = common::command::<common::Options>("Learns handwritten digits", &defaults);
+    let options = common::Options::from_arg_matches(&command.get_matches())?;
     options.set_threads()?;
 
     // The last 360 are held out: mostly by writers that the others do not know.

@@ -1,46 +1,25 @@
 //! A convolutional network learns MNIST, from files you have or downloaded.
 //!
-//! `cargo run --release --example mnist -- --epochs 3`
+//! `cargo run --release --example mnist -- --epochs 3`, and with LibTorch
+//! `cargo run --release --features tch --example mnist -- --engine tch`
 
 #[path = "../common/mod.rs"]
 mod common;
 mod download;
-mod model;
+mod with_burn;
+#[cfg(feature = "tch")]
+mod with_tch;
 
 use std::{path::PathBuf, time::Instant};
 
-use burn::{
-    nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig},
-    optim::AdamWConfig,
-    prelude::*,
-};
+use clap::{Args, FromArgMatches, ValueEnum};
 use zae_engine::{
     data::{Idx, Subset},
     prelude::*,
 };
 
-use model::Cnn;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-struct Mnist {
-    criterion: CrossEntropyLoss,
-}
-
-impl Task for Mnist {
-    type Learner = BurnLearner<Cnn>;
-    type Batch = (Tensor<4>, Tensor<1, Int>);
-
-    fn train_step(&self, model: &Cnn, (x, y): Self::Batch, _: &At) -> StepResult<Self> {
-        let logits = model.forward(x);
-        let loss = self.criterion.forward(logits.clone(), y.clone());
-        Ok(Step::new(loss, y.dims()[0]).metric("accuracy", accuracy(logits, y)))
-    }
-    fn test_step(&self, model: &Cnn, batch: Self::Batch, at: &At) -> StepResult<Self> {
-        self.train_step(model, batch, at)
-    }
-}
 
 /// Images and labels as bytes; batches are made of them on a worker thread.
 struct Images {
@@ -49,7 +28,8 @@ struct Images {
 }
 
 impl Source for Images {
-    type Batch = (Tensor<4>, Tensor<1, Int>);
+    /// 28x28 numbers per image, and the labels.
+    type Batch = (Vec<f32>, Vec<i64>);
 
     fn len(&self) -> usize {
         self.labels.data.len()
@@ -63,18 +43,26 @@ impl Source for Images {
             x.extend(row.iter().map(|&byte| (f32::from(byte) / 255.0 - 0.1307) / 0.3081));
             y.push(i64::from(self.labels.data[sample.index]));
         }
-        let (host, n) = (Device::flex(), samples.len());
-        Ok((
-            Tensor::from_data(TensorData::new(x, [n, 1, 28, 28]), &host),
-            Tensor::from_data(TensorData::new(y, [n]), &host),
-        ))
+        Ok((x, y))
     }
 }
 
-#[derive(clap::Args)]
+#[derive(Clone, Copy, ValueEnum)]
+enum Engine {
+    Burn,
+    Tch,
+}
+
+#[derive(Args)]
 struct Arguments {
     #[command(flatten)]
     common: common::Options,
+    /// What computes: Burn, or LibTorch (with the feature `tch`)
+    #[arg(long, value_enum, default_value = "burn")]
+    engine: Engine,
+    /// The type in which the model computes: f32, or with LibTorch bf16 or f16 too
+    #[arg(long, default_value_t = Precision::F32)]
+    precision: Precision,
     /// The folder of the four MNIST files, gzipped or not; those that are missing are downloaded into it
     #[arg(long, default_value = "data/mnist")]
     data: PathBuf,
@@ -86,23 +74,55 @@ struct Arguments {
 fn main() -> Result<(), common::Failure> {
     let started = Instant::now();
     let defaults = [("epochs", "3"), ("batch_size", "64"), ("lr", "2e-3"), ("run_dir", "runs/mnist")];
-    let Arguments { common: options, data, mirror } = common::parse("Learns MNIST", &defaults)?;
-    options.set_threads()?;
+    // A folder of its own for each engine: a run goes on with the one that began it.
+    let command = common::command::<Arguments>("Learns MNIST", &defaults)
+        .mut_arg("run_dir", |arg| arg.default_value_if("engine", "tch", "runs/mnist_tch"));
+    let arguments = Arguments::from_arg_matches(&command.get_matches())?;
+    match arguments.engine {
+        Engine::Burn if arguments.precision != Precision::F32 => {
+            Err("Burn computes in f32 here: for `--precision`, take `--engine tch`".into())
+        }
+        Engine::Burn => {
+            arguments.common.set_threads()?;
+            let device = zae_engine::local_device();
+            let task = with_burn::Mnist::new(&device);
+            train(task, with_burn::learner(&device), with_burn::batch, &arguments, started)
+        }
+        #[cfg(feature = "tch")]
+        Engine::Tch => {
+            arguments.common.threads.inspect(|&threads| tch::set_num_threads(threads as i32));
+            let learner = with_tch::learner().precision(arguments.precision);
+            train(with_tch::Mnist, learner, with_tch::batch, &arguments, started)
+        }
+        #[cfg(not(feature = "tch"))]
+        Engine::Tch => Err("this program was built without LibTorch: `cargo xtask libtorch` installs it, and \
+                            `cargo run --release --features tch --example mnist` builds with it"
+            .into()),
+    }
+}
 
+/// All that is the same for both engines.
+fn train<T: Task>(
+    task: T,
+    learner: T::Learner,
+    tensors: fn((Vec<f32>, Vec<i64>)) -> Fallible<T::Batch>,
+    Arguments { common: options, data, mirror, .. }: &Arguments,
+    started: Instant,
+) -> Result<(), common::Failure>
+where
+    T::Batch: Send,
+{
     let images = |part: &str| -> Fallible<Images> {
-        let read = |kind: &str| download::file(&data, &format!("{part}-{kind}-ubyte"), mirror.as_deref());
+        let read = |kind: &str| download::file(data, &format!("{part}-{kind}-ubyte"), mirror.as_deref());
         Ok(Images { pixels: read("images-idx3")?, labels: read("labels-idx1")? })
     };
     // The last 5,000 of the training images decide nothing here but what the bar shows.
     let [train, valid]: [Subset<_>; 2] = images("train")?.ordered_split([55_000, 5_000])?;
-    let size = options.batch_size;
-    let train = DataLoader::new(train, size).shuffle(true).limit(options.limit());
-    let valid = DataLoader::new(valid, 250).limit(options.limit());
-    let test = DataLoader::new(images("t10k")?, 250).limit(options.limit());
+    let train = DataLoader::new(train.map(tensors), options.batch_size).shuffle(true).limit(options.limit());
+    let valid = DataLoader::new(valid.map(tensors), 250).limit(options.limit());
+    let test = DataLoader::new(images("t10k")?.map(tensors), 250).limit(options.limit());
 
-    let device = zae_engine::local_device();
-    let learner = BurnLearner::new(Cnn::new(&device), AdamWConfig::new(), &device);
-    let mut trainer = zae_engine::trainer(Mnist { criterion: CrossEntropyLossConfig::new().init(&device) }, learner)
+    let mut trainer = zae_engine::trainer(task, learner)
         .run_dir(&options.run_dir)
         .seed(options.seed)
         .scheduler(Cosine::new(options.lr).warmup(100))
@@ -115,6 +135,6 @@ fn main() -> Result<(), common::Failure> {
 
     trainer.run(options.epochs, &train, &valid)?;
     let report = trainer.evaluate(&test)?;
-    common::finish(&trainer, &options, &report)?;
+    common::finish(&trainer, options, &report)?;
     Ok(())
 }

@@ -31,11 +31,22 @@ const TEST: [Step; 3] = [
     },
 ];
 
-// By itself: nothing else needs LibTorch, nor asks for it.
-const TCH: Step = Step {
-    why: "the LibTorch engine, against the LibTorch in `.libtorch` or that of LIBTORCH",
-    arguments: &["test", "--package", "zae-tch-sys"],
-};
+// By themselves: nothing else needs LibTorch, nor asks for it.
+const TCH: [Step; 3] = [
+    Step {
+        why: "the LibTorch engine, against the LibTorch in `.libtorch` or that of LIBTORCH",
+        arguments: &["test", "--package", "zae-tch-sys", "--package", "zae-tch"],
+    },
+    Step {
+        why: "the examples with LibTorch, for the next step",
+        arguments: &["build", "--features", "tch", "--example", "minimal_tch", "--example", "mnist"],
+    },
+    // Without `--package`, as PYTHON.
+    Step {
+        why: "what these examples do: they learn, and when they are killed they go on where they were",
+        arguments: &["test", "--features", "tch", "--test", "tch"],
+    },
+];
 
 // Without `--package`, as `cargo test` above: with other packages, crates that Burn shares with them would have other
 // features, and Burn would be compiled again.
@@ -76,11 +87,13 @@ fn main() -> ExitCode {
 
 fn with_libtorch() -> Result<(), String> {
     libtorch::install(false)?;
-    run(&TCH, |cargo| {
-        // What Cargo gave us may be from before the installation.
-        if libtorch::own().is_none() {
-            cargo.env_remove("LIBTORCH");
-        }
+    TCH.iter().try_for_each(|step| {
+        run(step, |cargo| {
+            // What Cargo gave us may be from before the installation.
+            if libtorch::own().is_none() {
+                cargo.env_remove("LIBTORCH");
+            }
+        })
     })
 }
 

@@ -28,13 +28,13 @@
 //!
 //! # LibTorch
 //!
-//! Version 2.13 is needed, to build and to run: `zae-tch-sys` says how it is found. A program that has Burn in it too (the
-//! default features of zae-engine) needs a line in its `Cargo.toml`, for Burn names an older binding to LibTorch, and Cargo
-//! takes one only, used or not:
+//! Version 2.13 is needed, to build and to run: `zae-tch-sys` says how it is found. A program with this engine alone
+//! (`default-features = false` of zae-engine) needs nothing else. One that has Burn in it too needs two lines in its
+//! `Cargo.toml`, for Burn names an older binding to LibTorch, and Cargo takes one only, used or not:
 //!
 //! ```toml
 //! [patch.crates-io]
-//! burn-tch = { git = "https://github.com/zae-engine/zae-engine" }
+//! burn-tch = { git = "..." } # of zae-engine; or { path = ".../vendor/burn-tch" } of a clone
 //! ```
 //!
 //! # What to know about LibTorch and `tch`

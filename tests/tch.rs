@@ -1,0 +1,80 @@
+//! Examples with LibTorch as a user runs them: they learn, and a run that was cut ends with the bits of one that was not.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/process.rs"]
+mod process;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use process::{assert_closing_line, example, mnist_files, run, text};
+
+const EPOCHS: &str = "3";
+
+#[test]
+fn the_small_one_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    // Started without Cargo's variables, it finds LibTorch by itself.
+    let output = example("minimal_tch").env_remove("LD_LIBRARY_PATH").current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success() && text(&output.stdout).contains("accuracy 0.8"), "{}", text(&output.stderr));
+    assert!(folder.path().join("runs/minimal_tch/metrics.csv").exists());
+}
+
+/// What a run of mnist ends with: weights, optimizer, and every step's row without the times in it.
+#[derive(PartialEq, Debug)]
+struct End {
+    files: BTreeMap<&'static str, Vec<u8>>,
+    steps: Vec<String>,
+}
+
+impl End {
+    fn of(folder: &Path) -> Self {
+        let checkpoints = folder.join("checkpoints");
+        let last = checkpoints.join(fs::read_to_string(checkpoints.join("last")).unwrap().trim());
+        let files = ["model.safetensors", "optimizer.safetensors"];
+        let files = files.map(|name| (name, fs::read(last.join(name)).unwrap())).into();
+        let csv = fs::read_to_string(folder.join("metrics.csv")).unwrap();
+        let mut lines = csv.lines();
+        let timed: Vec<bool> =
+            lines.next().unwrap().split(',').map(|name| ["seconds", "elapsed"].contains(&name)).collect();
+        let untimed = |line: &str| {
+            let cells = line.split(',').zip(&timed).filter(|(_, timed)| !**timed).map(|(cell, _)| cell);
+            cells.collect::<Vec<_>>().join(",")
+        };
+        Self { files, steps: lines.filter(|line| line.starts_with("step,")).map(untimed).collect() }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn mnist_cut_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
+    let data = mnist_files();
+    let data = data.path().to_str().unwrap();
+    let options = ["--engine", "tch", "--data", data, "--epochs", EPOCHS, "--limit-batches", "40", "--threads", "1"];
+    let whole = tempfile::tempdir().unwrap();
+    assert_closing_line(&run("mnist", whole.path(), &options));
+    let expected = End::of(whole.path());
+    assert_eq!(expected.steps.len(), 120);
+    for signal in ["-KILL", "-INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = example("mnist");
+        command.args(["--run-dir".as_ref(), folder.path().as_os_str()]).args(options);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // The first epoch is saved while the second is trained.
+        while !folder.path().join("checkpoints/last").exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it had saved");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(!child.wait().unwrap().success(), "{signal} came too late");
+        let steps = End::of(folder.path()).steps.len();
+        assert!(steps < 120, "{signal}: all steps were done");
+        assert_closing_line(&run("mnist", folder.path(), &options));
+        assert!(End::of(folder.path()) == expected, "{signal}: it ended elsewhere");
+    }
+}

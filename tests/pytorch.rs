@@ -6,17 +6,18 @@ mod common;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
 };
 
 use burn::{
     module::{Module, ParamGroup},
     optim::{AdaGradConfig, AdamConfig, AdamWConfig, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
     prelude::*,
-    tensor::DType,
 };
-use common::{Batch, Classify, Net, samples};
+use common::{
+    Batch, Classify, Net,
+    python::{from_torch, python, to_torch},
+    samples,
+};
 use zae_engine::{
     burn::AnyOptimizer,
     checkpoint::{
@@ -24,37 +25,10 @@ use zae_engine::{
         folder::scan,
         torch::{self, Value},
     },
-    learner::{Dtype, TensorBytes},
     prelude::*,
 };
 
 const STEPS: u64 = 4;
-
-fn python(script: &str, arguments: &[&Path]) {
-    let python = std::env::var_os("ZAE_PYTHON");
-    let python = python.expect("ZAE_PYTHON is not set: `cargo xtask test` sets it to a Python that has torch");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    let output = Command::new(&python).arg(&script).args(arguments).output();
-    let output = output.unwrap_or_else(|e| panic!("cannot start {}: {e}", python.display()));
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{} failed ({}):\n{said}", script.display(), output.status);
-}
-
-/// A tensor as PyTorch gets it.
-fn to_torch(data: TensorData) -> Value {
-    let shape = data.shape().to_vec();
-    let (dtype, data) = match data.dtype() {
-        DType::F32 => (Dtype::F32, data),
-        _ => (Dtype::I64, data.convert_dtype(DType::I64)),
-    };
-    torch::Tensor::contiguous(dtype, shape, Arc::new(data.as_bytes().to_vec())).unwrap().into()
-}
-
-fn from_torch(file: &Value, key: &str) -> TensorData {
-    let tensor = file.get(key).unwrap().as_tensor().unwrap();
-    let dtype = if tensor.dtype() == Dtype::F32 { DType::F32 } else { DType::I64 };
-    TensorData::try_from_bytes_vec(tensor.bytes().unwrap().into_owned(), tensor.shape().to_vec(), dtype).unwrap()
-}
 
 fn logits(trainer: &mut Trainer<Classify>, image: Tensor<4>, words: Tensor<2, Int>) -> TensorData {
     trainer.model().unwrap().forward(image, words).into_data()
@@ -134,7 +108,8 @@ fn pytorch_takes_over_and_makes_the_same_next_steps() {
         folders.push(dir.path().join(format!("{i}-{class}")));
         run_to_take_over(class, optimizer, frozen, groups, &folders[i]);
     }
-    python("take_over.py", &folders.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    let arguments = std::iter::once(Path::new("burn")).chain(folders.iter().map(PathBuf::as_path));
+    python("take_over.py", &arguments.collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! A network with a layer of every sort that PyTorch names or lays out in its own way, as `tests/python/net.py` has it.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+pub mod python;
+#[cfg(feature = "tch")]
+pub mod tch;
+
 use burn::{
     module::Module,
     nn::{

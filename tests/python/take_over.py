@@ -1,4 +1,4 @@
-"""PyTorch takes over runs of Burn: take_over.py FOLDER..."""
+"""PyTorch takes over runs: take_over.py ENGINE FOLDER..."""
 
 import sys
 from pathlib import Path
@@ -10,13 +10,13 @@ LOGITS = 1e-5
 # Of the largest step that a number of the same tensor makes: weights of 0.5 that move by 1e-3 are rounded to 6e-5 of that.
 STEP = 5e-4
 # Burn takes the variance over n values, PyTorch over n - 1: the second layer sees 96 in each batch.
-VARIANCE = 2e-2
+VARIANCE = {"burn": 2e-2, "libtorch": STEP}
 
 
-def take_over(folder):
+def take_over(engine, folder):
     case = torch.load(folder / "case.pt", weights_only=True)
     file = torch.load(folder / "run.ckpt", weights_only=True)
-    assert file["zae"]["engine"] == "burn"
+    assert file["zae"]["engine"] == engine
     net = Net()
     net.load_state_dict(file["state_dict"], strict=True)
     image, words, _ = case["batches"][0]
@@ -45,16 +45,17 @@ def take_over(folder):
             if case["frozen"] and name == "embedding.weight":
                 assert torch.equal(state_dict[name], before[name]) and torch.equal(expected, before[name])
                 continue
-            kind, tolerance = ("variance", VARIANCE) if name.endswith("running_var") else ("step", STEP)
+            kind, tolerance = ("variance", VARIANCE[engine]) if name.endswith("running_var") else ("step", STEP)
             yield kind, agree((name, i), state_dict[name], expected, tolerance, expected - before[name])
     names = {name for name in state_dict if not name.endswith("num_batches_tracked")}
     assert names == file["state_dict"].keys() == torch.load(folder / "next-0.pt", weights_only=True).keys()
 
 
-for folder in map(Path, sys.argv[1:]):
+engine, *folders = sys.argv[1:]
+for folder in map(Path, folders):
     try:
         worst = {}
-        for kind, error in take_over(folder):
+        for kind, error in take_over(engine, folder):
             worst[kind] = max(worst.get(kind, 0), error)
     except Exception as error:
         raise SystemExit(f"{folder.name}: {error!r}")

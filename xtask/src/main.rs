@@ -43,8 +43,8 @@ const TCH: [Step; 3] = [
     },
     // Without `--package`, as PYTHON.
     Step {
-        why: "what these examples do: they learn, and when they are killed they go on where they were",
-        arguments: &["test", "--features", "tch", "--test", "tch"],
+        why: "what these examples do: they learn, and when they are killed they go on where they were; weights of one engine in the other",
+        arguments: &["test", "--features", "tch", "--test", "tch", "--test", "engines"],
     },
 ];
 

@@ -1,0 +1,65 @@
+//! Weights go from one engine to the other and give the same logits there.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+
+use burn::optim::AdamWConfig;
+use tch::Device;
+use zae_engine::{
+    checkpoint::folder::scan,
+    prelude::*,
+    tch::{AdamW, TchLearner},
+};
+
+fn burn() -> Trainer<common::Classify> {
+    let device = zae_engine::local_device();
+    let learner = BurnLearner::new(common::Net::new(0.0), AdamWConfig::new(), &device);
+    Trainer::new(common::Classify, learner).seed(3).scheduler(0.01)
+}
+
+fn libtorch() -> Trainer<common::tch::Classify> {
+    let learner = TchLearner::new(common::tch::Net::new, AdamW::new(), Device::Cpu);
+    Trainer::new(common::tch::Classify, learner).seed(4).scheduler(0.01)
+}
+
+/// The logits of both, for the same samples.
+fn both(burn: &mut Trainer<common::Classify>, libtorch: &mut Trainer<common::tch::Classify>) -> [Vec<f32>; 2] {
+    let (image, words, _) = common::samples(10, 12);
+    let ours = burn.model().unwrap().forward(image, words).into_data().try_to_vec::<f32>().unwrap();
+    let theirs = common::tch::logits(libtorch, &common::tch::samples(10, 12));
+    [ours, common::tch::data(&theirs).try_to_vec::<f32>().unwrap()]
+}
+
+fn assert_agree([burn, libtorch]: [Vec<f32>; 2], what: &str) {
+    let largest = |numbers: &mut dyn Iterator<Item = f32>| numbers.fold(0f32, |most, x| most.max(x.abs()));
+    let difference = largest(&mut burn.iter().zip(&libtorch).map(|(a, b)| a - b));
+    let scale = largest(&mut burn.iter().copied());
+    assert!(scale > 0.1 && difference <= 1e-5 * scale, "{what}: {difference} of {scale}");
+}
+
+fn checkpoint(dir: &Path) -> std::path::PathBuf {
+    scan(&dir.join("checkpoints")).unwrap().remove(0).path
+}
+
+#[test]
+fn a_checkpoint_of_one_engine_gives_the_same_logits_in_the_other() {
+    for format in [Format::Safetensors, Format::Ckpt] {
+        let dir = tempfile::tempdir().unwrap();
+        let [there, back] = ["burn", "libtorch"].map(|name| dir.path().join(name));
+        let mut first = burn().run_dir(&there).add_on(StateManager::new().format(format));
+        first.run(Until::steps(4), (0..3).map(|seed| common::samples(seed, 12)).collect::<Vec<_>>(), ()).unwrap();
+
+        let mut second = libtorch().run_dir(&back).add_on(StateManager::new().format(format));
+        let report = second.load_weights(Weights::from(checkpoint(&there))).unwrap();
+        assert!(report.is_whole(), "{report}");
+        assert_agree(both(&mut first, &mut second), "from Burn to LibTorch");
+
+        second.run(Until::steps(4), from_fn(|_| (5..8).map(|seed| Ok(common::tch::samples(seed, 12)))), ()).unwrap();
+        let mut third = burn();
+        let report = third.load_weights(Weights::from(checkpoint(&back))).unwrap();
+        assert!(report.is_whole(), "{report}");
+        assert_agree(both(&mut third, &mut second), "from LibTorch to Burn");
+    }
+}

@@ -21,6 +21,9 @@ use zae_engine::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// 28x28 numbers per image, and the labels: what an engine makes a batch of.
+type Numbers = (Vec<f32>, Vec<i64>);
+
 /// Images and labels as bytes; batches are made of them on a worker thread.
 struct Images {
     pixels: Idx,
@@ -28,8 +31,7 @@ struct Images {
 }
 
 impl Source for Images {
-    /// 28x28 numbers per image, and the labels.
-    type Batch = (Vec<f32>, Vec<i64>);
+    type Batch = Numbers;
 
     fn len(&self) -> usize {
         self.labels.data.len()
@@ -105,7 +107,7 @@ fn main() -> Result<(), common::Failure> {
 fn train<T: Task>(
     task: T,
     learner: T::Learner,
-    tensors: fn((Vec<f32>, Vec<i64>)) -> Fallible<T::Batch>,
+    tensors: fn(Numbers) -> Fallible<T::Batch>,
     Arguments { common: options, data, mirror, .. }: &Arguments,
     started: Instant,
 ) -> Result<(), common::Failure>

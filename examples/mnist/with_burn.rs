@@ -13,6 +13,8 @@ use burn::{
 };
 use zae_engine::prelude::*;
 
+use crate::Numbers;
+
 /// Two convolutions, each followed by pooling, and two linear layers, for 28x28 pixels.
 #[derive(Module, Debug)]
 pub(crate) struct Cnn {
@@ -76,7 +78,7 @@ pub(crate) fn learner(device: &Device) -> BurnLearner<Cnn> {
     BurnLearner::new(Cnn::new(device), optimizer, device)
 }
 
-pub(crate) fn batch((x, y): (Vec<f32>, Vec<i64>)) -> Fallible<(Tensor<4>, Tensor<1, Int>)> {
+pub(crate) fn batch((x, y): Numbers) -> Fallible<(Tensor<4>, Tensor<1, Int>)> {
     let (host, n) = (Device::flex(), y.len());
     Ok((
         Tensor::from_data(TensorData::new(x, [n, 1, 28, 28]), &host),

@@ -9,6 +9,8 @@ use zae_engine::{
     tch::{AdamW, accuracy, local_device},
 };
 
+use crate::Numbers;
+
 /// Two convolutions, each followed by pooling, and two linear layers, for 28x28 pixels.
 #[derive(Debug)]
 pub(crate) struct Cnn {
@@ -60,6 +62,6 @@ pub(crate) fn learner() -> TchLearner<Cnn> {
     TchLearner::new(Cnn::new, AdamW::new(), local_device())
 }
 
-pub(crate) fn batch((x, y): (Vec<f32>, Vec<i64>)) -> Fallible<(Tensor, Tensor)> {
+pub(crate) fn batch((x, y): Numbers) -> Fallible<(Tensor, Tensor)> {
     Ok((Tensor::from_slice(&x).reshape([-1, 1, 28, 28]), Tensor::from_slice(&y)))
 }

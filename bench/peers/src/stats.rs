@@ -25,6 +25,7 @@ impl Median {
     pub fn line(self, name: &str, unit: &str) -> String {
         let digits = match unit {
             "ratio" => 4,
+            "percent" => 2,
             _ => 1,
         };
         let Self { value, low, high } = self;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use zae_bench_peers::stats::Median;
+use zae_bench_peers::{memory::peak_kilobytes, stats::Median};
 
 use crate::{
     child,
@@ -15,9 +15,7 @@ pub(crate) fn measure(workload: Workload, variant: &str, steps: Option<u64>, dir
     let variant = VARIANTS.iter().find(|v| v.name == variant).unwrap();
     let steps = steps.unwrap_or(workload.memory_steps);
     (variant.train)(Job::new(workload, &workload.batches(), steps, dir));
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.map(|peak| peak.trim().trim_end_matches(" kB").to_owned()).unwrap_or_default()
+    peak_kilobytes().map(|peak| peak.to_string()).unwrap_or_default()
 }
 
 /// Prints what each way takes more than the hand-written loop.

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use zae_bench_peers::stats::Median;
-use zae_engine::rng::seed_for;
+use zae_bench_peers::{order::order, stats::Median};
 
 use crate::{
     child,
@@ -32,8 +31,8 @@ pub(crate) fn measure(workload: Workload, blocks: u64, process: u64, dir: &Path)
     let runners: Vec<_> = jobs.into_iter().map(|(train, job)| Runner::start(move || train(job))).collect();
     let mut laps: Vec<[Lap; VARIANTS.len()]> = Vec::new();
     for block in 0..WARM_UP + blocks {
-        let mut lap = [Lap { wall: 0.0, cpu: 0.0 }; VARIANTS.len()];
-        for i in order(process, block) {
+        let mut lap = [Lap::default(); VARIANTS.len()];
+        for i in order(VARIANTS.len(), process, block) {
             lap[i] = runners[i].lap(workload.lap);
         }
         if block >= WARM_UP {
@@ -44,13 +43,6 @@ pub(crate) fn measure(workload: Workload, blocks: u64, process: u64, dir: &Path)
     check(&losses, steps);
     let line = |laps: &[Lap; VARIANTS.len()]| laps.map(|lap| format!("{} {} ", lap.wall, lap.cpu)).concat() + "\n";
     laps.iter().map(line).collect()
-}
-
-/// The variants in random order.
-fn order(process: u64, block: u64) -> [usize; VARIANTS.len()] {
-    let mut order = std::array::from_fn(|i| i);
-    order.sort_by_key(|&i| seed_for(process, block, i as u64));
-    order
 }
 
 /// That all made the same steps, and learned.

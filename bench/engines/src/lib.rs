@@ -1,0 +1,1 @@
+//! Benches of the LibTorch engine against PyTorch: see `benches/`.

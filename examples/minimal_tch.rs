@@ -33,7 +33,7 @@ fn main() -> Result<(), BoxError> {
     };
     let parts = datasets::digits()?.ordered_split([1_257, 180, 360])?;
     let [train, valid, test] = parts.map(|part| DataLoader::new(part.collate(tensors), 32));
-    let model = |path: &nn::Path| nn::linear(path, 64, 10, Default::default());
+    let model = |path: &nn::Path<'_>| nn::linear(path, 64, 10, Default::default());
     let learner = TchLearner::new(model, AdamW::new(), local_device());
 
     let mut trainer = zae_engine::trainer(Digits, learner)

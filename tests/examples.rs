@@ -119,8 +119,8 @@ fn mnist_reads_a_folder() {
     let options = ["--data", data, "--epochs", "1", "--limit-batches", "2", "--batch-size", "8"];
     assert_closing_line(&run("mnist", folder.path(), &options));
     assert_eq!(rows(folder.path(), "step"), 2);
-    let error = text(&run("mnist", folder.path(), &["--precision", "bf16"]).stderr);
-    assert!(error.contains("`--engine tch`"), "{error}");
+    let error = text(&run("mnist", folder.path(), &["--precision", "fp16"]).stderr);
+    assert!(error.contains("there is no precision `fp16`"), "{error}");
     if !cfg!(feature = "tch") {
         let error = text(&run("mnist", folder.path(), &["--engine", "tch"]).stderr);
         assert!(error.contains("--features tch") && error.contains("cargo xtask libtorch"), "{error}");

@@ -62,7 +62,7 @@ struct Arguments {
     /// What computes: Burn, or LibTorch (with the feature `tch`)
     #[arg(long, value_enum, default_value = "burn")]
     engine: Engine,
-    /// The type in which the model computes: f32, or with LibTorch bf16 or f16 too
+    /// The type in which the model computes: f32, bf16 or f16
     #[arg(long, default_value_t = Precision::F32)]
     precision: Precision,
     /// The folder of the four MNIST files, gzipped or not; those that are missing are downloaded into it
@@ -81,14 +81,12 @@ fn main() -> Result<(), common::Failure> {
         .mut_arg("run_dir", |arg| arg.default_value_if("engine", "tch", "runs/mnist_tch"));
     let arguments = Arguments::from_arg_matches(&command.get_matches())?;
     match arguments.engine {
-        Engine::Burn if arguments.precision != Precision::F32 => {
-            Err("Burn computes in f32 here: for `--precision`, take `--engine tch`".into())
-        }
         Engine::Burn => {
             arguments.common.set_threads()?;
             let device = zae_engine::local_device();
             let task = with_burn::Mnist::new(&device);
-            train(task, with_burn::learner(&device), with_burn::batch, &arguments, started)
+            let learner = with_burn::learner(&device).precision(arguments.precision);
+            train(task, learner, with_burn::batch, &arguments, started)
         }
         #[cfg(feature = "tch")]
         Engine::Tch => {

@@ -9,7 +9,7 @@ use burn::{
     },
     optim::AdamWConfig,
     prelude::*,
-    tensor::activation::relu,
+    tensor::{FloatDType, activation::relu},
 };
 use zae_engine::prelude::*;
 
@@ -63,7 +63,8 @@ impl Task for Mnist {
     type Batch = (Tensor<4>, Tensor<1, Int>);
 
     fn train_step(&self, model: &Cnn, (x, y): Self::Batch, _: &At) -> StepResult<Self> {
-        let logits = model.forward(x);
+        // The loss in f32, in whichever precision the model computes.
+        let logits = model.forward(x).cast(FloatDType::F32);
         let loss = self.criterion.forward(logits.clone(), y.clone());
         Ok(Step::new(loss, y.dims()[0]).metric("accuracy", accuracy(logits, y)))
     }

@@ -50,6 +50,17 @@ impl End {
     }
 }
 
+/// The learning rate of each step.
+#[cfg(unix)]
+fn rates(folder: &Path) -> Vec<f64> {
+    let csv = fs::read_to_string(folder.join("metrics.csv")).unwrap();
+    let lr = csv.lines().next().unwrap().split(',').position(|name| name == "lr").unwrap();
+    csv.lines()
+        .filter(|line| line.starts_with("step,"))
+        .map(|line| line.split(',').nth(lr).unwrap().parse().unwrap())
+        .collect()
+}
+
 #[cfg(unix)]
 #[test]
 fn mnist_cut_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
@@ -60,6 +71,7 @@ fn mnist_cut_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
     assert_closing_line(&run("mnist", whole.path(), &options));
     let expected = End::of(whole.path());
     assert_eq!(expected.steps.len(), 120);
+    assert!(rates(whole.path()).iter().any(|&rate| rate > 1e-4), "nothing could be learned");
     for signal in ["-KILL", "-INT"] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = example("mnist");

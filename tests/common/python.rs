@@ -13,7 +13,8 @@ pub fn python(script: &str, arguments: &[&Path]) {
     let python = std::env::var_os("ZAE_PYTHON");
     let python = python.expect("ZAE_PYTHON is not set: `cargo xtask test` sets it to a Python that has torch");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    let output = Command::new(&python).arg(&script).args(arguments).output();
+    // Cargo points it at our LibTorch, which is not all that Python's has.
+    let output = Command::new(&python).env_remove("LD_LIBRARY_PATH").arg(&script).args(arguments).output();
     let output = output.unwrap_or_else(|e| panic!("cannot start {}: {e}", python.display()));
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{} failed ({}):\n{said}", script.display(), output.status);

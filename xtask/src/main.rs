@@ -51,8 +51,22 @@ const TCH: [Step; 3] = [
 // Without `--package`, as `cargo test` above: with other packages, crates that Burn shares with them would have other
 // features, and Burn would be compiled again.
 const PYTHON: Step = Step {
-    why: "PyTorch and Lightning read our checkpoints, and we theirs; a model of Burn goes to PyTorch and back",
-    arguments: &["test", "--test", "python", "--test", "python_folder", "--test", "pytorch", "--", "--ignored"],
+    why: "PyTorch and Lightning read our checkpoints, and we theirs; models go from both engines to PyTorch and back",
+    arguments: &[
+        "test",
+        "--features",
+        "tch",
+        "--test",
+        "python",
+        "--test",
+        "python_folder",
+        "--test",
+        "pytorch",
+        "--test",
+        "pytorch_tch",
+        "--",
+        "--ignored",
+    ],
 };
 
 fn main() -> ExitCode {
@@ -87,21 +101,23 @@ fn main() -> ExitCode {
 
 fn with_libtorch() -> Result<(), String> {
     libtorch::install(false)?;
-    TCH.iter().try_for_each(|step| {
-        run(step, |cargo| {
-            // What Cargo gave us may be from before the installation.
-            if libtorch::own().is_none() {
-                cargo.env_remove("LIBTORCH");
-            }
-        })
-    })
+    TCH.iter().try_for_each(|step| run(step, find_libtorch))
 }
 
 fn with_python() -> Result<(), String> {
+    libtorch::install(false)?;
     let python = python::interpreter()?;
     run(&PYTHON, |cargo| {
+        find_libtorch(cargo);
         cargo.env("ZAE_PYTHON", &python);
     })
+}
+
+/// What Cargo gave us may be from before the installation.
+fn find_libtorch(cargo: &mut Command) {
+    if libtorch::own().is_none() {
+        cargo.env_remove("LIBTORCH");
+    }
 }
 
 /// The workspace's folder.

@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 
 pub use fit::LoadReport;
 
-use zae_core::learner::StateDict;
+use zae_core::{error::BoxError, learner::StateDict};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Weights in a file, and how their names and types become the model's.
 ///
 /// Files: a checkpoint's folder (or `last`, `best`), `.safetensors`, and what `torch.save` wrote (`.pt`, `.pth`, `.ckpt`,
 /// `.bin`): a state dict by itself, under `state_dict` (Lightning) or under `model`. What this crate wrote has the names and
 /// layouts of the engine; other files have PyTorch's, and are translated by the layout that the engine gives: a weight of
-/// a linear layer that PyTorch has transposed is transposed back.
+/// a linear layer that PyTorch has transposed is transposed back. So are checkpoints of another engine, which say what their
+/// tensors are in PyTorch; `rename` and `strip_prefix` then see PyTorch's names. A `.safetensors` of this crate by itself
+/// does not say it: take the checkpoint's folder.
 ///
 /// ```
 /// use zae_checkpoint::Weights;
@@ -97,7 +99,11 @@ impl Weights {
     /// # Errors
     /// When the file cannot be read, or, if it is strict, when anything does not fit: all of it is listed.
     pub fn put_into(&self, state: &StateDict) -> Result<(StateDict, LoadReport)> {
-        let source = source::read(&self.path)?;
+        let mut source = source::read(&self.path)?;
+        if self.engine_layout.is_none() {
+            let damaged = |e: BoxError| Error::Damaged { path: self.path.clone(), what: e.to_string() };
+            source = source.for_model(&state.layout).map_err(damaged)?;
+        }
         let engine_layout = self.engine_layout.unwrap_or(source.ours);
         fit::fit(self, source.tensors, engine_layout, state)
     }

@@ -1,9 +1,15 @@
 //! Weights as they are in a file.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use zae_core::{
-    learner::{MODEL, SavedTensor},
+    error::Fallible,
+    learner::{Layout, MODEL, SavedTensor, TensorLayout},
     snapshot::Snapshot,
 };
 
@@ -20,6 +26,31 @@ pub(super) struct Source {
     pub(super) tensors: BTreeMap<String, SavedTensor>,
     /// Whether this crate wrote it, so that names and layouts are the engine's.
     pub(super) ours: bool,
+    /// What a checkpoint says of them in PyTorch's words.
+    layout: Arc<Layout>,
+}
+
+impl Source {
+    /// In PyTorch's words, if this crate wrote it for another engine than that of a model with this layout. One of the two
+    /// engines has PyTorch's names and layouts itself then.
+    pub(super) fn for_model(self, model: &Layout) -> Fallible<Self> {
+        let known = !self.layout.tensors.is_empty() && !model.tensors.is_empty();
+        if !known || is_torchs(&self.layout) == is_torchs(model) {
+            return Ok(self);
+        }
+        let layouts: HashMap<&str, &TensorLayout> = self.layout.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+        let translated = |(name, tensor): (String, SavedTensor)| match layouts.get(name.as_str()) {
+            Some(TensorLayout { torch, transposed: true, .. }) => Ok((torch.clone(), tensor.transposed()?)),
+            Some(TensorLayout { torch, .. }) => Ok((torch.clone(), tensor)),
+            None => Ok((name, tensor)),
+        };
+        let tensors = self.tensors.into_iter().map(translated).collect::<Fallible<_>>()?;
+        Ok(Self { tensors, ours: false, layout: Arc::default() })
+    }
+}
+
+fn is_torchs(layout: &Layout) -> bool {
+    layout.tensors.iter().all(|tensor| tensor.name == tensor.torch && !tensor.transposed)
 }
 
 pub(super) fn read(path: &Path) -> Result<Source> {
@@ -28,20 +59,23 @@ pub(super) fn read(path: &Path) -> Result<Source> {
         let value = torch::read(&Bytes::map(path)?).map_err(Error::torch(path))?;
         return match ckpt::decode(&value) {
             Ok(snapshot) => Ok(model_of(snapshot)),
-            Err(ckpt::Error::WeightsOnly) => {
-                Ok(Source { tensors: ckpt::weights(&value).map_err(Error::ckpt(path))?, ours: false })
-            }
+            Err(ckpt::Error::WeightsOnly) => Ok(Source {
+                tensors: ckpt::weights(&value).map_err(Error::ckpt(path))?,
+                ours: false,
+                layout: Arc::default(),
+            }),
             Err(error) => Err(Error::ckpt(path)(error)),
         };
     }
     if is_file && path.extension().is_some_and(|ending| ending == "safetensors") {
         let safetensors::Read { tensors, ours, .. } = safetensors::read(&Bytes::map(path)?, path)?;
-        return Ok(Source { tensors: tensors.into_iter().collect(), ours });
+        return Ok(Source { tensors: tensors.into_iter().collect(), ours, layout: Arc::default() });
     }
     read_checkpoint(path).map(model_of)
 }
 
 fn model_of(snapshot: Snapshot) -> Source {
     let model = |(name, tensor): (String, SavedTensor)| Some((name.strip_prefix(MODEL)?.to_owned(), tensor));
-    Source { tensors: snapshot.learner.tensors.into_iter().filter_map(model).collect(), ours: true }
+    let layout = snapshot.learner.layout.clone();
+    Source { tensors: snapshot.learner.tensors.into_iter().filter_map(model).collect(), ours: true, layout }
 }

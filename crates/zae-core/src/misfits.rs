@@ -17,7 +17,7 @@ pub struct Misfits {
 }
 
 impl Misfits {
-    /// Notes names that belong to none of these parts of a learner, such as [`MODEL`].
+    /// Notes names that belong to none of these parts of a learner, such as [`MODEL`](crate::learner::MODEL).
     pub fn foreign(&mut self, state: &StateDict, parts: &[&str]) {
         for name in state.tensors.keys().chain(state.numbers.keys()) {
             if !parts.iter().any(|part| name.starts_with(part)) {

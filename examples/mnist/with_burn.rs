@@ -74,9 +74,7 @@ impl Task for Mnist {
 }
 
 pub(crate) fn learner(device: &Device) -> BurnLearner<Cnn> {
-    // PyTorch's defaults, so that both engines train alike.
-    let optimizer = AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(1e-2);
-    BurnLearner::new(Cnn::new(device), optimizer, device)
+    BurnLearner::new(Cnn::new(device), AdamWConfig::new(), device)
 }
 
 pub(crate) fn batch((x, y): Numbers) -> Fallible<(Tensor<4>, Tensor<1, Int>)> {

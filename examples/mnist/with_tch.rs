@@ -59,7 +59,8 @@ impl Task for Mnist {
 }
 
 pub(crate) fn learner() -> TchLearner<Cnn> {
-    TchLearner::new(Cnn::new, AdamW::new(), local_device())
+    // Burn's defaults, so that both engines train alike.
+    TchLearner::new(Cnn::new, AdamW::new().eps(1e-5).weight_decay(1e-4), local_device())
 }
 
 pub(crate) fn batch((x, y): Numbers) -> Fallible<(Tensor, Tensor)> {

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../crates/zae-checkpoint/tests/common/interpreter.rs"]
+mod interpreter;
 
 use std::{
     fs::{self, File},
@@ -15,9 +17,10 @@ use burn::{
 };
 use common::{
     Batch, Classify, Net,
-    python::{from_torch, python, to_torch},
+    python::{from_torch, to_torch},
     samples,
 };
+use interpreter::python;
 use zae_engine::{
     burn::AnyOptimizer,
     checkpoint::{

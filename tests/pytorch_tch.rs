@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
+#[path = "../crates/zae-checkpoint/tests/common/interpreter.rs"]
+mod interpreter;
 
 use std::{
     fs::{self, File},
@@ -9,9 +11,10 @@ use std::{
 };
 
 use common::{
-    python::{python, to_torch},
+    python::to_torch,
     tch::{Batch, Classify, Net, data, logits, samples},
 };
+use interpreter::python;
 use tch::Device;
 use zae_engine::{
     checkpoint::{

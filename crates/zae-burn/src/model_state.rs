@@ -136,11 +136,7 @@ pub(crate) fn check<M: Module>(model: &M, state: &StateDict, misfits: &mut Misfi
     let mut check = Check { path: Path::default(), state: &state.tensors, known: BTreeSet::new(), misfits };
     model.visit(&mut check);
     let Check { known, misfits, .. } = check;
-    for name in state.tensors.keys().filter(|name| name.starts_with(MODEL)) {
-        if !known.contains(name) {
-            misfits.unexpected(format!("`{name}`"));
-        }
-    }
+    misfits.unknown(state, MODEL, &known);
 }
 
 struct Check<'a> {

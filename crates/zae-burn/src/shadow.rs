@@ -105,9 +105,7 @@ impl Shadows {
             known = load.known;
             slots.insert(name.to_owned(), load.slot);
         }
-        for name in state.tensors.keys().filter(|name| name.starts_with(SHADOW) && !known.contains(*name)) {
-            misfits.unexpected(format!("`{name}`"));
-        }
+        misfits.unknown(state, SHADOW, &known);
         Ok(Self(slots))
     }
 }

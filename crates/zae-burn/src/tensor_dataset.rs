@@ -5,7 +5,7 @@ use burn::{
     tensor::{Bool, kind::Basic},
 };
 use zae_core::{
-    data::{Sample, Source},
+    data::{Sample, Source, check_indices, samples_of},
     error::Fallible,
 };
 
@@ -72,10 +72,7 @@ impl<T: Rows> TensorDataset<T> {
     pub fn new(tensors: T) -> Fallible<Self> {
         let mut counts = Vec::new();
         tensors.count(&mut counts);
-        let rows = counts.first().copied().unwrap_or(0);
-        if counts.iter().any(|&count| count != rows) {
-            return Err(format!("the tensors of a data set have {counts:?} rows: each needs one per sample").into());
-        }
+        let rows = samples_of(&counts)?;
         Ok(Self { tensors, rows })
     }
 
@@ -90,9 +87,7 @@ impl<T: Rows> TensorDataset<T> {
     /// # Errors
     /// When there is no such sample.
     pub fn gather(&self, indices: &[usize]) -> Fallible<T> {
-        if let Some(index) = indices.iter().find(|&&index| index >= self.rows) {
-            return Err(format!("there is no sample {index}: the data set has {}", self.rows).into());
-        }
+        check_indices(indices, self.rows)?;
         Ok(self.tensors.take(indices))
     }
 

@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/interpreter.rs"]
+mod interpreter;
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
 };
 
 use common::{DTYPES, LARGE, Sparse, contiguous, file_of, large, size_of, torch_name};
+use interpreter::python;
 use zae_checkpoint::{
     Bytes, ckpt,
     torch::{self, Error, Storage, Tensor, Value},
@@ -24,17 +26,6 @@ use zae_core::{
         reference::{Reference, ReferenceLearner},
     },
 };
-
-fn python(script: &str, arguments: &[&Path]) {
-    let python = std::env::var_os("ZAE_PYTHON");
-    let python = python.expect("ZAE_PYTHON is not set: `cargo xtask test` sets it to a Python that has torch");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    // With LibTorch among the packages Cargo points it there, which is not all that Python's PyTorch has.
-    let output = Command::new(&python).env_remove("LD_LIBRARY_PATH").arg(&script).args(arguments).output();
-    let output = output.unwrap_or_else(|e| panic!("cannot start {}: {e}", python.display()));
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{} failed ({}):\n{said}", script.display(), output.status);
-}
 
 fn read(path: &Path) -> Value {
     torch::verify(&Bytes::map(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

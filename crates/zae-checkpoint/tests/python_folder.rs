@@ -1,8 +1,12 @@
 //! What Python's `safetensors`, `numpy` and `xxhash` say about our folders, and we about theirs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{collections::BTreeMap, path::Path, process::Command, sync::Arc};
+#[path = "common/interpreter.rs"]
+mod interpreter;
 
+use std::{collections::BTreeMap, sync::Arc};
+
+use interpreter::python;
 use serde::Deserialize;
 use zae_checkpoint::{
     Format,
@@ -72,16 +76,6 @@ fn state() -> StateDict {
     state
 }
 
-fn python(arguments: &[&Path]) -> Vec<u8> {
-    let python = std::env::var_os("ZAE_PYTHON");
-    let python = python.expect("ZAE_PYTHON is not set: `cargo xtask test` sets it to a Python that has safetensors");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/checkpoint_folder.py");
-    // With LibTorch among the packages Cargo points it there, which is not all that Python's PyTorch has.
-    let output = Command::new(python).env_remove("LD_LIBRARY_PATH").arg(script).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
 #[test]
 #[ignore = "needs Python: `cargo xtask test` runs it"]
 fn python_reads_our_folder_by_its_description_and_we_read_its_folder() {
@@ -93,7 +87,7 @@ fn python_reads_our_folder_by_its_description_and_we_read_its_folder() {
     folder.save(&snapshot, Format::Safetensors, &metrics).unwrap();
     let ours = scan(folder.dir()).unwrap().remove(0).path;
     let theirs = dir.path().join("theirs");
-    let found: Found = serde_json::from_slice(&python(&[&ours, &theirs])).unwrap();
+    let found: Found = serde_json::from_slice(&python("checkpoint_folder.py", &[&ours, &theirs])).unwrap();
 
     assert_eq!(found.metrics, metrics);
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

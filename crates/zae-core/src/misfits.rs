@@ -1,6 +1,6 @@
 //! [`Misfits`]: in what a state dict does not fit a learner, all in one message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     error::{BoxError, Fallible},
@@ -23,6 +23,13 @@ impl Misfits {
             if !parts.iter().any(|part| name.starts_with(part)) {
                 self.unexpected(format!("`{name}`"));
             }
+        }
+    }
+
+    /// Notes the tensors of one part of a state, such as [`MODEL`](crate::learner::MODEL), that the learner does not know.
+    pub fn unknown(&mut self, state: &StateDict, part: &str, known: &BTreeSet<String>) {
+        for name in state.tensors.keys().filter(|name| name.starts_with(part) && !known.contains(*name)) {
+            self.unexpected(format!("`{name}`"));
         }
     }
 

@@ -1,8 +1,49 @@
-//! Saved matrices the other way round: where two engines differ in how they lay out the weight of a linear layer.
+//! A model's tensors in PyTorch's words: what an engine calls otherwise, and has the other way round.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{error::Fallible, learner::SavedTensor};
+use crate::{
+    error::Fallible,
+    learner::{Layout, SavedTensor, TensorLayout},
+};
+
+impl Layout {
+    /// What it says of each tensor of the model, by the engine's names.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<&str, &TensorLayout> {
+        self.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect()
+    }
+
+    /// Tensors of the model (without `model/`) by PyTorch's names and laid out as PyTorch's are. What it says nothing of
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// When the bytes of one cannot be had, or are not as many as its shape says.
+    pub fn to_torch(
+        &self,
+        tensors: impl IntoIterator<Item = (String, SavedTensor)>,
+    ) -> Fallible<BTreeMap<String, SavedTensor>> {
+        let layouts = self.by_name();
+        let translated = |(name, tensor): (String, SavedTensor)| match layouts.get(name.as_str()) {
+            Some(layout) => Ok((layout.torch.clone(), layout.turned(&tensor)?)),
+            None => Ok((name, tensor)),
+        };
+        tensors.into_iter().map(translated).collect()
+    }
+}
+
+impl TensorLayout {
+    /// This tensor from the engine's layout into PyTorch's, or back.
+    ///
+    /// # Errors
+    /// As [`SavedTensor::transposed`]; the message names it.
+    pub fn turned(&self, tensor: &SavedTensor) -> Fallible<SavedTensor> {
+        if !self.transposed {
+            return Ok(tensor.clone());
+        }
+        tensor.transposed().map_err(|e| format!("`{}`: {e}", self.name).into())
+    }
+}
 
 impl SavedTensor {
     /// A matrix with its two dimensions exchanged, in memory of its own. Anything else is as it was.

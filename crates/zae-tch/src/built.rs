@@ -1,6 +1,9 @@
 //! [`Built`]: a model whose weights are there.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use tch::nn::{Path, VarStore};
 use zae_core::{
@@ -53,16 +56,14 @@ impl<M> Built<M> {
 
     /// Notes every name, shape and type of a state that does not fit the model.
     pub(crate) fn check(&self, state: &StateDict, misfits: &mut Misfits) -> Fallible {
+        let mut known = BTreeSet::new();
         for variable in &self.variables {
             let dtype = saved::dtype(variable.tensor.f_kind().map_err(short)?);
             let name = format!("{MODEL}{}", variable.name);
             misfits.compare(&state.tensors, &name, &saved::shape(&variable.tensor), dtype);
+            known.insert(name);
         }
-        for (name, _) in state.model() {
-            if !self.variables.iter().any(|variable| variable.name == name) {
-                misfits.unexpected(format!("`{MODEL}{name}`"));
-            }
-        }
+        misfits.unknown(state, MODEL, &known);
         Ok(())
     }
 

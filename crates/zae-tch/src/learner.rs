@@ -6,7 +6,7 @@ use std::{
 };
 
 use tch::{
-    Device, Kind, Tensor,
+    Device, Tensor,
     nn::{Path, VarStore},
 };
 use zae_core::{
@@ -26,12 +26,13 @@ use crate::{
     optimizer::Optimizer,
     precision,
     saved::{self, short},
+    scalars,
     scaler::{SCALER, Scaler},
     shadow::Shadows,
+    window::Window,
 };
 
 const NOT_BUILT: &str = "the model is not built yet: `init` comes first";
-const NO_GRADIENTS: &str = "there are no gradients: call `backward` first";
 const NO_OPTIMIZER: &str = "this learner has no optimizer: make it with `TchLearner::new` to train, not with \
                             `TchLearner::without_optimizer`";
 const UNTRACKED: &str = "the loss does not depend on the model's parameters: compute it with the model that `train_step` is \
@@ -64,17 +65,6 @@ pub struct TchLearner<M> {
     pool: Arc<Pool>,
 }
 
-/// The gradients of a window.
-#[derive(Default)]
-struct Window {
-    /// Whether there was a backward pass.
-    begun: bool,
-    /// By variable, once they were collected from there.
-    grads: Option<Vec<(usize, Tensor)>>,
-    /// Whether one is not finite, once the scaler has looked.
-    overflow: Option<bool>,
-}
-
 impl<M: 'static> TchLearner<M> {
     /// A learner that trains the model that `build` makes on `device`. It is built when the run begins, so that the run's seed
     /// decides its first weights.
@@ -83,15 +73,33 @@ impl<M: 'static> TchLearner<M> {
     /// groups made of one.
     #[must_use]
     pub fn new(build: impl FnOnce(&Path<'_>) -> M + 'static, optimizer: impl Into<Optimizer>, device: Device) -> Self {
-        Self { optimizer: Some(optimizer.into()), ..Self::without_optimizer(build, device) }
+        Self { build: Some(Box::new(build)), optimizer: Some(optimizer.into()), ..Self::empty(device) }
     }
 
     /// A learner that only evaluates and predicts. It loads the model's part of any checkpoint.
     #[must_use]
     pub fn without_optimizer(build: impl FnOnce(&Path<'_>) -> M + 'static, device: Device) -> Self {
+        Self { build: Some(Box::new(build)), ..Self::empty(device) }
+    }
+
+    /// A learner that trains a model that is there, such as a pretrained one, on the device where it is. `store` is what its
+    /// layers were built with.
+    ///
+    /// # Errors
+    /// When there are no variables in the store, or they are on several devices, or the optimizer does not fit them.
+    pub fn from_var_store(store: VarStore, model: M, optimizer: impl Into<Optimizer>) -> Fallible<Self> {
+        let built = Built::of(model, store)?;
+        let device = built.store.device();
+        let mut learner = Self { built: Some(built), optimizer: Some(optimizer.into()), ..Self::empty(device) };
+        learner.bind()?;
+        Ok(learner)
+    }
+
+    /// Without a model, there or to be built.
+    fn empty(device: Device) -> Self {
         zae_tch_sys::short_errors();
         Self {
-            build: Some(Box::new(build)),
+            build: None,
             built: None,
             optimizer: None,
             device,
@@ -102,23 +110,6 @@ impl<M: 'static> TchLearner<M> {
             layout: None,
             pool: Arc::default(),
         }
-    }
-
-    /// A learner that trains a model that is there, such as a pretrained one, on the device where it is. `store` is what its
-    /// layers were built with.
-    ///
-    /// # Errors
-    /// When there are no variables in the store, or they are on several devices.
-    pub fn from_var_store(store: VarStore, model: M, optimizer: impl Into<Optimizer>) -> Fallible<Self> {
-        let built = Built::of(model, store)?;
-        let device = built.store.device();
-        // It is never called, for the model is there.
-        let mut learner = Self::without_optimizer(|_| unreachable!(), device);
-        learner.build = None;
-        learner.built = Some(built);
-        learner.optimizer = Some(optimizer.into());
-        learner.bind()?;
-        Ok(learner)
     }
 
     /// The type in which the model computes, by autocast, on the CPU and on CUDA: weights, gradients and the optimizer stay in
@@ -132,41 +123,22 @@ impl<M: 'static> TchLearner<M> {
     }
 
     fn bind(&mut self) -> Fallible {
-        let built = self.built.as_ref().ok_or(NOT_BUILT)?;
+        let built = there(&self.built)?;
         self.optimizer.as_mut().map_or(Ok(()), |optimizer| optimizer.bind(&built.variables))
     }
 
-    /// The gradients there are, by variable.
-    fn collect(&mut self) -> Fallible<Vec<(usize, Tensor)>> {
-        if let Some(grads) = self.window.grads.take() {
-            return Ok(grads);
-        }
-        if !self.window.begun {
-            return Err(NO_GRADIENTS.into());
-        }
-        let variables = &self.built.as_ref().ok_or(NOT_BUILT)?.variables;
-        let params = || variables.iter().enumerate().filter(|(_, variable)| variable.parameter);
-        let grads = zae_tch_sys::grads(&params().map(|(_, variable)| &variable.tensor).collect::<Vec<_>>())?;
-        Ok(params().zip(grads).filter_map(|((i, _), grad)| Some((i, grad?))).collect())
-    }
-
-    /// Takes the scaler's scale from the gradients, once. Returns whether one of them is not finite.
-    fn unscale(&mut self, grads: &[(usize, Tensor)]) -> Fallible<bool> {
-        let Some(scaler) = &self.scaler else { return Ok(false) };
-        if let Some(overflow) = self.window.overflow {
-            return Ok(overflow);
-        }
-        let overflow = scaler.unscale(&grads.iter().map(|(_, grad)| grad).collect::<Vec<_>>(), self.device)?;
-        self.window.overflow = Some(overflow);
-        Ok(overflow)
-    }
-
+    /// The gradients of the window are no longer wanted.
     fn clear(&mut self) -> Fallible {
-        self.window = Window::default();
-        let Some(built) = &self.built else { return Ok(()) };
-        let params: Vec<_> = built.variables.iter().filter(|v| v.parameter).map(|v| &v.tensor).collect();
-        Ok(zae_tch_sys::clear_grads(&params)?)
+        match &self.built {
+            Some(built) => self.window.clear(&built.variables),
+            None => Ok(()),
+        }
     }
+}
+
+/// The model, if `init` has built it.
+fn there<M>(built: &Option<Built<M>>) -> Fallible<&Built<M>> {
+    Ok(built.as_ref().ok_or(NOT_BUILT)?)
 }
 
 impl<M: 'static> Engine for TchLearner<M> {
@@ -179,19 +151,19 @@ impl<M: 'static> Engine for TchLearner<M> {
     /// A trainable parameter that took no part in the window is lent `-0.0` everywhere, the number that changes no sum.
     /// It has a gradient afterwards only if the visitor wrote something else.
     fn gradients(&mut self, visit: Visit<'_>) -> Fallible {
+        let variables = &there(&self.built)?.variables;
         // Not kept: a visitor may give a parameter its first gradient.
-        let grads = self.collect()?;
-        lend::gradients(&self.built.as_ref().ok_or(NOT_BUILT)?.variables, &grads, visit)
+        lend::gradients(variables, &self.window.take(variables)?, visit)
     }
 
     fn parameters(&mut self, visit: Visit<'_>) -> Fallible {
-        lend::parameters(&self.built.as_ref().ok_or(NOT_BUILT)?.variables, visit)
+        lend::parameters(&there(&self.built)?.variables, visit)
     }
 
     /// The second sets hold the floating-point parameters and buffers, running statistics included, and are part of the
     /// state dict, under `shadow/{slot}/`.
     fn shadow(&mut self, slot: &str, op: Shadow) -> Fallible {
-        self.shadows.apply(&self.built.as_ref().ok_or(NOT_BUILT)?.variables, slot, op)
+        self.shadows.apply(&there(&self.built)?.variables, slot, op)
     }
 }
 
@@ -227,7 +199,7 @@ impl<M: 'static> Learner for TchLearner<M> {
                 zae_tch_sys::set_grad(&variable.tensor, &grad.f_to_device(*device).map_err(short)?)?;
             }
         }
-        self.window.grads = None;
+        self.window.changed();
         self.optimizer.as_mut().map_or(Ok(()), |optimizer| optimizer.move_to(*device)).map_err(short)?;
         self.shadows.move_to(*device).map_err(short)?;
         self.device = *device;
@@ -252,13 +224,13 @@ impl<M: 'static> Learner for TchLearner<M> {
     }
 
     fn train<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
-        let built = self.built.as_ref().ok_or(NOT_BUILT)?;
+        let built = there(&self.built)?;
         let _autocast = precision::enter(self.precision, self.device)?;
         Ok(f(&built.model))
     }
 
     fn eval<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
-        let built = self.built.as_ref().ok_or(NOT_BUILT)?;
+        let built = there(&self.built)?;
         let _no_grad = tch::no_grad_guard();
         let _autocast = precision::enter(self.precision, self.device)?;
         Ok(f(&built.model))
@@ -273,18 +245,13 @@ impl<M: 'static> Learner for TchLearner<M> {
         if !loss.requires_grad() {
             return Err(UNTRACKED.into());
         }
-        let variables = &self.built.as_ref().ok_or(NOT_BUILT)?.variables;
+        let variables = &there(&self.built)?.variables;
         let value = loss.f_detach().map_err(short)?;
         let factor = self.scaler.map_or(weight, |scaler| weight * scaler.scale);
         let weighted = if factor == 1.0 { loss } else { loss.f_mul_scalar(factor).map_err(short)? };
         weighted.f_backward().map_err(short)?;
-        self.window.grads = None;
-        self.window.overflow = None;
-        if !self.window.begun {
-            if !variables.iter().any(|variable| variable.parameter && variable.tensor.grad().defined()) {
-                return Err(UNTRACKED.into());
-            }
-            self.window.begun = true;
+        if !self.window.has_gradients(variables) {
+            return Err(UNTRACKED.into());
         }
         Ok(value)
     }
@@ -294,55 +261,31 @@ impl<M: 'static> Learner for TchLearner<M> {
     }
 
     fn read(&self, lazy: &[Tensor], out: &mut Readout) -> Fallible {
-        let _no_grad = tch::no_grad_guard();
-        if is_synchronous(self.device) {
-            for scalar in lazy {
-                if scalar.numel() == 1 && scalar.dim() == 0 {
-                    out.push(&[scalar.f_double_value(&[]).map_err(short)?]);
-                } else {
-                    out.push(&numbers(scalar)?);
-                }
-            }
-            return Ok(());
-        }
-        let flat = lazy.iter().map(|scalar| scalar.f_reshape([-1])?.f_to_kind(Kind::Double)?.f_to_device(self.device));
-        let flat = flat.collect::<Result<Vec<_>, _>>().map_err(short)?;
-        if flat.is_empty() {
-            return Ok(());
-        }
-        let all = numbers(&Tensor::f_cat(&flat, 0).map_err(short)?)?;
-        let mut rest = &*all;
-        for scalar in lazy {
-            let (own, others) = rest.split_at(scalar.numel().min(rest.len()));
-            out.push(own);
-            rest = others;
-        }
-        Ok(())
+        scalars::read(lazy, self.device, out)
     }
 
     /// As `torch.nn.utils.clip_grad_norm_` does it: in f32, and multiplied only if that changes something. With
     /// `Precision::F16` the scaler's scale is taken from the gradients first; if they overflow they are left as they are, there
     /// is no norm, and [`Learner::step`] will skip them.
     fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<Tensor>> {
-        let grads = self.collect()?;
-        let norm = if self.unscale(&grads)? {
+        let grads = self.window.take(&there(&self.built)?.variables)?;
+        let norm = if self.window.unscale(&grads, self.scaler, self.device)? {
             None
         } else {
             let all: Vec<_> = grads.iter().map(|(_, grad)| grad).collect();
             gradients::clip(&all, scale, *clip, is_synchronous(self.device))?
         };
-        self.window.grads = Some(grads);
+        self.window.keep(grads);
         Ok(norm)
     }
 
     fn step(&mut self, update: &Update) -> Fallible<Stepped> {
-        if self.optimizer.is_none() {
-            return Err(NO_OPTIMIZER.into());
-        }
-        let grads = self.collect()?;
-        let overflow = self.unscale(&grads)?;
-        if let (false, Some(optimizer)) = (overflow, &mut self.optimizer) {
-            optimizer.step(&self.built.as_ref().ok_or(NOT_BUILT)?.variables, &grads, update.lr)?;
+        let optimizer = self.optimizer.as_mut().ok_or(NO_OPTIMIZER)?;
+        let variables = &there(&self.built)?.variables;
+        let grads = self.window.take(variables)?;
+        let overflow = self.window.unscale(&grads, self.scaler, self.device)?;
+        if !overflow {
+            optimizer.step(variables, &grads, update.lr)?;
         }
         drop(grads);
         self.clear()?;
@@ -359,7 +302,7 @@ impl<M: 'static> Learner for TchLearner<M> {
         if let Some(layout) = &self.layout {
             return Ok(layout.clone());
         }
-        let variables = &self.built.as_ref().ok_or(NOT_BUILT)?.variables;
+        let variables = &there(&self.built)?.variables;
         let (optimizer, groups) = match &self.optimizer {
             Some(optimizer) => optimizer.layout(variables),
             None => (None, vec![0; variables.len()]),
@@ -371,7 +314,7 @@ impl<M: 'static> Learner for TchLearner<M> {
     /// One copy of each tensor, into buffers kept from earlier snapshots (of two of them, until the learner is dropped).
     fn snapshot(&mut self) -> Fallible<StateDict> {
         let mut state = StateDict { layout: self.layout()?, ..StateDict::default() };
-        let variables = &self.built.as_ref().ok_or(NOT_BUILT)?.variables;
+        let variables = &there(&self.built)?.variables;
         for variable in variables {
             let name = format!("{MODEL}{}", variable.name);
             let copy = saved::save(&variable.tensor, &name, &self.pool)?;
@@ -417,16 +360,10 @@ impl<M: 'static> Learner for TchLearner<M> {
 
     /// It does not know its mode: with a `ModuleT`, `forward_t(&x, false)`. Outside of `no_grad` its outputs keep a graph.
     fn model(&mut self) -> Fallible<&M> {
-        Ok(&self.built.as_ref().ok_or(NOT_BUILT)?.model)
+        Ok(&there(&self.built)?.model)
     }
 
     fn into_model(self) -> Fallible<M> {
         Ok(self.built.ok_or(NOT_BUILT)?.model)
     }
-}
-
-/// All numbers of a tensor.
-fn numbers(tensor: &Tensor) -> Fallible<Vec<f64>> {
-    let flat = tensor.f_reshape([-1]).and_then(|flat| flat.f_to_kind(Kind::Double)).map_err(short)?;
-    Vec::try_from(flat).map_err(short)
 }

@@ -68,10 +68,12 @@ pub mod optimizer;
 pub mod place;
 mod precision;
 mod saved;
+mod scalars;
 mod scaler;
 mod shadow;
 pub mod tensor_dataset;
 mod variables;
+mod window;
 
 pub use device::local_device;
 pub use learner::TchLearner;

@@ -64,29 +64,14 @@ impl Scaler {
 
     /// The scaler of a state. Whatever does not fit is noted.
     pub(crate) fn load(state: &StateDict, misfits: &mut Misfits) -> Option<Self> {
-        let hint = "(saved with another precision)";
-        let scale = match state.numbers.get(SCALE) {
-            Some(Number::Float(scale)) if scale.is_finite() && *scale > 0.0 => Some(*scale),
-            Some(_) => {
-                misfits.unusable(format!("`{SCALE}`"));
-                None
-            }
-            None => {
-                misfits.missing(format!("`{SCALE}` {hint}"));
-                None
-            }
-        };
-        let growth_tracker = match state.numbers.get(TRACKER) {
-            Some(Number::UInt(tracker)) => Some(*tracker),
-            Some(_) => {
-                misfits.unusable(format!("`{TRACKER}`"));
-                None
-            }
-            None => {
-                misfits.missing(format!("`{TRACKER}` {hint}"));
-                None
-            }
-        };
+        let scale = number(state, SCALE, misfits, |number| match number {
+            Number::Float(scale) if scale.is_finite() && scale > 0.0 => Some(scale),
+            _ => None,
+        });
+        let growth_tracker = number(state, TRACKER, misfits, |number| match number {
+            Number::UInt(tracker) => Some(tracker),
+            _ => None,
+        });
         let known = [SCALE, TRACKER];
         for name in state.numbers.keys().chain(state.tensors.keys()) {
             if name.starts_with(SCALER) && !known.contains(&name.as_str()) {
@@ -102,6 +87,24 @@ impl Scaler {
             misfits.unexpected(format!("`{name}` (saved with `Precision::F16`)"));
         }
     }
+}
+
+/// A number of a state, as `read` understands it. What it does not, or what is not there, is noted.
+fn number<T>(
+    state: &StateDict,
+    name: &str,
+    misfits: &mut Misfits,
+    read: impl FnOnce(Number) -> Option<T>,
+) -> Option<T> {
+    let Some(&number) = state.numbers.get(name) else {
+        misfits.missing(format!("`{name}` (saved with another precision)"));
+        return None;
+    };
+    let value = read(number);
+    if value.is_none() {
+        misfits.unusable(format!("`{name}`"));
+    }
+    value
 }
 
 #[cfg(test)]

@@ -105,9 +105,7 @@ impl Shadows {
             }
             slots.insert(slot.to_owned(), tensors);
         }
-        for name in state.tensors.keys().filter(|name| name.starts_with(SHADOW) && !known.contains(*name)) {
-            misfits.unexpected(format!("`{name}`"));
-        }
+        misfits.unknown(state, SHADOW, &known);
         Ok(Self(slots))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tch::Tensor;
 use zae_core::{
-    data::{Sample, Source},
+    data::{Sample, Source, check_indices, samples_of},
     error::Fallible,
 };
 
@@ -64,10 +64,7 @@ impl<T: Rows> TensorDataset<T> {
     pub fn new(tensors: T) -> Fallible<Self> {
         let mut counts = Vec::new();
         tensors.count(&mut counts);
-        let rows = counts.first().copied().unwrap_or(0);
-        if counts.iter().any(|&count| count != rows) {
-            return Err(format!("the tensors of a data set have {counts:?} rows: each needs one per sample").into());
-        }
+        let rows = samples_of(&counts)?;
         Ok(Self { tensors: Mutex::new(tensors), rows })
     }
 
@@ -82,9 +79,7 @@ impl<T: Rows> TensorDataset<T> {
     /// # Errors
     /// When there is no such sample.
     pub fn gather(&self, indices: &[usize]) -> Fallible<T> {
-        if let Some(index) = indices.iter().find(|&&index| index >= self.rows) {
-            return Err(format!("there is no sample {index}: the data set has {}", self.rows).into());
-        }
+        check_indices(indices, self.rows)?;
         let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
         let indices = Tensor::f_from_slice(&indices).map_err(short)?;
         let _no_grad = tch::no_grad_guard();

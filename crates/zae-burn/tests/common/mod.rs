@@ -10,7 +10,6 @@ use burn::{
 };
 use zae_burn::{AnyOptimizer, BurnLearner};
 use zae_core::{
-    engine::Engine,
     learner::{Learner, StateDict, Update},
     place::Place,
     task::Mode,
@@ -82,16 +81,15 @@ pub fn step(learner: &mut BurnLearner<Net>, number: u64, lr: f64) {
     learner.step(&Update::new(lr)).unwrap();
 }
 
+/// All gradients, by name.
 pub fn gradients(learner: &mut BurnLearner<Net>) -> Vec<(String, Vec<f32>)> {
-    let mut all = Vec::new();
-    learner.gradients(&mut |info, values| Ok(all.push((info.name.to_owned(), values.to_vec())))).unwrap();
-    all
+    zae_core::testing::gradients(learner).unwrap()
 }
 
+/// All parameters and buffers, by name.
 pub fn parameters(learner: &mut BurnLearner<Net>) -> Vec<(String, Vec<f32>)> {
-    let mut all = Vec::new();
-    learner.parameters(&mut |info, values| Ok(all.push((info.name.to_owned(), values.to_vec())))).unwrap();
-    all
+    let all = zae_core::testing::parameters(learner).unwrap();
+    all.into_iter().map(|(name, _, values)| (name, values)).collect()
 }
 
 /// Everything in a state, with the bits of its numbers.

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use zae_core::learner::{MODEL, SavedTensor, StateDict, TensorLayout};
+use zae_core::learner::{MODEL, SavedTensor, StateDict};
 
 use super::{Weights, cast, way_out};
 use crate::error::{Error, Result};
@@ -60,7 +60,7 @@ pub(super) fn fit(
             return Err(damaged(format!("two of its tensors are named `{renamed}` after renaming")));
         }
     }
-    let layouts: BTreeMap<&str, &TensorLayout> = state.layout.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+    let layouts = state.layout.by_name();
     let (mut merged, mut report) = (state.clone(), LoadReport::default());
     let (mut wanted, mut types_only) = (BTreeSet::new(), true);
     for (name, target) in state.model() {
@@ -71,8 +71,8 @@ pub(super) fn fit(
             wanted.insert(in_file);
             continue;
         };
-        if layout.is_some_and(|layout| layout.transposed) {
-            tensor = tensor.transposed().map_err(|e| damaged(format!("`{name}`: {e}")))?;
+        if let Some(layout) = layout {
+            tensor = layout.turned(&tensor).map_err(|e| damaged(e.to_string()))?;
         }
         if weights.cast && tensor.dtype != target.dtype {
             tensor = cast::to(&tensor, target.dtype).map_err(|e| damaged(format!("`{name}`: {e}")))?;

@@ -1,15 +1,10 @@
 //! Weights as they are in a file.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use zae_core::{
     error::Fallible,
-    learner::{Layout, MODEL, SavedTensor, TensorLayout},
+    learner::{Layout, MODEL, SavedTensor},
     snapshot::Snapshot,
 };
 
@@ -38,13 +33,7 @@ impl Source {
         if !known || is_torchs(&self.layout) == is_torchs(model) {
             return Ok(self);
         }
-        let layouts: HashMap<&str, &TensorLayout> = self.layout.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
-        let translated = |(name, tensor): (String, SavedTensor)| match layouts.get(name.as_str()) {
-            Some(TensorLayout { torch, transposed: true, .. }) => Ok((torch.clone(), tensor.transposed()?)),
-            Some(TensorLayout { torch, .. }) => Ok((torch.clone(), tensor)),
-            None => Ok((name, tensor)),
-        };
-        let tensors = self.tensors.into_iter().map(translated).collect::<Fallible<_>>()?;
+        let tensors = self.layout.to_torch(self.tensors)?;
         Ok(Self { tensors, ours: false, layout: Arc::default() })
     }
 }

@@ -56,4 +56,4 @@ pub use checks::conformance;
 pub use cross_check::{CrossCheck, CrossStep, cross_check};
 pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
 pub use recorder::{Recorded, Recorder};
-pub use run::FixtureTask;
+pub use run::{FixtureTask, gradients, parameters};

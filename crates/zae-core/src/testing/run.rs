@@ -93,7 +93,10 @@ pub(super) fn forward_backward<F: Fixture>(
 }
 
 /// All gradients, by name.
-pub(super) fn gradients(learner: &mut impl Learner) -> Fallible<Vec<(String, Vec<f32>)>> {
+///
+/// # Errors
+/// As [`Engine::gradients`](crate::engine::Engine::gradients).
+pub fn gradients(learner: &mut impl Learner) -> Fallible<Vec<(String, Vec<f32>)>> {
     let mut all = Vec::new();
     learner.gradients(&mut |info, values| {
         all.push((info.name.to_owned(), values.to_vec()));
@@ -103,7 +106,10 @@ pub(super) fn gradients(learner: &mut impl Learner) -> Fallible<Vec<(String, Vec
 }
 
 /// All parameters and buffers, by name, and whether each is trainable.
-pub(super) fn parameters(learner: &mut impl Learner) -> Fallible<Vec<(String, bool, Vec<f32>)>> {
+///
+/// # Errors
+/// As [`Engine::parameters`](crate::engine::Engine::parameters).
+pub fn parameters(learner: &mut impl Learner) -> Fallible<Vec<(String, bool, Vec<f32>)>> {
     let mut all = Vec::new();
     learner.parameters(&mut |info, values| {
         all.push((info.name.to_owned(), info.trainable, values.to_vec()));

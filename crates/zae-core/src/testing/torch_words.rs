@@ -4,43 +4,25 @@ use std::collections::BTreeMap;
 
 use crate::{
     error::Fallible,
-    learner::{Dtype, MODEL, SavedTensor, StateDict, TensorLayout},
+    learner::{Dtype, MODEL, SavedTensor, StateDict},
 };
-
-/// What a layout says of each tensor of the model.
-fn layouts(state: &StateDict) -> BTreeMap<&str, &TensorLayout> {
-    state.layout.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect()
-}
-
-/// A tensor from the engine's layout into PyTorch's, or back.
-fn turned(name: &str, tensor: &SavedTensor, layout: Option<&&TensorLayout>) -> Fallible<SavedTensor> {
-    match layout {
-        Some(layout) if layout.transposed => tensor.transposed().map_err(|e| format!("`{name}`: {e}").into()),
-        _ => Ok(tensor.clone()),
-    }
-}
 
 /// The model's tensors by PyTorch's names, laid out as PyTorch's are.
 fn in_torch(state: &StateDict) -> Fallible<BTreeMap<String, SavedTensor>> {
-    let layouts = layouts(state);
-    let translated = |(name, tensor)| {
-        let layout = layouts.get(name);
-        let torch = layout.map_or(name, |layout| layout.torch.as_str());
-        Ok((torch.to_owned(), turned(name, tensor, layout)?))
-    };
-    state.model().map(translated).collect()
+    state.layout.to_torch(state.model().map(|(name, tensor)| (name.to_owned(), tensor.clone())))
 }
 
 /// The state `to` with the model's tensors of another engine's state.
 pub(super) fn carried(from: &StateDict, to: &StateDict) -> Fallible<StateDict> {
     let mut given = in_torch(from)?;
-    let layouts = layouts(to);
+    let layouts = to.layout.by_name();
     let mut state = to.clone();
     for (name, _) in to.model() {
         let layout = layouts.get(name);
         let torch = layout.map_or(name, |layout| layout.torch.as_str());
         let tensor = given.remove(torch).ok_or_else(|| format!("the first engine's model has no `{torch}`"))?;
-        state.tensors.insert(format!("{MODEL}{name}"), turned(name, &tensor, layout)?);
+        let tensor = layout.map_or(Ok(tensor.clone()), |layout| layout.turned(&tensor))?;
+        state.tensors.insert(format!("{MODEL}{name}"), tensor);
     }
     match given.into_keys().next() {
         None => Ok(state),

@@ -207,26 +207,13 @@ pub(crate) fn plain(optimizer: impl Into<Optimizer>) -> TchLearner<Net> {
 
 /// All parameters and buffers, by name.
 pub(crate) fn parameters(learner: &mut TchLearner<Net>) -> Vec<(String, Vec<f32>)> {
-    let mut all = Vec::new();
-    learner
-        .parameters(&mut |info, values| {
-            all.push((info.name.to_owned(), values.to_vec()));
-            Ok(())
-        })
-        .unwrap();
-    all
+    let all = zae_core::testing::parameters(learner).unwrap();
+    all.into_iter().map(|(name, _, values)| (name, values)).collect()
 }
 
 /// All gradients, by name.
 pub(crate) fn gradients(learner: &mut TchLearner<Net>) -> Vec<(String, Vec<f32>)> {
-    let mut all = Vec::new();
-    learner
-        .gradients(&mut |info, values| {
-            all.push((info.name.to_owned(), values.to_vec()));
-            Ok(())
-        })
-        .unwrap();
-    all
+    zae_core::testing::gradients(learner).unwrap()
 }
 
 /// Everything in a state dict, to compare.

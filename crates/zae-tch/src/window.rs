@@ -1,0 +1,80 @@
+//! [`Window`]: the gradients of a window, which LibTorch keeps with the parameters.
+
+use tch::{Device, Tensor};
+use zae_core::error::Fallible;
+
+use crate::{scaler::Scaler, variables::Variable};
+
+const NO_GRADIENTS: &str = "there are no gradients: call `backward` first";
+
+/// What is known of them.
+#[derive(Default)]
+pub(crate) struct Window {
+    /// Whether there was a backward pass.
+    begun: bool,
+    /// By variable, once they were collected from there.
+    grads: Option<Vec<(usize, Tensor)>>,
+    /// Whether one is not finite, once the scaler has looked.
+    overflow: Option<bool>,
+}
+
+impl Window {
+    /// After a backward pass: whether there are any.
+    pub(crate) fn has_gradients(&mut self, variables: &[Variable]) -> bool {
+        self.changed();
+        self.overflow = None;
+        self.begun = self.begun || params(variables).any(|(_, variable)| variable.tensor.grad().defined());
+        self.begun
+    }
+
+    /// What was collected is not what is at the parameters now.
+    pub(crate) fn changed(&mut self) {
+        self.grads = None;
+    }
+
+    /// The gradients there are, by variable. [`Window::keep`] saves collecting them again.
+    pub(crate) fn take(&mut self, variables: &[Variable]) -> Fallible<Vec<(usize, Tensor)>> {
+        if let Some(grads) = self.grads.take() {
+            return Ok(grads);
+        }
+        if !self.begun {
+            return Err(NO_GRADIENTS.into());
+        }
+        let grads = zae_tch_sys::grads(&tensors(variables))?;
+        Ok(params(variables).zip(grads).filter_map(|((i, _), grad)| Some((i, grad?))).collect())
+    }
+
+    pub(crate) fn keep(&mut self, grads: Vec<(usize, Tensor)>) {
+        self.grads = Some(grads);
+    }
+
+    /// Takes the scaler's scale from the gradients, once. Returns whether one of them is not finite.
+    pub(crate) fn unscale(
+        &mut self,
+        grads: &[(usize, Tensor)],
+        scaler: Option<Scaler>,
+        device: Device,
+    ) -> Fallible<bool> {
+        let Some(scaler) = scaler else { return Ok(false) };
+        if let Some(overflow) = self.overflow {
+            return Ok(overflow);
+        }
+        let overflow = scaler.unscale(&grads.iter().map(|(_, grad)| grad).collect::<Vec<_>>(), device)?;
+        self.overflow = Some(overflow);
+        Ok(overflow)
+    }
+
+    /// Forgets them.
+    pub(crate) fn clear(&mut self, variables: &[Variable]) -> Fallible {
+        *self = Self::default();
+        Ok(zae_tch_sys::clear_grads(&tensors(variables))?)
+    }
+}
+
+fn params(variables: &[Variable]) -> impl Iterator<Item = (usize, &Variable)> {
+    variables.iter().enumerate().filter(|(_, variable)| variable.parameter)
+}
+
+fn tensors(variables: &[Variable]) -> Vec<&Tensor> {
+    params(variables).map(|(_, variable)| &variable.tensor).collect()
+}

@@ -1,6 +1,6 @@
 //! [`AddOn`]: optional features that the core knows nothing of.
 
-use std::{any::Any, path::Path, sync::Arc};
+use std::{any::Any, collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     engine::Engine,
@@ -79,6 +79,9 @@ pub struct Context<'a> {
     pub lr: f64,
     /// The run's folder, if it has one. It exists.
     pub run_dir: Option<&'a Path>,
+    /// What the run was set up with, as far as its weights depend on it: `engine`, `schedule`, `batch_size`, ... It is empty
+    /// in an evaluation before a run.
+    pub config: &'a BTreeMap<String, String>,
     /// Epochs and evaluations so far.
     pub history: &'a History,
     /// Parameters and gradients.

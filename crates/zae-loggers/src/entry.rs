@@ -1,0 +1,122 @@
+//! [`Entries`]: what a run has to tell, on its way to a writer, as plain numbers.
+
+use std::sync::Arc;
+
+/// What an entry is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum Kind {
+    /// An optimizer step. Its metrics are `train/loss`, `lr`, ...
+    #[default]
+    Step,
+    /// An evaluation: `valid/loss`, ...
+    Evaluation,
+    /// The means of an epoch's training steps: `train/loss_epoch`, ...
+    Epoch,
+}
+
+/// An entry but for its metrics.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) kind: Kind,
+    /// Which list of columns its values belong to.
+    pub(crate) layout: usize,
+    pub(crate) index: u64,
+    pub(crate) epoch: u64,
+    pub(crate) step: u64,
+    pub(crate) seconds: f64,
+    pub(crate) time: f64,
+}
+
+/// One line of a log.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Entry<'a> {
+    /// What it is about.
+    pub kind: Kind,
+    /// How many entries of the run came before, those of earlier processes included.
+    pub index: u64,
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// Optimizer steps done before the step, or before the evaluation or the next epoch.
+    pub step: u64,
+    /// Seconds spent in the run.
+    pub seconds: f64,
+    /// Seconds since 1970.
+    pub time: f64,
+    /// Entries with the same number have the same names: what is worked out of the names can be kept.
+    pub layout: usize,
+    /// The names of its metrics.
+    pub names: &'a [Arc<str>],
+    /// One value for each name.
+    pub values: &'a [f64],
+}
+
+/// Entries in order. The buffers are reused.
+#[derive(Default, Debug)]
+pub struct Entries {
+    /// All lists of columns so far.
+    layouts: Vec<Arc<[Arc<str>]>>,
+    heads: Vec<Head>,
+    /// The values of all entries, one after the other.
+    values: Vec<f64>,
+}
+
+impl Entries {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// The entries, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut values = self.values.as_slice();
+        self.heads.iter().map(move |&Head { kind, layout, index, epoch, step, seconds, time }| {
+            let names = &*self.layouts[layout];
+            let (own, rest) = values.split_at(names.len());
+            values = rest;
+            Entry { kind, index, epoch, step, seconds, time, layout, names, values: own }
+        })
+    }
+
+    /// The memory they take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.heads.len() * size_of::<Head>() + self.values.len() * size_of::<f64>()
+    }
+
+    pub(crate) fn add_layout(&mut self, names: Arc<[Arc<str>]>) {
+        self.layouts.push(names);
+    }
+
+    /// Adds an entry, of a list of columns that was added.
+    pub(crate) fn push(&mut self, head: Head, values: impl Iterator<Item = f64>) {
+        self.heads.push(head);
+        self.values.extend(values);
+    }
+
+    /// Changes places with another batch, which has the lists of columns that came since; keeps all lists.
+    pub(crate) fn exchange(&mut self, other: &mut Self) {
+        self.layouts.append(&mut other.layouts);
+        std::mem::swap(&mut self.heads, &mut other.heads);
+        std::mem::swap(&mut self.values, &mut other.values);
+    }
+
+    /// Moves all entries of another batch behind these.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        self.layouts.append(&mut other.layouts);
+        self.heads.append(&mut other.heads);
+        self.values.append(&mut other.values);
+    }
+
+    /// Forgets the entries; the lists of columns stay.
+    pub(crate) fn clear(&mut self) {
+        self.heads.clear();
+        self.values.clear();
+    }
+}

@@ -1,0 +1,207 @@
+//! [`Client`]: what is asked of a server.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use ureq::{
+    Agent, Body,
+    http::{Response, header::RETRY_AFTER},
+    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+};
+use zae_core::error::Fallible;
+
+use super::{Failure, Secret};
+
+/// No reply is longer, or it is not from the server that is meant.
+const MOST_BYTES: u64 = 16 << 20;
+/// Files of certificates that others honour, and so do we.
+const CA_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+/// No server is obeyed that wants to be left alone for longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Makes requests, through the proxies that the environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`), and
+/// trusts the certificates of `SSL_CERT_FILE` instead of Mozilla's, if that is set.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    agent: Agent,
+    /// Taken out of all messages.
+    secrets: Vec<Secret>,
+}
+
+/// A request with a body, or without.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: &'a [u8],
+}
+
+/// What a server has answered, with a status below 400.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) body: Vec<u8>,
+    /// Of the headers, those asked for by name.
+    pub(crate) headers: ureq::http::HeaderMap,
+}
+
+impl Client {
+    /// A request takes no longer than `timeout`, whatever the server does.
+    ///
+    /// # Errors
+    /// When the file of certificates that the environment names cannot be used.
+    pub(crate) fn new(timeout: Duration, secrets: Vec<Secret>) -> Fallible<Self> {
+        let tls = TlsConfig::builder().root_certs(roots()?).build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .tls_config(tls)
+            .timeout_global(Some(timeout))
+            .user_agent(concat!("zae-engine/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: config.into(), secrets })
+    }
+
+    /// Also what is learned later, such as a token that a server gives.
+    pub(crate) fn hide(&mut self, secret: Secret) {
+        self.secrets.push(secret);
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// When there is no reply, or one whose status says that it was in vain. Which of these are final is W&B's own rule:
+    /// 400, 401, 403, 404, 409, 410, 413, 422 and 501.
+    pub(crate) fn ask(&self, request: &Request<'_>) -> Result<Reply, Failure> {
+        let mut built = ureq::http::Request::builder().method(request.method).uri(request.url);
+        for &(name, value) in request.headers {
+            built = built.header(name, value);
+        }
+        let built = built.body(request.body).map_err(|e| self.lasting(request, &e.to_string()))?;
+        let response = self.agent.run(built).map_err(|e| match e {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => self.lasting(request, &e.to_string()),
+            _ => self.passing(request, &e.to_string()),
+        })?;
+        self.read(request, response)
+    }
+
+    fn read(&self, request: &Request<'_>, response: Response<Body>) -> Result<Reply, Failure> {
+        let (head, body) = response.into_parts();
+        let status = head.status.as_u16();
+        let body = body.into_with_config().limit(MOST_BYTES).read_to_vec();
+        if status < 400 {
+            let body = body.map_err(|e| self.passing(request, &e.to_string()))?;
+            return Ok(Reply { body, headers: head.headers });
+        }
+        let text = body.ok().map(|body| summary(&body)).filter(|text| !text.is_empty());
+        let text = format!("HTTP {}{}", head.status, text.map_or_else(String::new, |text| format!(": {text}")));
+        let failure = match status {
+            400 | 401 | 403 | 404 | 409 | 410 | 413 | 422 | 501 => self.lasting(request, &text),
+            _ => self.passing(request, &text),
+        };
+        let after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        Err(failure.with_status(status).after(after.map(Duration::from_secs).map(|time| time.min(LONGEST_WAIT))))
+    }
+
+    fn passing(&self, request: &Request<'_>, what: &str) -> Failure {
+        Failure::passing(self.told(request, what))
+    }
+
+    fn lasting(&self, request: &Request<'_>, what: &str) -> Failure {
+        Failure::lasting(self.told(request, what))
+    }
+
+    /// Without what a query may carry, and without any secret, wherever it came from.
+    fn told(&self, request: &Request<'_>, what: &str) -> String {
+        let url = request.url.split('?').next().unwrap_or_default();
+        let mut text = format!("{url}: {what}");
+        for secret in &self.secrets {
+            text = text.replace(secret.expose(), "[redacted]");
+        }
+        text
+    }
+}
+
+/// The beginning of what a server has to say, on one line.
+fn summary(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4096)]);
+    let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = words.char_indices().nth(300) {
+        words.truncate(end);
+        words.push_str("...");
+    }
+    words
+}
+
+fn roots() -> Fallible<RootCerts> {
+    let named = CA_VARIABLES.into_iter().find_map(|name| std::env::var_os(name).map(|path| (name, path)));
+    let Some((name, path)) = named.filter(|(_, path)| !path.is_empty()) else { return Ok(RootCerts::WebPki) };
+    let at =
+        |e: &dyn std::fmt::Display| format!("the certificates of {name}, `{}`, cannot be used: {e}", path.display());
+    let pem = fs::read(&path).map_err(|e| at(&e))?;
+    let mut certificates: Vec<Certificate<'static>> = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|e| at(&e))? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(at(&"there is none in it").into());
+    }
+    Ok(RootCerts::Specific(Arc::new(certificates)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        time::Instant,
+    };
+
+    use super::*;
+
+    /// Answers one request with these bytes.
+    fn server(reply: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x?token=abc", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(reply.as_bytes()).unwrap();
+        });
+        url
+    }
+
+    fn ask(url: &str, timeout: Duration) -> Result<Reply, Failure> {
+        let client = Client::new(timeout, vec![Secret::new("s3cret").unwrap()]).unwrap();
+        client.ask(&Request { method: "POST", url, headers: &[("Authorization", "Basic s3cret")], body: b"{}" })
+    }
+
+    #[test]
+    fn a_reply_is_read_and_an_error_is_told_without_secrets() {
+        let url = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(ask(&url, Duration::from_secs(20)).unwrap().body, b"ok");
+        let url = server("HTTP/1.1 401 Unauthorized\r\nContent-Length: 15\r\n\r\nno key\n s3cret!");
+        let failure = ask(&url, Duration::from_secs(20)).unwrap_err();
+        assert!(failure.is_final());
+        let text = failure.to_string();
+        assert!(text.ends_with("/x: HTTP 401 Unauthorized: no key [redacted]!"), "{text}");
+    }
+
+    #[test]
+    fn a_server_that_is_busy_says_for_how_long() {
+        let url = server("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
+        let failure = ask(&url, Duration::from_secs(20)).unwrap_err();
+        assert_eq!((failure.is_final(), failure.retry_after()), (false, Some(Duration::from_secs(7))));
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let since = Instant::now();
+        let failure = ask(&url, Duration::from_millis(200)).unwrap_err();
+        assert!(!failure.is_final() && since.elapsed() < Duration::from_secs(20), "{failure}");
+    }
+}

@@ -1,0 +1,32 @@
+//! Web loggers: add-ons that tell TensorBoard, Weights & Biases, Neptune and MLflow of a run.
+//!
+//! **Files first, network second.** Each logger writes its vendor's own files, on a thread of its own; if it has a server,
+//! another thread reads those files and sends them. So a server that is dead, slow or gone costs the training nothing and
+//! loses nothing, and memory does not grow while it is.
+//!
+//! What goes wrong in a logger is told once ([`Notice::Warning`](zae_core::add_on::Notice)) and ends no run. Only settings that
+//! can never work, such as a project name that the service forbids, are errors, before the run starts.
+//!
+//! A checkpoint counts the rows that were logged before it, and is committed only when they are on disk. A resumed run goes
+//! on behind them, so that every step appears once, also after a resume from an older checkpoint.
+//!
+//! A tracker that is not here is a [`Sink`] of your own in a [`Logger`].
+
+mod config;
+mod entry;
+#[cfg(feature = "http")]
+mod http;
+mod logger;
+mod news;
+mod sink;
+#[cfg(feature = "http")]
+mod upload;
+mod worker;
+
+pub use config::Config;
+pub use entry::{Entries, Entry, Kind};
+pub use logger::Logger;
+pub use news::News;
+pub use sink::{Opened, Sink, Start, Status, Writer};
+#[cfg(feature = "http")]
+pub use upload::Upload;

@@ -1,0 +1,319 @@
+//! [`Logger`]: a tracker as an add-on.
+
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use zae_core::{
+    add_on::{AddOn, Context, Durable, Phase},
+    error::{Error, Fallible},
+    metrics::{EpochSummary, Evaluation, Metrics, Rows},
+    state::State,
+    trainer::{Outcome, Run},
+};
+
+use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, entry::Head, worker::Worker};
+
+/// How long, over the life of a program, ends of runs wait for servers.
+const FINISH_WITHIN: Duration = Duration::from_secs(60);
+
+/// Tells a tracker of a run: its settings, every step, evaluation and epoch, and how it ended.
+///
+/// The training thread only copies numbers. What is logged of a step is what [`AddOn::on_rows`] gets; evaluations have their
+/// own names (`valid/loss`), and the means of an epoch end in `_epoch`. An evaluation outside of a run is added to the run
+/// before it.
+pub struct Logger<S> {
+    pub(crate) sink: S,
+    pub(crate) config: Config,
+    /// What is left of the time for ends.
+    pub(crate) finish_within: Duration,
+    news: News,
+    worker: Option<Worker>,
+    /// It could not be opened: nothing is tried until the next run.
+    off: bool,
+    /// The columns of entries seen so far, as the thread knows them: what they are of, and their names.
+    layouts: Vec<(Kind, Arc<[Arc<str>]>)>,
+    /// The one of the last step.
+    last: usize,
+    saved: Saved,
+    /// Entries that are where they belong.
+    kept: u64,
+    status: Status,
+}
+
+/// What of a logger is in a checkpoint.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Saved {
+    /// Entries so far.
+    entries: u64,
+    /// [`Opened::identity`].
+    identity: Option<State>,
+}
+
+impl<S: Sink> Logger<S> {
+    /// Logs to a tracker.
+    pub fn with(sink: S) -> Self {
+        Self {
+            sink,
+            config: Config::default(),
+            finish_within: FINISH_WITHIN,
+            news: News::default(),
+            worker: None,
+            off: false,
+            layouts: Vec::new(),
+            last: 0,
+            saved: Saved::default(),
+            kept: 0,
+            status: Status::Finished,
+        }
+    }
+
+    /// Shows these settings beside the curves: a struct or a map of whatever `serde` can write. May be called again for more.
+    ///
+    /// Settings that the trainer knows (seed, engine, batch size, schedule, ...) are there anyway, under `trainer`.
+    #[must_use]
+    pub fn config(mut self, settings: &impl Serialize) -> Self {
+        self.config.extend(settings);
+        self
+    }
+
+    /// How long ends of runs wait for the server, all those of the program together: 60 seconds if this is not called. What has
+    /// not been sent then is told, with the command that sends it.
+    #[must_use]
+    pub fn finish_within(mut self, time: Duration) -> Self {
+        self.finish_within = time;
+        self
+    }
+
+    /// Opens the run unless it is open.
+    fn open(&mut self, cx: &mut Context<'_>) {
+        if self.worker.is_some() || self.off {
+            return;
+        }
+        self.off = true;
+        let mut config = self.config.clone();
+        config.add(
+            "trainer",
+            cx.config
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_str().into()))
+                .collect::<serde_json::Map<_, _>>(),
+        );
+        let Saved { entries, identity } = &self.saved;
+        let start = Start {
+            run_dir: cx.run_dir,
+            config: &config,
+            resume: identity.as_ref(),
+            entries: *entries,
+            news: &self.news,
+        };
+        let name = self.sink.name();
+        let opened = self.sink.open(&start).and_then(|Opened { writer, identity, kept }| {
+            let worker = Worker::start(name, writer, self.news.clone())?;
+            Ok((worker, identity, kept))
+        });
+        match opened {
+            Ok((worker, identity, kept)) => {
+                self.off = false;
+                self.worker = Some(worker);
+                self.saved.identity = Some(identity);
+                self.kept = kept;
+                self.layouts.clear();
+            }
+            Err(error) => self.news.warn(format!("{name}: nothing is logged there: {error}")),
+        }
+    }
+
+    /// Hands on what the threads have to tell.
+    fn tell(&self, cx: &mut Context<'_>) {
+        if let Some(held) = self.news.take() {
+            held.notices.into_iter().for_each(|notice| cx.requests.notice(notice));
+            held.stop.into_iter().for_each(|reason| cx.requests.stop(reason));
+        }
+    }
+
+    /// The number of a list of columns, and the list if the thread has yet to be told of it.
+    fn layout(&mut self, kind: Kind, names: &[Arc<str>]) -> (usize, Option<Arc<[Arc<str>]>>) {
+        // Nearly always the very names of the step before.
+        let same = |(of, layout): &(Kind, Arc<[Arc<str>]>)| {
+            *of == kind && layout.len() == names.len() && layout.iter().zip(names).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        if self.layouts.get(self.last).is_some_and(same) {
+            return (self.last, None);
+        }
+        let known = self.layouts.iter().position(|(of, layout)| *of == kind && **layout == *names);
+        let index = known.unwrap_or(self.layouts.len());
+        if kind == Kind::Step {
+            self.last = index;
+        }
+        if known.is_some() {
+            return (index, None);
+        }
+        let layout: Arc<[Arc<str>]> = names.into();
+        self.layouts.push((kind, layout.clone()));
+        (index, Some(layout))
+    }
+
+    /// Hands over entries with the same names: for each its head, without what is worked out here, and its values.
+    fn push<'a>(
+        &mut self,
+        kind: Kind,
+        names: &[Arc<str>],
+        rows: impl ExactSizeIterator<Item = (Head, Cow<'a, [f64]>)>,
+    ) {
+        // Steps that are made again after a resume from an older checkpoint, if their entries could not be taken back.
+        let again = self.kept.saturating_sub(self.saved.entries).min(rows.len() as u64);
+        self.saved.entries += again;
+        let rows = rows.skip(again as usize);
+        let Some(worker) = self.worker.take() else { return };
+        if rows.len() > 0 && worker.has_room(rows.len() as u64) {
+            let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+            let (layout, new) = self.layout(kind, names);
+            let next = &mut self.saved.entries;
+            worker.push(|entries: &mut Entries| {
+                new.into_iter().for_each(|new| entries.add_layout(new));
+                for (head, values) in rows {
+                    entries.push(Head { kind, layout, index: *next, time, ..head }, values.iter().copied());
+                    *next += 1;
+                }
+            });
+        }
+        self.worker = Some(worker);
+    }
+
+    fn push_metrics(&mut self, kind: Kind, head: Head, metrics: Vec<(Arc<str>, f64)>) {
+        let (names, values): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
+        self.push(kind, &names, std::iter::once((head, Cow::Owned(values))));
+    }
+}
+
+impl<S> Logger<S> {
+    /// Ends the run for this process.
+    fn close(&mut self, status: Status) {
+        self.status = status.clone();
+        let Some(worker) = self.worker.take() else { return };
+        let since = Instant::now();
+        if let Some(notice) = worker.end(status, since + self.finish_within) {
+            self.news.tell(notice);
+        }
+        self.finish_within = self.finish_within.saturating_sub(since.elapsed());
+    }
+}
+
+impl<S: Sink> AddOn for Logger<S> {
+    fn name(&self) -> &str {
+        self.sink.name()
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Report
+    }
+
+    fn claim(&mut self, _: Option<&std::path::Path>) -> Fallible {
+        if let Some(misuse) = self.config.misuse() {
+            return Err(misuse.into());
+        }
+        self.sink.check()
+    }
+
+    fn on_run_start(&mut self, cx: &mut Context<'_>) -> Fallible {
+        self.off = false;
+        self.open(cx);
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn on_rows(&mut self, rows: &Rows<'_>, cx: &mut Context<'_>) -> Fallible {
+        self.open(cx);
+        let rows_of = rows.iter().map(|row| {
+            let head = Head {
+                epoch: row.head.cursor.epoch,
+                step: row.head.step,
+                seconds: row.head.seconds,
+                ..Head::default()
+            };
+            (head, Cow::Borrowed(row.values))
+        });
+        self.push(Kind::Step, rows.names(), rows_of);
+        Ok(())
+    }
+
+    fn on_evaluation_end(&mut self, evaluation: &Evaluation, cx: &mut Context<'_>) -> Fallible {
+        let outside = self.worker.is_none();
+        self.open(cx);
+        let head = Head {
+            epoch: evaluation.epoch,
+            step: evaluation.step,
+            seconds: cx.progress.elapsed().as_secs_f64(),
+            ..Head::default()
+        };
+        let metrics = evaluation.metrics.iter().map(|(name, value)| (Arc::from(name.as_str()), *value)).collect();
+        self.push_metrics(Kind::Evaluation, head, metrics);
+        if outside {
+            self.close(self.status.clone());
+        }
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn on_epoch_end(&mut self, epoch: &EpochSummary, cx: &mut Context<'_>) -> Fallible {
+        let head =
+            Head { kind: Kind::Epoch, epoch: epoch.epoch, step: epoch.step, seconds: epoch.seconds, ..Head::default() };
+        self.push_metrics(Kind::Epoch, head, of_training(&epoch.metrics));
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn on_run_end(&mut self, run: &Run, cx: &mut Context<'_>) -> Fallible {
+        self.close(match &run.outcome {
+            Outcome::Interrupted { signal } => Status::Interrupted(signal),
+            _ => Status::Finished,
+        });
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn on_error(&mut self, error: &Error, cx: &mut Context<'_>) -> Fallible {
+        self.close(Status::Failed(error.to_string()));
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn state(&self) -> Fallible<Option<State>> {
+        Ok(Some(State::encode(&self.saved)?))
+    }
+
+    fn restore(&mut self, state: &State) -> Fallible {
+        self.saved = state.decode()?;
+        Ok(())
+    }
+
+    fn durable(&self) -> Option<Durable> {
+        self.worker.as_ref().map(Worker::durable)
+    }
+}
+
+/// A program that keeps the loop to itself ends its run so.
+impl<S> Drop for Logger<S> {
+    fn drop(&mut self) {
+        let panicking = std::thread::panicking();
+        self.close(if panicking { Status::Failed("the program panicked".to_owned()) } else { Status::Finished });
+        if let Some(held) = self.news.take() {
+            held.notices.iter().for_each(|notice| tracing::info!(?notice, "the last of a logger"));
+        }
+    }
+}
+
+/// An epoch's own metrics, by the names that other trainers give them. Those of its validation were logged as such.
+fn of_training(metrics: &Metrics) -> Vec<(Arc<str>, f64)> {
+    let own = metrics.iter().filter(|(name, _)| name.starts_with("train/"));
+    own.map(|(name, value)| (format!("{name}_epoch").into(), *value)).collect()
+}

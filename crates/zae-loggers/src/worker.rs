@@ -1,0 +1,255 @@
+//! [`Worker`]: the thread that writes, as the training thread sees it.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use zae_core::{
+    add_on::{Durable, Notice},
+    error::Fallible,
+};
+
+use crate::{Entries, News, Status, Writer};
+
+/// An entry waits no longer than this before it is written.
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
+/// So many entries are written at once.
+const ENOUGH: usize = 1024;
+/// So much memory entries may take that a full or hanging disk does not. What comes then is dropped and counted: training
+/// does not wait for a log.
+const BOUND: usize = 64 << 20;
+/// How long until a disk that failed is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How long a checkpoint waits for the log that it counts.
+const DURABLE_WITHIN: Duration = Duration::from_secs(30);
+/// How long the end of a run waits for the disk, beyond what its writer may wait for a server.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The thread that writes.
+pub(crate) struct Worker {
+    name: &'static str,
+    shared: Arc<Shared>,
+}
+
+/// Two batches change places, so that no entry is ever moved and no buffer made anew: the training thread fills one while
+/// the other is written.
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// For the thread: there is something to do.
+    work: Condvar,
+    /// For the others: the thread has done something.
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: Entries,
+    /// Entries ever handed over, how many of them are on disk for sure, and how many somebody waits for.
+    handed: u64,
+    synced: u64,
+    wanted: u64,
+    /// Entries there was no room for.
+    dropped: u64,
+    /// The disk fails.
+    failing: bool,
+    /// How the run ended, and until when its end may take.
+    end: Option<(Status, Instant)>,
+    ended: bool,
+    last_words: Option<Notice>,
+}
+
+impl Queue {
+    fn is_urgent(&self) -> bool {
+        self.end.is_some() || self.wanted > self.synced || (self.entries.len() >= ENOUGH && !self.failing)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `is_done`, or the deadline. Returns whether it is.
+    fn wait(&self, deadline: Instant, is_done: impl Fn(&Queue) -> bool) -> bool {
+        let mut queue = self.lock();
+        self.work.notify_one();
+        while !is_done(&queue) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            queue = self.done.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Waits for entries, and lets a few gather; adds them to those that could not be written.
+    fn next(&self, entries: &mut Entries) -> Todo {
+        let mut queue = self.lock();
+        let again = Instant::now() + RETRY_EVERY;
+        while queue.failing && queue.end.is_none() {
+            let left = again.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queue = self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        while !queue.is_urgent() && !queue.failing {
+            if queue.entries.is_empty() {
+                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = self.work.wait_timeout(queue, FLUSH_EVERY).unwrap_or_else(PoisonError::into_inner);
+            queue = waited.0;
+            if waited.1.timed_out() {
+                break;
+            }
+        }
+        if entries.is_empty() {
+            entries.exchange(&mut queue.entries);
+        } else {
+            entries.append(&mut queue.entries);
+        }
+        Todo { handed: queue.handed, sync: queue.wanted > queue.synced, end: queue.end.take() }
+    }
+
+    /// What the thread does.
+    fn write(&self, name: &str, writer: &mut dyn Writer, news: &News) {
+        let _ended = Ended { shared: self, name, news };
+        let mut entries = Entries::default();
+        loop {
+            let Todo { handed, sync, end } = self.next(&mut entries);
+            let sync = sync || end.is_some();
+            let result = writer.write(&entries).and_then(|()| {
+                entries.clear();
+                if sync { writer.sync() } else { Ok(()) }
+            });
+            let mut queue = self.lock();
+            match result {
+                Ok(()) => {
+                    queue.failing = false;
+                    if sync {
+                        queue.synced = handed;
+                    }
+                }
+                Err(error) => {
+                    let path = writer.path();
+                    if !std::mem::replace(&mut queue.failing, true) {
+                        news.warn(format!("{name}: cannot write `{}` ({error}): it is tried again", path.display()));
+                    }
+                }
+            }
+            let lost = entries.len() as u64 + queue.dropped;
+            drop(queue);
+            self.done.notify_all();
+            let Some((status, deadline)) = end else { continue };
+            let mut words = writer.end(&status, deadline).unwrap_or_else(|error| {
+                Some(Notice::Warning(format!("{name}: cannot end `{}`: {error}", writer.path().display())))
+            });
+            if lost > 0 {
+                let path = writer.path();
+                words = Some(Notice::Warning(format!(
+                    "{name}: the disk has not taken {lost} entries of `{}`",
+                    path.display()
+                )));
+            }
+            self.lock().last_words = words;
+            return;
+        }
+    }
+}
+
+struct Todo {
+    handed: u64,
+    sync: bool,
+    end: Option<(Status, Instant)>,
+}
+
+/// Nobody waits for a thread that has ended, however it did.
+struct Ended<'a> {
+    shared: &'a Shared,
+    name: &'a str,
+    news: &'a News,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.news
+                .warn(format!("{}: the thread that writes its log has died, and nothing more is logged", self.name));
+        }
+        self.shared.lock().ended = true;
+        self.shared.done.notify_all();
+    }
+}
+
+impl Worker {
+    pub(crate) fn start(name: &'static str, mut writer: Box<dyn Writer>, news: News) -> Fallible<Self> {
+        let shared = Arc::<Shared>::default();
+        let its = shared.clone();
+        let work = move || its.write(name, &mut *writer, &news);
+        std::thread::Builder::new().name(format!("zae-{name}")).spawn(work)?;
+        Ok(Self { name, shared })
+    }
+
+    /// Hands over entries: `fill` adds so many. Returns whether they were taken.
+    pub(crate) fn push(&self, fill: impl FnOnce(&mut Entries)) -> bool {
+        let mut queue = self.shared.lock();
+        let before = queue.entries.len();
+        if queue.ended {
+            return false;
+        }
+        fill(&mut queue.entries);
+        let after = queue.entries.len();
+        queue.handed += (after - before) as u64;
+        drop(queue);
+        if before == 0 || (before < ENOUGH && after >= ENOUGH) {
+            self.shared.work.notify_one();
+        }
+        true
+    }
+
+    /// Whether there is room for more. If not, `entries` are counted as dropped.
+    pub(crate) fn has_room(&self, entries: u64) -> bool {
+        let mut queue = self.shared.lock();
+        let room = queue.entries.bytes() < BOUND;
+        if !room {
+            queue.dropped += entries;
+        }
+        room
+    }
+
+    /// What waits until the entries handed over so far are on disk. It fails no checkpoint: a log that the disk does not take
+    /// was told of.
+    pub(crate) fn durable(&self) -> Durable {
+        let shared = self.shared.clone();
+        let handed = shared.lock().handed;
+        let name = self.name;
+        Arc::new(move || {
+            let deadline = Instant::now() + DURABLE_WITHIN;
+            {
+                let mut queue = shared.lock();
+                queue.wanted = queue.wanted.max(handed);
+            }
+            let is_done = |queue: &Queue| queue.synced >= handed || queue.ended || queue.failing;
+            if !shared.wait(deadline, is_done) {
+                tracing::warn!(logger = name, "a checkpoint does not wait any longer for the log that it counts");
+            }
+            Ok(())
+        })
+    }
+
+    /// Ends the run. Returns what people should know.
+    pub(crate) fn end(self, status: Status, deadline: Instant) -> Option<Notice> {
+        self.shared.lock().end = Some((status, deadline));
+        if !self.shared.wait(deadline + GRACE, |queue| queue.ended) {
+            return Some(Notice::Warning(format!(
+                "{}: the disk hangs, so the end of its log is left to itself",
+                self.name
+            )));
+        }
+        self.shared.lock().last_words.take()
+    }
+}

@@ -116,8 +116,10 @@ impl Shared {
     }
 
     /// What the thread does.
-    fn write(&self, name: &str, writer: &mut dyn Writer, news: &News) {
+    fn write(&self, name: &str, writer: Box<dyn Writer>, news: &News) {
         let _ended = Ended { shared: self, name, news };
+        // Gone before the end is told: whoever waits for it may open the same files.
+        let mut writer = writer;
         let mut entries = Entries::default();
         loop {
             let Todo { handed, sync, end } = self.next(&mut entries);
@@ -186,10 +188,10 @@ impl Drop for Ended<'_> {
 }
 
 impl Worker {
-    pub(crate) fn start(name: &'static str, mut writer: Box<dyn Writer>, news: News) -> Fallible<Self> {
+    pub(crate) fn start(name: &'static str, writer: Box<dyn Writer>, news: News) -> Fallible<Self> {
         let shared = Arc::<Shared>::default();
         let its = shared.clone();
-        let work = move || its.write(name, &mut *writer, &news);
+        let work = move || its.write(name, writer, &news);
         std::thread::Builder::new().name(format!("zae-{name}")).spawn(work)?;
         Ok(Self { name, shared })
     }

@@ -17,6 +17,8 @@ mod entry;
 #[cfg(feature = "http")]
 mod http;
 mod logger;
+#[cfg(feature = "neptune")]
+mod neptune;
 mod news;
 #[cfg(any(feature = "wandb", feature = "neptune"))]
 mod protobuf;
@@ -28,6 +30,8 @@ mod worker;
 pub use config::Config;
 pub use entry::{Entries, Entry, Kind};
 pub use logger::Logger;
+#[cfg(feature = "neptune")]
+pub use neptune::{Neptune, NeptuneLogger};
 pub use news::News;
 pub use sink::{Opened, Sink, Start, Status, Writer};
 #[cfg(feature = "http")]

@@ -1,0 +1,122 @@
+//! [`Ledger`]: what a run has logged, also when the database has forgotten it because the server has it.
+
+use std::{path::Path, sync::Arc};
+
+use rusqlite::{Connection, params};
+
+use super::database::connect;
+
+/// `operations.last` is the last operation that was written as a whole, `operations.sent` the last one that the server may
+/// have. `entries` says which operation is an entry's last. `marks` are the steps at which series have got points of
+/// evaluations and epochs.
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS operations (only INTEGER PRIMARY KEY CHECK (only = 0), last INTEGER, sent INTEGER);
+INSERT OR IGNORE INTO operations VALUES (0, 0, 0);
+CREATE TABLE IF NOT EXISTS entries (entry INTEGER PRIMARY KEY, sequence_id INTEGER NOT NULL, nanos INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS marks (entry INTEGER NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS marks_by_entry ON marks (entry);";
+
+/// A file beside the database, which `neptune sync` leaves alone. It is written after the database: what it does not know
+/// of was not logged.
+pub(super) struct Ledger {
+    connection: Connection,
+}
+
+/// An entry that is in the database.
+#[derive(Clone, Debug)]
+pub(super) struct Logged {
+    pub(super) index: u64,
+    /// Its last operation.
+    pub(super) operation: i64,
+    pub(super) nanos: i64,
+    /// The step of its points in [`MICRO`](super::operation::MICRO)s and the names of their series, if it is not a step.
+    pub(super) marks: Option<(u64, Vec<Arc<str>>)>,
+}
+
+impl Ledger {
+    /// # Errors
+    /// If it `has_to_be_there` and is not.
+    pub(super) fn open(folder: &Path, has_to_be_there: bool) -> rusqlite::Result<Self> {
+        let ledger = Self { connection: connect(&folder.join("zae.sqlite3"))? };
+        if has_to_be_there {
+            ledger.last()?;
+        }
+        ledger.connection.execute_batch(TABLES)?;
+        Ok(ledger)
+    }
+
+    fn number(&self, query: &str) -> rusqlite::Result<i64> {
+        self.connection.query_row(query, [], |row| row.get(0))
+    }
+
+    /// The last operation that belongs to the run.
+    pub(super) fn last(&self) -> rusqlite::Result<i64> {
+        self.number("SELECT last FROM operations")
+    }
+
+    /// The last operation that the server has, or may have.
+    pub(super) fn sent(&self) -> rusqlite::Result<i64> {
+        self.number("SELECT sent FROM operations")
+    }
+
+    /// The time of the last entry.
+    pub(super) fn nanos(&self) -> rusqlite::Result<i64> {
+        self.number("SELECT coalesce(max(nanos), 0) FROM entries")
+    }
+
+    /// The last step of each series that has one.
+    pub(super) fn marks(&self) -> rusqlite::Result<Vec<(String, u64)>> {
+        let mut select = self.connection.prepare("SELECT name, max(step) FROM marks GROUP BY name")?;
+        let marks = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+        marks.collect()
+    }
+
+    /// How many entries have no operation behind this one.
+    pub(super) fn entries_within(&self, operation: i64) -> rusqlite::Result<u64> {
+        let count = "SELECT count(*) FROM entries WHERE sequence_id <= ?";
+        Ok(self.connection.query_row(count, [operation], |row| row.get::<_, i64>(0))? as u64)
+    }
+
+    /// Operations up to this one are written, and so are these entries.
+    pub(super) fn add(&mut self, last: i64, entries: &[Logged]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut insert = transaction.prepare_cached("INSERT INTO entries VALUES (?, ?, ?)")?;
+            let mut mark = transaction.prepare_cached("INSERT INTO marks VALUES (?, ?, ?)")?;
+            for Logged { index, operation, nanos, marks } in entries {
+                insert.execute(params![*index as i64, operation, nanos])?;
+                if let Some((step, names)) = marks {
+                    names
+                        .iter()
+                        .try_for_each(|name| mark.execute(params![*index as i64, &**name, *step as i64]).map(drop))?;
+                }
+            }
+        }
+        transaction.execute("UPDATE operations SET last = ?", [last])?;
+        transaction.commit()
+    }
+
+    /// Remembers what the server has, or may have.
+    pub(super) fn set_sent(&self, operation: i64) -> rusqlite::Result<()> {
+        self.connection.execute("UPDATE operations SET sent = max(sent, ?)", [operation]).map(drop)
+    }
+
+    /// Takes entries back, all from this one on. Returns the last operation of those that are left; 0 if there is none.
+    pub(super) fn cut(&mut self, entries: u64) -> rusqlite::Result<i64> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute("DELETE FROM entries WHERE entry >= ?", [entries as i64])?;
+        transaction.execute("DELETE FROM marks WHERE entry >= ?", [entries as i64])?;
+        let last = transaction.query_row("SELECT coalesce(max(sequence_id), 0) FROM entries", [], |row| row.get(0))?;
+        transaction.execute("UPDATE operations SET last = ?", [last])?;
+        transaction.commit()?;
+        Ok(last)
+    }
+
+    /// The database is gone: the server has all there was, and a new one counts anew.
+    pub(super) fn restart(&mut self) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute("UPDATE entries SET sequence_id = 0", [])?;
+        transaction.execute("UPDATE operations SET last = 0, sent = 0", [])?;
+        transaction.commit()
+    }
+}

@@ -1,0 +1,125 @@
+//! [`DatabaseWriter`]: entries become operations.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use serde_json::Value;
+use zae_core::{add_on::Notice, error::Fallible};
+
+use super::{
+    database::Operation,
+    ledger::Logged,
+    operation::{LONGEST_NAME, Update},
+    series::Series,
+    store::Store,
+};
+use crate::{Entries, Kind, News, Status, Writer};
+
+pub(super) struct DatabaseWriter {
+    store: Store,
+    series: Series,
+    /// The time of the last operation. Neptune refuses a point that is older than the one before, and clocks are set back.
+    nanos: i64,
+    buffer: Vec<u8>,
+    news: News,
+    /// A name that Neptune cannot have was told.
+    told: bool,
+}
+
+/// Nanoseconds since 1970.
+pub(super) fn nanos(seconds: f64) -> i64 {
+    (seconds * 1e9) as i64
+}
+
+impl DatabaseWriter {
+    pub(super) fn new(store: Store, news: News) -> Fallible<Self> {
+        let (series, nanos) = store.position()?;
+        Ok(Self { store, series, nanos, buffer: Vec::new(), news, told: false })
+    }
+
+    /// Sets attributes, and adds to those that are sets.
+    pub(super) fn assign(&mut self, now: i64, values: &[(String, Value)], sets: &[(&str, &[String])]) -> Fallible {
+        let Self { store, buffer, .. } = self;
+        let nanos = now.max(self.nanos);
+        store.write(nanos, |append| {
+            let mut update =
+                Update::new(buffer, None, nanos, |bytes| Ok(append.push(Operation::Update, bytes, nanos)?));
+            for (name, value) in values.iter().filter(|(name, _)| name.len() <= LONGEST_NAME) {
+                update.assign(name, value)?;
+            }
+            for (name, texts) in sets.iter().filter(|(_, texts)| !texts.is_empty()) {
+                update.add(name, texts)?;
+            }
+            update.finish()?;
+            Ok(Vec::new())
+        })
+    }
+
+    fn tell(&mut self, name: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            let begin = &name[..name.floor_char_boundary(60)];
+            self.news.warn(format!(
+                "neptune: a metric whose name is empty or longer than {LONGEST_NAME} bytes is not logged: `{begin}...`"
+            ));
+        }
+    }
+}
+
+impl Writer for DatabaseWriter {
+    fn write(&mut self, entries: &Entries) -> Fallible {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if self.store.is_unsure() {
+            (self.series, self.nanos) = self.store.position()?;
+        }
+        let mut misfit: Option<Arc<str>> = None;
+        let Self { store, series, nanos: last_nanos, buffer, .. } = self;
+        store.write(*last_nanos, |append| {
+            let mut logged = Vec::with_capacity(entries.len());
+            for entry in entries.iter() {
+                let nanos = nanos(entry.time).max(*last_nanos);
+                *last_nanos = nanos;
+                let step = series.step(&entry);
+                let mut update =
+                    Update::new(buffer, Some(step), nanos, |bytes| Ok(append.push(Operation::Update, bytes, nanos)?));
+                for (name, value) in entry.names.iter().zip(entry.values) {
+                    if name.is_empty() || name.len() > LONGEST_NAME {
+                        misfit = Some(name.clone());
+                    } else {
+                        update.append(name, *value)?;
+                    }
+                }
+                update.finish()?;
+                let marks = (entry.kind != Kind::Step).then(|| (step, entry.names.to_vec()));
+                logged.push(Logged { index: entry.index, operation: append.last(), nanos, marks });
+            }
+            Ok(logged)
+        })?;
+        misfit.into_iter().for_each(|name| self.tell(&name));
+        Ok(())
+    }
+
+    /// Every write is on disk when it returns.
+    fn sync(&mut self) -> Fallible {
+        Ok(())
+    }
+
+    fn end(&mut self, status: &Status, _: Instant) -> Fallible<Option<Notice>> {
+        let (state, error) = match status {
+            Status::Finished => ("finished", ""),
+            Status::Failed(error) => ("failed", error.as_str()),
+            Status::Interrupted(signal) => ("interrupted", *signal),
+        };
+        self.assign(self.nanos, &status_of(state, error), &[])?;
+        Ok(None)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.store.path()
+    }
+}
+
+/// How a run is doing, as attributes.
+pub(super) fn status_of(state: &str, error: &str) -> Vec<(String, Value)> {
+    [("run/status", state), ("run/error", error)].map(|(name, text)| (name.to_owned(), text.into())).into()
+}

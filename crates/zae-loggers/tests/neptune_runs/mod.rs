@@ -1,0 +1,139 @@
+//! Runs whose numbers are known, and what of them Neptune has to have.
+
+// Not every test uses everything.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use zae_checkpoint::StateManager;
+use zae_core::{
+    add_on::{AddOn, Context, Notice},
+    add_ons::CsvLogger,
+    error::Fallible,
+    step::Step,
+    task::{At, StepResult, Task},
+    testing::null::{Null, batches},
+    trainer::{Run, Trainer},
+};
+use zae_loggers::NeptuneLogger;
+
+use crate::neptune_server::MICRO;
+
+/// The loss is the batch. Other metrics are what is difficult.
+pub(crate) struct Difficult {
+    /// So many more metrics.
+    pub(crate) more: Vec<&'static str>,
+}
+
+impl Task for Difficult {
+    type Learner = Null;
+    type Batch = f64;
+    fn train_step(&self, (): &(), batch: f64, at: &At) -> StepResult<Self> {
+        let odd = at.cursor.micro_batch % 2 == 1;
+        let mut step = Step::new(batch, 32).number("größe/✓", -batch);
+        step = if odd { step.number("odd", f64::NAN).number("inf", f64::NEG_INFINITY) } else { step };
+        for name in self.more.iter().copied() {
+            step = step.number(name, batch);
+        }
+        Ok(step)
+    }
+    fn test_step(&self, (): &(), batch: f64, _: &At) -> StepResult<Self> {
+        Ok(Step::new(batch, 32).metric("accuracy", 1.0 - batch))
+    }
+}
+
+pub(crate) const EPOCHS: u64 = 3;
+
+/// With a [`CsvLogger`] to compare with, and a checkpoint after every second step.
+pub(crate) fn trainer(dir: &Path, logger: NeptuneLogger) -> Trainer<Difficult> {
+    Trainer::new(Difficult { more: Vec::new() }, Null::default())
+        .scheduler(1e-3)
+        .run_dir(dir)
+        .handle_signals(false)
+        .add_on((CsvLogger::new(), StateManager::new().every_steps(2).keep_last(100).background(false), logger))
+}
+
+/// With more metrics, and nothing beside its logger.
+pub(crate) fn wide_trainer(dir: &Path, more: Vec<&'static str>, logger: NeptuneLogger) -> Trainer<Difficult> {
+    Trainer::new(Difficult { more }, Null::default()).scheduler(1e-3).run_dir(dir).handle_signals(false).add_on(logger)
+}
+
+pub(crate) fn run(trainer: &mut Trainer<Difficult>, epochs: u64) -> Run {
+    trainer.run(epochs, batches(5), batches(3)).unwrap()
+}
+
+pub(crate) fn logger() -> NeptuneLogger {
+    NeptuneLogger::new("team/digits").run_id("läuft 1").experiment("wider").tags(["adam", "größer"]).offline()
+}
+
+/// What Neptune has to have of the metrics, by `metrics.csv`.
+pub(crate) fn expected(dir: &Path) -> BTreeMap<String, Vec<(u64, u64)>> {
+    let csv = fs::read_to_string(dir.join("metrics.csv")).unwrap();
+    let mut lines = csv.lines();
+    let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let mut all: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
+    for line in lines {
+        let cells: BTreeMap<&str, &str> = columns.iter().copied().zip(line.split(',')).collect();
+        let step: u64 = cells["step"].parse().unwrap();
+        for (name, cell) in &cells {
+            let name = match (cells["event"], *name) {
+                _ if cell.is_empty() => continue,
+                ("step", name) if name == "lr" || name.contains('/') => name.to_owned(),
+                ("evaluation", name) if name.contains('/') => name.to_owned(),
+                ("epoch", name) if name.starts_with("train/") => format!("{name}_epoch"),
+                _ => continue,
+            };
+            let series = all.entry(name).or_default();
+            let own = step * MICRO;
+            let at = series.last().map_or(own, |(last, _)| own.max(last + 1));
+            series.push((at, cell.parse::<f64>().unwrap().to_bits()));
+        }
+    }
+    assert!(all.len() > 6, "{:?}", all.keys());
+    all
+}
+
+/// The folder of the last run that was begun. One that is killed before its first checkpoint is begun again.
+pub(crate) fn folder(dir: &Path) -> PathBuf {
+    let all = fs::read_dir(dir.join("neptune")).unwrap().map(|item| item.unwrap().path());
+    all.max_by_key(|path| path.to_str().unwrap().rsplit('_').next().unwrap().parse::<u64>().unwrap()).unwrap()
+}
+
+pub(crate) fn database(dir: &Path) -> PathBuf {
+    folder(dir).join("run_operations.sqlite3")
+}
+
+/// So that a run goes on from an older one.
+pub(crate) fn remove_newest_checkpoints(dir: &Path, count: usize) {
+    let mut all: Vec<_> = fs::read_dir(dir.join("checkpoints")).unwrap().map(|item| item.unwrap().path()).collect();
+    all.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("step-"));
+    all.sort();
+    assert!(all.len() > count, "{all:?}");
+    all.iter().rev().take(count).for_each(|path| fs::remove_dir_all(path).unwrap());
+}
+
+/// Remembers what people are told.
+#[derive(Clone, Default)]
+pub(crate) struct Notices(pub(crate) Arc<Mutex<Vec<String>>>);
+
+impl Notices {
+    /// Those with this in them.
+    pub(crate) fn with(&self, text: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|notice| notice.contains(text)).cloned().collect()
+    }
+}
+
+impl AddOn for Notices {
+    fn name(&self) -> &'static str {
+        "notices"
+    }
+    fn on_notice(&mut self, notice: &Notice, _: &mut Context<'_>) -> Fallible {
+        self.0.lock().unwrap().push(format!("{notice:?}"));
+        Ok(())
+    }
+}

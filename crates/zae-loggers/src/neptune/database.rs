@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use zae_core::error::Fallible;
 
 /// How long the other connections to a file may take.
@@ -41,9 +41,22 @@ pub(super) struct Database {
     path: PathBuf,
 }
 
+/// Operations to be sent with one request.
+pub(super) struct Batch {
+    pub(super) kind: Operation,
+    /// One or more.
+    pub(super) operations: Vec<Vec<u8>>,
+    pub(super) bytes: usize,
+    /// The number of the last of them.
+    pub(super) last: i64,
+}
+
 /// Opens a file of SQLite so that a commit is on disk when it returns, and a process that is killed leaves it whole.
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+    prepared(Connection::open(path)?)
+}
+
+fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -76,6 +89,16 @@ impl Database {
         // The name of the file too.
         File::open(folder)?.sync_all()?;
         Ok(Self { connection, path })
+    }
+
+    /// The database of a folder, if there is one.
+    pub(super) fn existing(folder: &Path) -> rusqlite::Result<Option<Self>> {
+        let path = Self::path_in(folder);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let connection = prepared(Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?)?;
+        Ok(Some(Self { connection, path }))
     }
 
     /// Whether it has its name still: `neptune sync` takes the file away when all of it is on the server.
@@ -111,6 +134,53 @@ impl Database {
             [],
             |row| row.get(0),
         )
+    }
+
+    /// The first operations, none behind `end`: of one kind, and not much more than so many bytes.
+    pub(super) fn batch(&self, end: i64, most: usize) -> rusqlite::Result<Option<Batch>> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT sequence_id, operation_type, operation FROM run_operations WHERE sequence_id <= ? ORDER BY sequence_id",
+        )?;
+        let mut rows = select.query([end])?;
+        let mut batch: Option<Batch> = None;
+        while let Some(row) = rows.next()? {
+            let (last, kind, operation): (i64, i64, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let kind = if kind == Operation::Create as i64 { Operation::Create } else { Operation::Update };
+            let batch = batch.get_or_insert_with(|| Batch { kind, operations: Vec::new(), bytes: 0, last });
+            if !batch.operations.is_empty() && (kind == Operation::Create || batch.kind != kind || batch.bytes > most) {
+                break;
+            }
+            batch.bytes += operation.len();
+            batch.operations.push(operation);
+            batch.last = last;
+        }
+        Ok(batch)
+    }
+
+    /// The request that nobody knows the end of: its last operation, and its id.
+    pub(super) fn submission(&self) -> rusqlite::Result<Option<(i64, String)>> {
+        let query = "SELECT sequence_id, request_id FROM run_operation_submission ORDER BY sequence_id DESC LIMIT 1";
+        self.connection.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    }
+
+    /// Operations up to this one are on their way with this request.
+    pub(super) fn submit(&self, last: i64, request: &str) -> rusqlite::Result<()> {
+        let insert = "INSERT INTO run_operation_submission SELECT sequence_id, timestamp, ? FROM run_operations
+                      WHERE sequence_id = ?";
+        self.connection.execute(insert, params![request, last]).map(drop)
+    }
+
+    /// No request is on its way.
+    pub(super) fn withdraw(&self) -> rusqlite::Result<()> {
+        self.connection.execute("DELETE FROM run_operation_submission", []).map(drop)
+    }
+
+    /// The server has the operations up to this one.
+    pub(super) fn forget(&self, last: i64) -> rusqlite::Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        transaction.execute("DELETE FROM run_operations WHERE sequence_id <= ?", [last])?;
+        transaction.execute("DELETE FROM run_operation_submission WHERE sequence_id <= ?", [last])?;
+        transaction.commit()
     }
 }
 

@@ -3,7 +3,10 @@
 mod database;
 mod ledger;
 mod operation;
+mod remote;
+mod reply;
 mod series;
+mod session;
 mod store;
 mod token;
 mod writer;
@@ -14,14 +17,16 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use remote::Server;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use session::Session;
 use store::{Run, Store};
 use token::Token;
 use writer::{DatabaseWriter, nanos, status_of};
 use zae_core::{add_on::Notice, error::Fallible, state::State};
 
-use crate::{Config, Logger, Opened, Sink, Start, Upload, http::Secret};
+use crate::{Config, Logger, News, Opened, Sink, Start, Upload, http::Secret, upload::Uploader};
 
 /// Neptune's own limit, in bytes.
 const LONGEST_ID: usize = 730;
@@ -187,6 +192,13 @@ impl Neptune {
         Ok(token)
     }
 
+    fn uploader(&self, token: Token, run: &Run, database: &Path, news: &News) -> Fallible<Uploader> {
+        let session = Session::new(token, self.upload.timeout)?;
+        let folder = database.parent().unwrap_or(database).to_owned();
+        let server = Server::new(session, folder, run.clone(), self.upload.timeout, news.clone());
+        Uploader::start("neptune", server, self.upload, news.clone())
+    }
+
     fn base(&self, run_dir: Option<&Path>) -> PathBuf {
         let of_environment = || variable("NEPTUNE_LOG_DIRECTORY").map(PathBuf::from);
         let dir = self.dir.clone().or_else(|| run_dir.map(|dir| dir.join("neptune"))).or_else(of_environment);
@@ -248,8 +260,13 @@ impl Sink for Neptune {
         let mut values = settings(start.config);
         values.extend(status_of("running", ""));
         writer.assign(now, &values, &[("sys/tags", &self.tags)])?;
-        let server = self.server()?;
-        if server.is_none() && !std::mem::replace(&mut self.told, true) {
+        if let Some(token) = self.server()? {
+            // What keeps it from sending does not keep it from writing.
+            match self.uploader(token, &run, &path, start.news) {
+                Ok(uploader) => writer.set_uploader(uploader),
+                Err(error) => start.news.warn(format!("neptune: nothing is sent: {error}")),
+            }
+        } else if !std::mem::replace(&mut self.told, true) {
             start.news.tell(Notice::Info(format!(
                 "neptune: Neptune's hosted service ended on 2026-03-05. The run is written to files, which a server of your own \
                  gets so: neptune sync {}",

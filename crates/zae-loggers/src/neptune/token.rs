@@ -17,6 +17,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone, Debug)]
 pub(super) struct Token {
     pub(super) secret: Secret,
+    /// The key in it, by itself.
+    pub(super) key: Option<Secret>,
     /// The server's address, without a slash at its end.
     pub(super) url: String,
 }
@@ -27,6 +29,8 @@ struct Content {
     api_address: String,
     #[serde(default)]
     api_url: String,
+    #[serde(default)]
+    api_key: String,
 }
 
 impl Token {
@@ -41,7 +45,7 @@ impl Token {
         if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err("the API token of Neptune names no server".into());
         }
-        Ok(Self { secret: secret.clone(), url })
+        Ok(Self { secret: secret.clone(), key: Secret::new(&content.api_key), url })
     }
 
     /// Whether the server is the service that has ended.

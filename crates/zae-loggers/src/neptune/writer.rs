@@ -12,10 +12,12 @@ use super::{
     series::Series,
     store::Store,
 };
-use crate::{Entries, Kind, News, Status, Writer};
+use crate::{Entries, Kind, News, Status, Writer, upload::Uploader};
 
 pub(super) struct DatabaseWriter {
     store: Store,
+    /// What sends it, if there is a server.
+    uploader: Option<Uploader>,
     series: Series,
     /// The time of the last operation. Neptune refuses a point that is older than the one before, and clocks are set back.
     nanos: i64,
@@ -33,7 +35,11 @@ pub(super) fn nanos(seconds: f64) -> i64 {
 impl DatabaseWriter {
     pub(super) fn new(store: Store, news: News) -> Fallible<Self> {
         let (series, nanos) = store.position()?;
-        Ok(Self { store, series, nanos, buffer: Vec::new(), news, told: false })
+        Ok(Self { store, uploader: None, series, nanos, buffer: Vec::new(), news, told: false })
+    }
+
+    pub(super) fn set_uploader(&mut self, uploader: Uploader) {
+        self.uploader = Some(uploader);
     }
 
     /// Sets attributes, and adds to those that are sets.
@@ -104,14 +110,21 @@ impl Writer for DatabaseWriter {
         Ok(())
     }
 
-    fn end(&mut self, status: &Status, _: Instant) -> Fallible<Option<Notice>> {
+    fn end(&mut self, status: &Status, deadline: Instant) -> Fallible<Option<Notice>> {
         let (state, error) = match status {
             Status::Finished => ("finished", ""),
             Status::Failed(error) => ("failed", error.as_str()),
             Status::Interrupted(signal) => ("interrupted", *signal),
         };
         self.assign(self.nanos, &status_of(state, error), &[])?;
-        Ok(None)
+        let sent = self.uploader.take().map_or(Ok(()), |uploader| uploader.finish(deadline));
+        Ok(sent.err().map(|why| {
+            let path = self.path();
+            Notice::Warning(format!(
+                "neptune: not all of the run is on the server ({why}). This sends what is left: neptune sync {}",
+                path.display()
+            ))
+        }))
     }
 
     fn path(&self) -> PathBuf {

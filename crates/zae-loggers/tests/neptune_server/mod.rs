@@ -42,6 +42,9 @@ pub(crate) struct Run {
     last_time: BTreeMap<String, (u64, u64)>,
 }
 
+/// How many values have come to what: gRPC's code and Neptune's.
+type Codes = BTreeMap<(u64, u64), u64>;
+
 #[derive(Default)]
 pub(crate) struct Seen {
     /// By project and id.
@@ -56,9 +59,11 @@ pub(crate) struct Seen {
     pub(crate) unauthorised: usize,
     pub(crate) keys: usize,
     /// The codes of each request, until somebody has asked twice.
-    requests: BTreeMap<String, (u32, BTreeMap<(u64, u64), u64>)>,
+    requests: BTreeMap<String, (u32, Codes)>,
     /// Answers instead of those that are right; `None` is the right one. If it is true, the request counts nevertheless.
     pub(crate) faults: VecDeque<Option<(Answer, bool)>>,
+    /// It is an old one.
+    pub(crate) refuses_nan: bool,
     /// The only access token that is taken.
     access: String,
 }
@@ -179,11 +184,6 @@ impl Seen {
         }
     }
 
-    /// Takes all access tokens back, as time does.
-    pub(crate) fn expire(&mut self) {
-        self.access = "expired".to_owned();
-    }
-
     fn ingest(&mut self, body: &[u8]) -> Answer {
         self.ingested += 1;
         self.longest_request = self.longest_request.max(body.len());
@@ -203,7 +203,8 @@ impl Seen {
                 }
                 8 => {
                     for (_, snapshot) in self::fields(field.bytes()) {
-                        update(run, snapshot.bytes(), &mut codes, &mut self.duplicates, &mut self.refused);
+                        let nan = self.refuses_nan;
+                        update(run, snapshot.bytes(), nan, &mut codes, &mut self.duplicates, &mut self.refused);
                     }
                 }
                 _ => {}
@@ -242,7 +243,8 @@ impl Seen {
 fn update(
     run: &mut Run,
     snapshot: &[u8],
-    codes: &mut BTreeMap<(u64, u64), u64>,
+    refuses_nan: bool,
+    codes: &mut Codes,
     duplicates: &mut usize,
     refused: &mut Vec<String>,
 ) {
@@ -290,7 +292,9 @@ fn update(
                 let point = (step.unwrap(), bits);
                 let series = run.series.entry(name.clone()).or_default();
                 let last_time = run.last_time.entry(name.clone()).or_default();
-                if series.contains(&point) {
+                if refuses_nan && !f64::from_bits(bits).is_finite() {
+                    code = (3, 32);
+                } else if series.contains(&point) {
                     *duplicates += 1;
                     code = (6, 24);
                 } else if series.last().is_some_and(|last| last.0 >= point.0) {

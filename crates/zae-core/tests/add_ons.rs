@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod common;
-
 use std::{
     collections::BTreeMap,
     fs,
@@ -14,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Echo, Null, batches, loss, trainer};
 use zae_core::{
     add_on::{AddOn, Context, Moment, Phase},
     add_ons::{CsvLogger, EarlyStopping, EpochTable},
@@ -24,6 +21,7 @@ use zae_core::{
     progress::ProgressChecker,
     snapshot::Snapshot,
     state::State,
+    testing::null::{Echo, Null, batches, loss, trainer},
     trainer::{Outcome, Trainer},
 };
 

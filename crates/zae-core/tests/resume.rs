@@ -2,14 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::{
     path::Path,
     sync::{Arc, Mutex},
 };
 
-use common::{Echo, Null};
 use zae_core::{
     add_on::{AddOn, Context, Notice},
     data::{DataLoader, Dataset},
@@ -17,6 +14,7 @@ use zae_core::{
     learner::Clip,
     schedule::Cosine,
     snapshot::Snapshot,
+    testing::null::{Echo, Null},
     trainer::{Outcome, Trainer},
 };
 

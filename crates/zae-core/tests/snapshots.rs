@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
 mod support;
 
 use std::{
@@ -10,7 +9,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::{Echo, Null};
 use proptest::prelude::*;
 use support::*;
 use zae_core::{
@@ -23,6 +21,7 @@ use zae_core::{
     schedule::{Cosine, ScheduleAt},
     snapshot::{RunState, Snapshot},
     state::State,
+    testing::null::{Echo, Null},
     trainer::{Outcome, Trainer, Until},
 };
 

@@ -18,9 +18,13 @@ mod entry;
 mod http;
 mod logger;
 mod news;
+#[cfg(any(feature = "wandb", feature = "neptune"))]
+mod protobuf;
 mod sink;
 #[cfg(feature = "http")]
 mod upload;
+#[cfg(feature = "wandb")]
+pub mod wandb;
 mod worker;
 
 pub use config::Config;

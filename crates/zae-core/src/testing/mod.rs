@@ -47,6 +47,7 @@
 mod checks;
 mod cross_check;
 mod fixture;
+pub mod null;
 mod recorder;
 pub mod reference;
 mod run;

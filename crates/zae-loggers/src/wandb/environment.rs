@@ -1,4 +1,4 @@
-//! [`Environment`]: where a run is made.
+//! Where a run is made.
 
 use std::{
     process::{Command, Stdio},
@@ -7,24 +7,19 @@ use std::{
 
 use crate::protobuf::Message;
 
-/// Where a run is made: system, host, program, commit. Arguments of the program are left out, for they may hold secrets.
-#[derive(Default)]
-pub(super) struct Environment;
-
-impl Environment {
-    pub(super) fn write(&self, message: &mut Message<'_>) {
-        let program = std::env::args().next().unwrap_or_default();
-        let cores = thread::available_parallelism().map_or(0, |cores| cores.get() as u64);
-        message.string(1, std::env::consts::OS).string(6, &program).string(12, &host());
-        message.varint(16, cores).varint(17, cores);
-        if let Some(commit) = git(&["rev-parse", "HEAD"]) {
-            message.message(9, |git_| {
-                if let Some(remote) = git(&["remote", "get-url", "origin"]) {
-                    git_.string(1, &without_login(&remote));
-                }
-                git_.string(2, &commit);
-            });
-        }
+/// System, host, program, commit. Arguments of the program are left out, for they may hold secrets.
+pub(super) fn write(message: &mut Message<'_>) {
+    let program = std::env::args().next().unwrap_or_default();
+    let cores = thread::available_parallelism().map_or(0, |cores| cores.get() as u64);
+    message.string(1, std::env::consts::OS).string(6, &program).string(12, &host());
+    message.varint(16, cores).varint(17, cores);
+    if let Some(commit) = git(&["rev-parse", "HEAD"]) {
+        message.message(9, |repository| {
+            if let Some(remote) = git(&["remote", "get-url", "origin"]) {
+                repository.string(1, &without_login(&remote));
+            }
+            repository.string(2, &commit);
+        });
     }
 }
 

@@ -90,6 +90,7 @@ impl<R: Read> Records<R> {
             self.position = at;
         }
         self.record.clear();
+        let mut is_begun = false;
         loop {
             let left = BLOCK - at % BLOCK;
             if left < HEAD {
@@ -120,9 +121,10 @@ impl<R: Read> Records<R> {
             if checksum(kind, &self.chunk) != u32::from_le_bytes([c0, c1, c2, c3]) {
                 return Err(damaged("a checksum does not fit"));
             }
-            if !(FULL..=LAST).contains(&kind) || is_first != self.record.is_empty() && !(is_first && length == 0) {
+            if !(FULL..=LAST).contains(&kind) || is_first == is_begun {
                 return Err(damaged("its parts are not in order"));
             }
+            is_begun = true;
             at += HEAD + u64::from(length);
             self.record.extend_from_slice(&self.chunk);
             if matches!(kind, FULL | LAST) {

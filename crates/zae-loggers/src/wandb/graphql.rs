@@ -84,8 +84,10 @@ pub(super) fn found(reply: &[u8]) -> Result<Option<(u64, u64)>, Failure> {
 fn parse(reply: &[u8]) -> Result<Value, Failure> {
     let reply: Value = serde_json::from_slice(reply)
         .map_err(|_| Failure::passing("the server has answered with something that is not JSON"))?;
-    match reply["errors"][0]["message"].as_str() {
-        Some(message) => Err(Failure::lasting(format!("the server has refused: {message}"))),
-        None => Ok(reply),
-    }
+    let Some(message) = reply["errors"][0]["message"].as_str() else { return Ok(reply) };
+    let text = format!("the server has refused: {message}");
+    // It says so with a status of 200, as it says that something broke on its side.
+    let lower = message.to_lowercase();
+    let is_final = ["permission", "not found", "denied", "invalid"].into_iter().any(|word| lower.contains(word));
+    Err(if is_final { Failure::lasting(text) } else { Failure::passing(text) })
 }

@@ -11,8 +11,7 @@ use zae_core::{add_on::Notice, error::Fallible};
 
 use super::{
     ending::Ending,
-    environment::Environment,
-    framing,
+    environment, framing,
     record::{self, Maker, Run, field},
     scan::Found,
     summary::{self, Summary},
@@ -34,9 +33,9 @@ pub(super) struct RunFile {
     text: Vec<u8>,
     summary: Summary,
     summarised: Instant,
-    /// Looked at once, on the thread that writes: it asks `git`.
-    environment: Option<Environment>,
-    pub(super) ending: Ending,
+    /// Whether the file says where the run is made. That is worked out on the thread that writes: it asks `git`.
+    has_environment: bool,
+    ending: Ending,
 }
 
 impl RunFile {
@@ -89,7 +88,7 @@ impl RunFile {
             text: Vec::new(),
             summary: Summary::default(),
             summarised: Instant::now(),
-            environment: Some(Environment::default()),
+            has_environment: false,
             ending,
         }
     }
@@ -125,8 +124,8 @@ impl RunFile {
 impl Writer for RunFile {
     fn write(&mut self, entries: &Entries) -> Fallible {
         let before = self.maker.number;
-        if let Some(environment) = self.environment.take() {
-            self.add(field::ENVIRONMENT, |message| environment.write(message));
+        if !std::mem::replace(&mut self.has_environment, true) {
+            self.add(field::ENVIRONMENT, environment::write);
         }
         let mut text = std::mem::take(&mut self.text);
         for entry in entries.iter() {

@@ -12,7 +12,7 @@ impl<'a> Message<'a> {
         Self(buffer)
     }
 
-    fn raw(&mut self, mut number: u64) {
+    fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push(number as u8 | 0x80);
             number >>= 7;
@@ -21,13 +21,13 @@ impl<'a> Message<'a> {
     }
 
     fn tag(&mut self, field: u32, wire_type: u64) {
-        self.raw(u64::from(field) << 3 | wire_type);
+        self.number(u64::from(field) << 3 | wire_type);
     }
 
     /// Any of `uint32`, `uint64` and enumerations; `int32`, `int64` as they are cast; `bool` as 0 and 1.
     pub(crate) fn varint(&mut self, field: u32, number: u64) -> &mut Self {
         self.tag(field, 0);
-        self.raw(number);
+        self.number(number);
         self
     }
 
@@ -45,13 +45,19 @@ impl<'a> Message<'a> {
 
     pub(crate) fn bytes(&mut self, field: u32, bytes: &[u8]) -> &mut Self {
         self.tag(field, 2);
-        self.raw(bytes.len() as u64);
+        self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
         self
     }
 
     pub(crate) fn string(&mut self, field: u32, text: &str) -> &mut Self {
         self.bytes(field, text.as_bytes())
+    }
+
+    /// Fields that are written already.
+    pub(crate) fn raw(&mut self, fields: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(fields);
+        self
     }
 
     /// A message within: `fill` writes it.
@@ -61,7 +67,7 @@ impl<'a> Message<'a> {
         fill(&mut Message(self.0));
         let end = self.0.len();
         // Its length comes first and is known last.
-        self.raw((end - begin) as u64);
+        self.number((end - begin) as u64);
         let length_bytes = self.0.len() - end;
         self.0[begin..].rotate_right(length_bytes);
         self

@@ -29,6 +29,9 @@ pub(super) fn upsert(run: &Run, metrics: &[Value]) -> Value {
         "notes": text(&run.notes),
         "jobType": text(&run.job_type),
         "host": text(&run.host),
+        "program": text(&run.program),
+        "commit": text(&run.commit),
+        "repo": text(&run.repository),
         "tags": tags,
         "config": config(&run.config, metrics).to_string(),
     }})

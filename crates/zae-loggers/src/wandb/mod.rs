@@ -241,6 +241,7 @@ fn run(settings: &Settings, identity: &Identity, start: &Start<'_>) -> Run {
         started: identity.started,
         starting_step: identity.before,
         config: start.config.values().clone(),
+        ..Run::default()
     }
 }
 

@@ -36,6 +36,14 @@ impl Maker {
         Message::new(&mut self.bytes).varint(1, self.number).message(field, fill);
         &self.bytes
     }
+
+    /// The same of a message that is there, with something behind it. Of a field that is there twice the last one counts.
+    pub(super) fn make_of(&mut self, field: u32, message: &[u8], more: impl FnOnce(&mut Message<'_>)) -> &[u8] {
+        self.make(field, |new| {
+            new.raw(message);
+            more(new);
+        })
+    }
 }
 
 /// What is known of a run before its first entry.
@@ -54,6 +62,10 @@ pub(super) struct Run {
     pub(super) started: f64,
     /// Entries of the run that are in other files.
     pub(super) starting_step: u64,
+    /// Of the environment.
+    pub(super) program: String,
+    pub(super) commit: String,
+    pub(super) repository: String,
     pub(super) config: Map<String, Value>,
 }
 
@@ -81,8 +93,13 @@ pub(super) fn run(message: &mut Message<'_>, run: &Run) {
     run.tags.iter().for_each(|tag| {
         message.string(10, tag);
     });
-    message.varint(14, run.starting_step).varint(18, u64::from(run.starting_step > 0));
+    begins_at(message, run.starting_step);
     message.message(17, |time| timestamp(time, run.started));
+}
+
+/// A run, so many entries of which are elsewhere.
+pub(super) fn begins_at(message: &mut Message<'_>, entries: u64) {
+    message.varint(14, entries).varint(18, u64::from(entries > 0));
 }
 
 pub(super) fn timestamp(message: &mut Message<'_>, seconds: f64) {

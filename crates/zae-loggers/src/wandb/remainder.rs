@@ -11,7 +11,7 @@ use zae_core::error::Fallible;
 use super::{
     fields::content,
     framing::{self, Records},
-    record::field,
+    record::{self, Maker, field},
     sent::Sent,
 };
 
@@ -31,14 +31,18 @@ pub(super) fn write(file: &Path, sent: &Sent) -> Fallible<PathBuf> {
     let mut from = Records::at(BufReader::new(File::open(file)?), 0);
     to.write_all(&framing::HEADER)?;
     let (mut position, mut entries) = (framing::HEADER.len() as u64, 0);
-    let mut bytes = Vec::new();
+    let (mut bytes, mut maker) = (Vec::new(), Maker::default());
     while let Some(record) = from.next()? {
-        if let Some((field::HISTORY, _)) = content(record) {
-            entries += 1;
-            if entries <= sent.entries {
-                continue;
-            }
+        let Some((field, message)) = content(record) else { continue };
+        entries += u64::from(field == field::HISTORY);
+        if field == field::HISTORY && entries <= sent.entries {
+            continue;
         }
+        let record = maker.make_of(field, message, |message| {
+            if field == field::RUN {
+                record::begins_at(message, sent.before + sent.entries);
+            }
+        });
         bytes.clear();
         position = framing::put(&mut bytes, position, record);
         to.write_all(&bytes)?;

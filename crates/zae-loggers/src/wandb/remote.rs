@@ -122,6 +122,12 @@ impl Remote {
                 self.summary.extend(items(message).map(|(name, json)| (name.to_owned(), json.to_owned())));
                 self.summary_is_new = true;
             }
+            field::ENVIRONMENT => {
+                if let Some(run) = &mut self.run {
+                    environment(run, message);
+                    self.is_known = false;
+                }
+            }
             field::PREEMPTING => self.preempting = true,
             field::EXIT => self.exit = Some(number(message, 1).unwrap_or(0)),
             _ => {}
@@ -189,7 +195,11 @@ impl Remote {
             files[0].insert_str(0, "\"wandb-history.jsonl\":");
         }
         if self.summary_is_new {
-            let summary = object(self.summary.iter().map(|(name, json)| (name.as_str(), json.as_str())));
+            // How long it took, where W&B looks for it.
+            let seconds = self.summary.get("_runtime").and_then(|json| json::parse(json)).unwrap_or(0.0);
+            let own = format!("{{\"runtime\":{}}}", seconds as u64);
+            let items = self.summary.iter().map(|(name, json)| (name.as_str(), json.as_str()));
+            let summary = object(items.chain([("_wandb", own.as_str())]));
             files.push(format!("\"wandb-summary.json\":{}", json!({"offset": 0, "content": [summary]})));
         }
         if !files.is_empty() {
@@ -325,6 +335,22 @@ fn run(message: &[u8]) -> Run {
         }
     }
     run
+}
+
+/// Where it is made.
+fn environment(run: &mut Run, message: &[u8]) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    for field in Fields(message) {
+        match field {
+            Field::Bytes(6, bytes) => run.program = text(bytes),
+            Field::Bytes(9, git) => Fields(git).for_each(|field| match field {
+                Field::Bytes(1, bytes) => run.repository = text(bytes),
+                Field::Bytes(2, bytes) => run.commit = text(bytes),
+                _ => {}
+            }),
+            _ => {}
+        }
+    }
 }
 
 /// A part of an address.

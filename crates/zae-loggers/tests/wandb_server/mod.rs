@@ -68,7 +68,13 @@ fn graphql(kept: &mut Kept, body: &Value) -> Answer {
         let id = variables["name"].as_str().unwrap_or_default().to_owned();
         let inserted = !kept.runs.contains_key(&id);
         let run = kept.runs.entry(id.clone()).or_default();
-        run.upsert = variables.clone();
+        // What is not said stays as it is.
+        if run.upsert.is_null() {
+            run.upsert = json!({});
+        }
+        for (name, value) in variables.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            run.upsert[name] = value.clone();
+        }
         let project = variables["project"].as_str().or(variables["modelName"].as_str()).unwrap_or("p");
         let reply = json!({"data": {"upsertBucket": {"inserted": inserted, "bucket": {
             "id": "x", "name": id, "displayName": "brave-robot-1", "sweepName": null, "historyLineCount": run.lines.len(),

@@ -18,6 +18,8 @@ mod entry;
 mod http;
 mod logger;
 mod news;
+#[cfg(any(feature = "wandb", feature = "neptune"))]
+mod protobuf;
 mod sink;
 #[cfg(feature = "http")]
 mod upload;

@@ -1,0 +1,100 @@
+//! [`Message`]: protocol buffers, as far as trackers need them written.
+
+/// Writes a message into a buffer that its owner reuses.
+///
+/// A field is written even if it holds its type's default: readers take that, and in a `oneof` it has to be there.
+pub(crate) struct Message<'a>(&'a mut Vec<u8>);
+
+#[allow(dead_code, reason = "each tracker needs a part of it")]
+impl<'a> Message<'a> {
+    /// Goes on behind what the buffer holds.
+    pub(crate) fn new(buffer: &'a mut Vec<u8>) -> Self {
+        Self(buffer)
+    }
+
+    fn raw(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    fn tag(&mut self, field: u32, wire_type: u64) {
+        self.raw(u64::from(field) << 3 | wire_type);
+    }
+
+    /// Any of `uint32`, `uint64` and enumerations; `int32`, `int64` as they are cast; `bool` as 0 and 1.
+    pub(crate) fn varint(&mut self, field: u32, number: u64) -> &mut Self {
+        self.tag(field, 0);
+        self.raw(number);
+        self
+    }
+
+    pub(crate) fn double(&mut self, field: u32, number: f64) -> &mut Self {
+        self.tag(field, 1);
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
+    pub(crate) fn float(&mut self, field: u32, number: f32) -> &mut Self {
+        self.tag(field, 5);
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
+    pub(crate) fn bytes(&mut self, field: u32, bytes: &[u8]) -> &mut Self {
+        self.tag(field, 2);
+        self.raw(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub(crate) fn string(&mut self, field: u32, text: &str) -> &mut Self {
+        self.bytes(field, text.as_bytes())
+    }
+
+    /// A message within: `fill` writes it.
+    pub(crate) fn message(&mut self, field: u32, fill: impl FnOnce(&mut Message<'_>)) -> &mut Self {
+        self.tag(field, 2);
+        let begin = self.0.len();
+        fill(&mut Message(self.0));
+        let end = self.0.len();
+        // Its length comes first and is known last.
+        self.raw((end - begin) as u64);
+        let length_bytes = self.0.len() - end;
+        self.0[begin..].rotate_right(length_bytes);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_of_the_format_s_own_documentation() {
+        let mut buffer = Vec::new();
+        Message::new(&mut buffer).varint(1, 150).string(2, "testing").message(3, |inner| {
+            inner.varint(1, 150);
+        });
+        assert_eq!(buffer, b"\x08\x96\x01\x12\x07testing\x1a\x03\x08\x96\x01");
+    }
+
+    #[test]
+    fn numbers_of_every_kind_and_messages_of_any_length() {
+        let mut buffer = vec![7];
+        Message::new(&mut buffer).double(1, 1.5).float(2, -2.0).varint(16, -1i64 as u64).message(3, |inner| {
+            inner.message(1, |inner| {
+                inner.bytes(1, &[9; 300]);
+            });
+            inner.message(2, |_| {});
+        });
+        let mut expected = b"\x07\x09\0\0\0\0\0\0\xf8\x3f\x15\0\0\0\xc0\x80\x01".to_vec();
+        expected.extend([0xff; 9]);
+        expected.extend(b"\x01\x1a\xb4\x02\x0a\xaf\x02\x0a\xac\x02");
+        expected.extend([9; 300]);
+        expected.extend(b"\x12\0");
+        assert_eq!(buffer, expected);
+    }
+}

@@ -18,9 +18,11 @@ mod entry;
 mod http;
 mod logger;
 mod news;
-#[cfg(any(feature = "wandb", feature = "neptune"))]
+#[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune"))]
 mod protobuf;
 mod sink;
+#[cfg(feature = "tensorboard")]
+mod tensorboard;
 #[cfg(feature = "http")]
 mod upload;
 mod worker;
@@ -30,5 +32,7 @@ pub use entry::{Entries, Entry, Kind};
 pub use logger::Logger;
 pub use news::News;
 pub use sink::{Opened, Sink, Start, Status, Writer};
+#[cfg(feature = "tensorboard")]
+pub use tensorboard::{TensorBoard, TensorBoardLogger};
 #[cfg(feature = "http")]
 pub use upload::Upload;

@@ -85,13 +85,13 @@ pub mod prelude {
         trainer::{Every, NonFinite, Outcome, Run, Trainer, Until},
     };
     #[cfg(feature = "mlflow")]
-    pub use zae_loggers::mlflow::MlflowLogger;
+    pub use zae_loggers::MlflowLogger;
     #[cfg(feature = "neptune")]
-    pub use zae_loggers::neptune::NeptuneLogger;
+    pub use zae_loggers::NeptuneLogger;
     #[cfg(feature = "tensorboard")]
-    pub use zae_loggers::tensorboard::TensorBoardLogger;
+    pub use zae_loggers::TensorBoardLogger;
     #[cfg(feature = "wandb")]
-    pub use zae_loggers::wandb::WandbLogger;
+    pub use zae_loggers::WandbLogger;
     #[cfg(feature = "tch")]
     pub use zae_tch::TchLearner;
 }

@@ -18,9 +18,11 @@ mod entry;
 mod http;
 mod logger;
 mod news;
-#[cfg(any(feature = "wandb", feature = "neptune"))]
+#[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune"))]
 mod protobuf;
 mod sink;
+#[cfg(feature = "tensorboard")]
+pub mod tensorboard;
 #[cfg(feature = "http")]
 mod upload;
 #[cfg(feature = "wandb")]
@@ -32,5 +34,9 @@ pub use entry::{Entries, Entry, Kind};
 pub use logger::Logger;
 pub use news::News;
 pub use sink::{Opened, Sink, Start, Status, Writer};
+#[cfg(feature = "tensorboard")]
+pub use tensorboard::TensorBoardLogger;
 #[cfg(feature = "http")]
 pub use upload::Upload;
+#[cfg(feature = "wandb")]
+pub use wandb::WandbLogger;

@@ -48,8 +48,8 @@ pub use self::settings::{Mode, ResumeRun};
 /// Logs to Weights & Biases.
 ///
 /// ```
-/// use zae_loggers::wandb::WandbLogger;
-/// let logger = WandbLogger::new("digits").tags(["cnn"]).config(&[("dropout", 0.1)].into_iter().collect::<std::collections::BTreeMap<_, _>>());
+/// use zae_loggers::WandbLogger;
+/// let logger = WandbLogger::new("digits").tags(["cnn"]).config(&std::collections::BTreeMap::from([("dropout", 0.1)]));
 /// ```
 ///
 /// Every entry goes to a `.wandb` file in the run folder (`wandb/run-...`), and from there to the server, if there is an API

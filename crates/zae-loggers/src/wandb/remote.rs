@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Place, ResumeRun,
-    fields::{Field, Fields, content, items, number},
+    fields::{content, items, number},
     framing::Records,
     graphql, json,
     record::{Run, field},
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     News, Start,
     http::{Client, Failure, Request, Secret},
+    protobuf::{Field, Fields},
     upload,
 };
 

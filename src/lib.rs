@@ -1,7 +1,7 @@
 //! The trainer Rust deep learning lacks: you write `train_step` and `test_step`, it owns the rest.
 //!
 //! This crate is the facade: the trainer and its seams come from `zae-core`, the default tensor engine from `zae-burn`,
-//! another over LibTorch from `zae-tch`, checkpoints from `zae-checkpoint`.
+//! another over LibTorch from `zae-tch`, checkpoints from `zae-checkpoint`, web loggers from `zae-loggers`.
 //! Start with [`trainer()`], or with the examples.
 
 #[doc(inline)]
@@ -36,6 +36,13 @@ pub mod tch {
 pub mod checkpoint {
     #[doc(inline)]
     pub use zae_checkpoint::*;
+}
+
+/// Loggers: TensorBoard, Weights & Biases, Neptune, MLflow.
+#[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune", feature = "mlflow"))]
+pub mod loggers {
+    #[doc(inline)]
+    pub use zae_loggers::*;
 }
 
 use add_ons::{CsvLogger, EpochTable, ProgressBar};
@@ -77,6 +84,14 @@ pub mod prelude {
         task::{At, Mode, Predict, StepResult, Task},
         trainer::{Every, NonFinite, Outcome, Run, Trainer, Until},
     };
+    #[cfg(feature = "mlflow")]
+    pub use zae_loggers::MlflowLogger;
+    #[cfg(feature = "neptune")]
+    pub use zae_loggers::NeptuneLogger;
+    #[cfg(feature = "tensorboard")]
+    pub use zae_loggers::TensorBoardLogger;
+    #[cfg(feature = "wandb")]
+    pub use zae_loggers::WandbLogger;
     #[cfg(feature = "tch")]
     pub use zae_tch::TchLearner;
 }

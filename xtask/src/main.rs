@@ -1,4 +1,4 @@
-//! `cargo xtask test`: what CI and a newcomer run. It needs the Rust toolchain, and for the last two steps Python; the LibTorch
+//! `cargo xtask test`: what CI and a newcomer run. It needs the Rust toolchain, and for the last steps Python; the LibTorch
 //! engine needs a C++ compiler.
 #![allow(clippy::print_stderr)]
 
@@ -69,19 +69,32 @@ const PYTHON: Step = Step {
     ],
 };
 
+// By themselves: one of them builds SQLite, in C, and all of them TLS.
+const LOGGERS: Step = Step {
+    why: "the loggers, with servers that behave badly",
+    arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow"],
+};
+
+const LOGGERS_PYTHON: Step = Step {
+    why: "what the trackers' own programs make of our files and requests",
+    arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow", "--", "--ignored"],
+};
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => {
             let steps = TEST.iter().try_for_each(|step| run(step, |_| {}));
-            steps.and_then(|()| with_libtorch()).and_then(|()| with_python())
+            steps.and_then(|()| loggers()).and_then(|()| with_libtorch()).and_then(|()| with_python())
         }
+        ["loggers"] => loggers(),
         ["tch"] => with_libtorch(),
         ["python"] => with_python(),
         ["libtorch"] => libtorch::install(false),
         ["libtorch", "--cuda"] => libtorch::install(true),
         _ => {
             eprintln!("cargo xtask test               runs all tests, and checks what cannot be run here");
+            eprintln!("cargo xtask loggers            runs those of the loggers alone");
             eprintln!("cargo xtask tch                runs those of the LibTorch engine alone");
             eprintln!(
                 "cargo xtask python             runs the last of them alone: what PyTorch says about checkpoints"
@@ -99,6 +112,14 @@ fn main() -> ExitCode {
     }
 }
 
+fn loggers() -> Result<(), String> {
+    run(&LOGGERS, |_| {})?;
+    let python = python::interpreter(&python::LOGGERS)?;
+    run(&LOGGERS_PYTHON, |cargo| {
+        cargo.env("ZAE_PYTHON", &python);
+    })
+}
+
 fn with_libtorch() -> Result<(), String> {
     libtorch::install(false)?;
     TCH.iter().try_for_each(|step| run(step, find_libtorch))
@@ -106,7 +127,7 @@ fn with_libtorch() -> Result<(), String> {
 
 fn with_python() -> Result<(), String> {
     libtorch::install(false)?;
-    let python = python::interpreter()?;
+    let python = python::interpreter(&python::TORCH)?;
     run(&PYTHON, |cargo| {
         find_libtorch(cargo);
         cargo.env("ZAE_PYTHON", &python);

@@ -1,4 +1,5 @@
-//! The Python against which files are checked: PyTorch and Lightning in `target/python`, installed once.
+//! The Pythons against which files are checked, each installed once: PyTorch and Lightning in `target/python`, trackers in
+//! `target/python-loggers`.
 //!
 //! And what others need of Python too: an environment of its own.
 
@@ -8,24 +9,42 @@ use std::{
     process::Command,
 };
 
-const REQUIREMENTS: &str = "crates/zae-checkpoint/tests/python/requirements.txt";
+/// An environment and what is in it.
+pub(crate) struct Environment {
+    folder: &'static str,
+    /// A complete list: what packages ask for but is not needed is left out.
+    requirements: &'static str,
+    what: &'static str,
+}
+
+pub(crate) const TORCH: Environment = Environment {
+    folder: "target/python",
+    requirements: "crates/zae-checkpoint/tests/python/requirements.txt",
+    what: "PyTorch and Lightning, once: some minutes, 4 GB",
+};
+
+pub(crate) const LOGGERS: Environment = Environment {
+    folder: "target/python-loggers",
+    requirements: "crates/zae-loggers/tests/python/requirements.txt",
+    what: "the clients of W&B, TensorBoard, Neptune and MLflow, once: some minutes, 1 GB",
+};
+
 const FIX: &str = "install Python 3.11 or later with its module venv (Debian: `apt-get install python3 python3-venv`)";
 
 /// The interpreter; makes its environment if it is not there, or not of these requirements.
-pub(crate) fn interpreter() -> Result<PathBuf, String> {
-    let root = crate::root();
-    let requirements = root.join(REQUIREMENTS);
+pub(crate) fn interpreter(wanted: &Environment) -> Result<PathBuf, String> {
+    let (root, what) = (crate::root(), wanted.what);
+    let requirements = root.join(wanted.requirements);
+    let folder = root.join(wanted.folder);
     let wanted = fs::read(&requirements).map_err(|e| format!("cannot read `{}`: {e}", requirements.display()))?;
-    let folder = root.join("target/python");
     let stamp = folder.join("installed.txt");
     if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(executable(&folder));
     }
-    eprintln!("\n==> Python with PyTorch and Lightning, once: some minutes, 4 GB in `{}`", folder.display());
+    eprintln!("\n==> Python with {what} in `{}`", folder.display());
     let python = environment(&folder)?;
-    // The list is complete, and leaves out what PyTorch asks for but does not need.
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
-    let fix = "look at the message above: it needs network, 4 GB of disk, and Python 3.11 or later";
+    let fix = "look at the message above: it needs network, room on the disk, and Python 3.11 or later";
     run(Command::new(&python).args(pip).arg(&requirements), fix)?;
     // Last, so that an installation that was cut short is made again.
     fs::write(&stamp, wanted).map_err(|e| format!("cannot write `{}`: {e}", stamp.display()))?;

@@ -18,21 +18,29 @@ mod entry;
 mod http;
 mod logger;
 #[cfg(feature = "neptune")]
-mod neptune;
+pub mod neptune;
 mod news;
-#[cfg(any(feature = "wandb", feature = "neptune"))]
+#[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune"))]
 mod protobuf;
 mod sink;
+#[cfg(feature = "tensorboard")]
+pub mod tensorboard;
 #[cfg(feature = "http")]
 mod upload;
+#[cfg(feature = "wandb")]
+pub mod wandb;
 mod worker;
 
 pub use config::Config;
 pub use entry::{Entries, Entry, Kind};
 pub use logger::Logger;
 #[cfg(feature = "neptune")]
-pub use neptune::{Neptune, NeptuneLogger};
+pub use neptune::NeptuneLogger;
 pub use news::News;
 pub use sink::{Opened, Sink, Start, Status, Writer};
+#[cfg(feature = "tensorboard")]
+pub use tensorboard::TensorBoardLogger;
 #[cfg(feature = "http")]
 pub use upload::Upload;
+#[cfg(feature = "wandb")]
+pub use wandb::WandbLogger;

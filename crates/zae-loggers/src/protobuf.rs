@@ -1,4 +1,4 @@
-//! [`Message`]: protocol buffers, as far as trackers need them written.
+//! Protocol buffers, as far as trackers need them: [`Message`] writes, [`Fields`] reads.
 
 /// Writes a message into a buffer that its owner reuses.
 ///
@@ -12,7 +12,7 @@ impl<'a> Message<'a> {
         Self(buffer)
     }
 
-    fn raw(&mut self, mut number: u64) {
+    fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push(number as u8 | 0x80);
             number >>= 7;
@@ -21,13 +21,13 @@ impl<'a> Message<'a> {
     }
 
     fn tag(&mut self, field: u32, wire_type: u64) {
-        self.raw(u64::from(field) << 3 | wire_type);
+        self.number(u64::from(field) << 3 | wire_type);
     }
 
     /// Any of `uint32`, `uint64` and enumerations; `int32`, `int64` as they are cast; `bool` as 0 and 1.
     pub(crate) fn varint(&mut self, field: u32, number: u64) -> &mut Self {
         self.tag(field, 0);
-        self.raw(number);
+        self.number(number);
         self
     }
 
@@ -45,13 +45,19 @@ impl<'a> Message<'a> {
 
     pub(crate) fn bytes(&mut self, field: u32, bytes: &[u8]) -> &mut Self {
         self.tag(field, 2);
-        self.raw(bytes.len() as u64);
+        self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
         self
     }
 
     pub(crate) fn string(&mut self, field: u32, text: &str) -> &mut Self {
         self.bytes(field, text.as_bytes())
+    }
+
+    /// Fields that are written already.
+    pub(crate) fn raw(&mut self, fields: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(fields);
+        self
     }
 
     /// A message within: `fill` writes it.
@@ -61,15 +67,65 @@ impl<'a> Message<'a> {
         fill(&mut Message(self.0));
         let end = self.0.len();
         // Its length comes first and is known last.
-        self.raw((end - begin) as u64);
+        self.number((end - begin) as u64);
         let length_bytes = self.0.len() - end;
         self.0[begin..].rotate_right(length_bytes);
         self
     }
 }
 
+/// A field's number and value. Those of fixed size (`double`, `float`) are left out: nobody needs them read.
+#[derive(Clone, Copy)]
+pub(crate) enum Field<'a> {
+    Number(u32, u64),
+    Bytes(u32, &'a [u8]),
+}
+
+/// The fields of a message, in order. What is not such a message ends early.
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+
+impl Fields<'_> {
+    fn varint(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        loop {
+            let tag = self.varint()?;
+            let number = u32::try_from(tag >> 3).ok()?;
+            let length = match tag & 7 {
+                0 => return Some(Field::Number(number, self.varint()?)),
+                1 => 8,
+                2 => usize::try_from(self.varint()?).ok()?,
+                5 => 4,
+                _ => return None,
+            };
+            let (bytes, rest) = self.0.split_at_checked(length)?;
+            self.0 = rest;
+            if tag & 7 == 2 {
+                return Some(Field::Bytes(number, bytes));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -79,6 +135,24 @@ mod tests {
             inner.varint(1, 150);
         });
         assert_eq!(buffer, b"\x08\x96\x01\x12\x07testing\x1a\x03\x08\x96\x01");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bytes_are_they_are_looked_at(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            Fields(&bytes).for_each(drop);
+        }
+    }
+
+    #[test]
+    fn fields_are_read_as_they_are_written() {
+        let mut buffer = Vec::new();
+        Message::new(&mut buffer).varint(1, u64::MAX).double(2, 1.0).string(3, "x").float(4, 1.0).varint(16, 0);
+        let mut fields = Fields(&buffer);
+        assert!(matches!(fields.next(), Some(Field::Number(1, u64::MAX))));
+        assert!(matches!(fields.next(), Some(Field::Bytes(3, b"x"))));
+        assert!(matches!(fields.next(), Some(Field::Number(16, 0))));
+        assert!(fields.next().is_none());
     }
 
     #[test]

@@ -10,14 +10,17 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use neptune_runs::*;
 use neptune_server::{MICRO, Neptune, Run, SECRET, Value, drain, token};
 use serde_json::json;
 use tempfile::tempdir;
-use zae_core::testing::null::{batches, loss};
+use zae_core::{
+    data::from_fn,
+    testing::null::{batches, loss},
+};
 use zae_loggers::NeptuneLogger;
 
 /// What the database of a run comes to on a server.
@@ -123,6 +126,45 @@ fn a_run_whose_database_was_drained_goes_on_in_a_new_one() {
         assert_eq!(all.series, expected(dir.path()));
         assert_eq!(all.series["train/loss"].len() as u64, 5 * (EPOCHS + u64::from(again > 0)));
         assert_eq!(text(&all, "run/status"), "finished");
+    }
+}
+
+/// `neptune sync` while the run is going on.
+#[test]
+fn a_database_that_is_drained_under_the_run_is_begun_anew() {
+    let dir = tempdir().unwrap();
+    let server = Neptune::default();
+    let (path, its) = (dir.path().to_owned(), server.clone());
+    let data = from_fn(move |epoch| {
+        let (path, its) = (path.clone(), its.clone());
+        (0..5).map(move |i| {
+            if (epoch, i) == (1, 3) {
+                settled(&database(&path));
+                drain(&database(&path), &its);
+                fs::remove_file(database(&path)).unwrap();
+            }
+            Ok(loss(epoch, i))
+        })
+    });
+    let mut trainer = trainer(dir.path(), logger());
+    trainer.run(EPOCHS, data, batches(3)).unwrap();
+    drop(trainer);
+    let before = server.run().series["train/loss"].len();
+    assert!((5..9).contains(&before), "{before}");
+    drain(&database(dir.path()), &server);
+    assert_eq!(server.seen().duplicates, 0);
+    assert_eq!(server.run().series, expected(dir.path()));
+}
+
+/// Waits until nothing more is written.
+fn settled(database: &Path) {
+    let connection = rusqlite::Connection::open(database).unwrap();
+    let count = || connection.query_row("SELECT count(*) FROM run_operations", [], |row| row.get::<_, i64>(0)).unwrap();
+    let (mut last, mut since) = (count(), Instant::now());
+    while last < 8 || since.elapsed() < Duration::from_secs(1) {
+        if count() != last {
+            (last, since) = (count(), Instant::now());
+        }
     }
 }
 

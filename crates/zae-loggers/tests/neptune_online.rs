@@ -116,7 +116,8 @@ fn status(status: u16, headers: &[(&str, &str)]) -> Answer {
 #[test]
 fn what_goes_wrong_is_tried_again_until_all_is_there() {
     let busy = || status(429, &[("Retry-After", "0")]);
-    let faults: [(&str, fn() -> Answer); 8] = [
+    type Fault = fn() -> Answer;
+    let faults: [(&str, Fault); 8] = [
         ("500", || status(500, &[])),
         ("503", || status(503, &[("Retry-After", "0")])),
         ("429", || status(429, &[])),

@@ -1,15 +1,14 @@
-//! What Neptune's own package makes of our files.
+//! What Neptune's own package makes of our files. It needs `ZAE_PYTHON`: `cargo xtask loggers` sets it.
 #![cfg(feature = "neptune")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../zae-checkpoint/tests/common/interpreter.rs"]
 mod interpreter;
 mod neptune_runs;
 mod neptune_server;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use interpreter::python;
+use interpreter::{output, python, script};
 use neptune_runs::*;
 use neptune_server::{Neptune, token};
 use serde_json::{Value, json};
@@ -21,7 +20,7 @@ fn sync(dir: &Path, server: &Neptune) {
     let server = server.start();
     let key = dir.join("key");
     fs::write(&key, token(&server.url())).unwrap();
-    python("neptune_sync.py", &[&database(dir), &key]);
+    output(python().arg(script("neptune_sync.py")).args([&database(dir), &key]));
 }
 
 #[test]
@@ -35,7 +34,7 @@ fn neptune_s_own_classes_read_what_was_logged() {
     trainer.evaluate(batches(3)).unwrap();
     drop(trainer);
     let result = dir.path().join("result");
-    python("neptune_read.py", &[&database(dir.path()), &result]);
+    output(python().arg(script("neptune_read.py")).args([&database(dir.path()), &result]));
 
     let read: Value = serde_json::from_slice(&fs::read(result).unwrap()).unwrap();
     assert_eq!((&read["project"], &read["run_id"]), (&json!("team/digits"), &json!("läuft 1")));

@@ -1,4 +1,4 @@
-//! [`NeptuneLogger`]: the files of neptune-scale.
+//! Neptune: [`NeptuneLogger`].
 
 mod database;
 mod ledger;
@@ -302,4 +302,21 @@ fn component(text: &str) -> String {
 /// The settings of a run as attributes.
 fn settings(config: &Config) -> Vec<(String, Value)> {
     config.flat().into_iter().map(|(name, value)| (format!("config/{name}"), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_not_shown() {
+        let shown = format!("{:?}", NeptuneLogger::new("team/digits").api_token("hunter2").sink);
+        assert!(shown.contains("team/digits") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn folders_have_names_that_every_disk_takes() {
+        assert_eq!(component("a/b: \u{1}__c?"), "a_b_c_");
+        assert_eq!(component(&"ü".repeat(70)), "ü".repeat(64));
+    }
 }

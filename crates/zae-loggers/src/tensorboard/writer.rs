@@ -1,0 +1,104 @@
+//! [`EventWriter`]: appends entries to an event file.
+
+use std::{
+    io::{Seek, SeekFrom, Write},
+    path::PathBuf,
+    time::Instant,
+};
+
+use zae_core::{add_on::Notice, error::Fallible};
+
+use super::{event::Template, folder::EventFile};
+use crate::{Entries, Status, Writer};
+
+/// Appends entries to an event file.
+pub(super) struct EventWriter {
+    to: EventFile,
+    /// By their layout.
+    templates: Vec<Option<Template>>,
+    buffer: Vec<u8>,
+    /// Part of a record may be behind the end.
+    torn: bool,
+}
+
+impl EventWriter {
+    pub(super) fn new(to: EventFile) -> Self {
+        Self { to, templates: Vec::new(), buffer: Vec::new(), torn: false }
+    }
+}
+
+impl Writer for EventWriter {
+    fn write(&mut self, entries: &Entries) -> Fallible {
+        self.buffer.clear();
+        for entry in entries.iter() {
+            if self.templates.len() <= entry.layout {
+                self.templates.resize_with(entry.layout + 1, || None);
+            }
+            let template = self.templates[entry.layout].get_or_insert_with(|| Template::new(entry.names));
+            template.append(&mut self.buffer, &entry);
+        }
+        if self.torn {
+            self.to.file.set_len(self.to.end)?;
+            self.to.file.seek(SeekFrom::Start(self.to.end))?;
+        }
+        self.torn = true;
+        let written = self.to.file.write_all(&self.buffer);
+        if written.is_err() {
+            // At once, for there may be no other time: this is how the run may end.
+            self.to.file.set_len(self.to.end)?;
+        }
+        written?;
+        self.torn = false;
+        self.to.end += self.buffer.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Fallible {
+        Ok(self.to.file.sync_data()?)
+    }
+
+    fn end(&mut self, _: &Status, _: Instant) -> Fallible<Option<Notice>> {
+        Ok(None)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.to.path.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{fs, sync::Arc};
+
+    use super::{
+        super::{folder, tests::steps},
+        *,
+    };
+    use crate::{Kind, entry::Head};
+
+    fn entries(steps: std::ops::Range<u64>) -> Entries {
+        let mut entries = Entries::default();
+        entries.add_layout(Arc::from([Arc::from("train/loss"), Arc::from("verlust/größe")]));
+        steps.for_each(|step| entries.push(Head { kind: Kind::Step, step, ..Head::default() }, [0.5, 1.0].into_iter()));
+        entries
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_disk_that_is_full_for_a_while_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = EventWriter::new(folder::open(dir.path(), None, 1.0, |_| {}).unwrap());
+        writer.write(&entries(0..2)).unwrap();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let file = std::mem::replace(&mut writer.to.file, full);
+        assert!(writer.write(&entries(2..5)).is_err());
+        writer.to.file = file;
+        // What the disk took of it.
+        writer.to.file.write_all(b"\x44\0\0").unwrap();
+        writer.write(&entries(2..9)).unwrap();
+        writer.sync().unwrap();
+        assert_eq!(steps(dir.path()), (0..9).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,55 @@
+//! Numbers and texts as W&B's JSON has them.
+
+use std::io::Write;
+
+/// Appends a number: as Python writes it, NaN and infinities included, which W&B takes.
+pub(super) fn number(out: &mut Vec<u8>, value: f64) {
+    // Writing to a `Vec` cannot fail.
+    let _ = match value {
+        _ if value.is_nan() => write!(out, "NaN"),
+        f64::INFINITY => write!(out, "Infinity"),
+        f64::NEG_INFINITY => write!(out, "-Infinity"),
+        _ => write!(out, "{value:?}"),
+    };
+}
+
+/// Appends a text in quotes.
+pub(super) fn text(out: &mut Vec<u8>, text: &str) {
+    // A text can always be written.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// Reads what [`number`] has written.
+pub(super) fn parse(text: &str) -> Option<f64> {
+    match text {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_return_their_bits(bits in any::<u64>()) {
+            let value = f64::from_bits(bits);
+            let mut text = Vec::new();
+            number(&mut text, value);
+            let text = String::from_utf8(text).unwrap();
+            let back = parse(&text).unwrap();
+            prop_assert!(back.to_bits() == bits || (back.is_nan() && value.is_nan()));
+            if value.is_finite() {
+                let read: f64 = serde_json::from_str(&text).unwrap();
+                prop_assert!((read - value).abs() <= value.abs() * 1e-15);
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Runs that are logged for TensorBoard: left alone, resumed, killed, on a full disk; and what the real TensorBoard reads.
+
+#![cfg(feature = "tensorboard")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod runs;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use runs::*;
+use tempfile::tempdir;
+use zae_core::{
+    testing::{Architecture, Fixture, reference::Reference},
+    trainer::{Outcome, Trainer},
+};
+use zae_loggers::TensorBoardLogger;
+
+fn logged(run_dir: &Path) -> Trainer<Classify> {
+    let settings = serde_json::json!({"width": 24, "optimizer": {"name": "adam", "betas": [0.9, 0.999]}, "on": true});
+    trainer(run_dir).add_on(TensorBoardLogger::new().config(&settings))
+}
+
+fn train(run_dir: &Path, epochs: u64) {
+    let run = logged(run_dir).run(epochs, train_data(), valid_data()).unwrap();
+    assert_eq!(run.outcome, Outcome::Complete);
+}
+
+// ---- a small reader, which knows nothing of the writer ----
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|item| item.unwrap().path()).collect();
+    files.retain(|path| path.to_str().unwrap().contains("tfevents"));
+    files.sort();
+    files
+}
+
+fn varint(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 0x7f))
+}
+
+/// The fields of a message, each as its bytes.
+fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
+    let mut all = Vec::new();
+    let mut take = |length: Option<usize>| {
+        let of_varint = || bytes.iter().position(|byte| byte & 0x80 == 0).map(|last| last + 1);
+        let (own, rest) = bytes.split_at_checked(length.or_else(of_varint)?)?;
+        bytes = rest;
+        Some(own)
+    };
+    while let Some(tag) = take(None).map(varint) {
+        let own = match tag & 7 {
+            0 => take(None),
+            1 => take(Some(8)),
+            2 => take(None).and_then(|length| take(Some(varint(length) as usize))),
+            5 => take(Some(4)),
+            other => panic!("a field of type {other}"),
+        };
+        all.push((tag >> 3, own.unwrap()));
+    }
+    all
+}
+
+/// All scalars of the files of a folder, which have to be whole.
+fn curves(folder: &Path) -> Curves {
+    let mut curves = Curves::new();
+    for path in files(folder) {
+        let bytes = fs::read(&path).unwrap();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let length = u64::from_le_bytes(*rest.first_chunk().unwrap()) as usize;
+            let event = fields(&rest[12..12 + length]);
+            rest = &rest[16 + length..];
+            let of = |wanted| event.iter().find(|own| own.0 == wanted).map(|own| own.1);
+            let step = of(2).map_or(0, varint);
+            for (_, value) in of(5).map(fields).unwrap_or_default() {
+                let value: BTreeMap<_, _> = fields(value).into_iter().collect();
+                if let Some(number) = value.get(&2) {
+                    let number = f32::from_le_bytes((*number).try_into().unwrap());
+                    let name = String::from_utf8(value[&1].to_vec()).unwrap();
+                    curves.entry(name).or_default().push((step, bits(f64::from(number))));
+                }
+            }
+        }
+    }
+    curves
+}
+
+#[track_caller]
+fn assert_same(found: &Curves, expected: &Curves, what: &str) {
+    for name in expected.keys().chain(found.keys()) {
+        assert_eq!(found.get(name), expected.get(name), "{what}: {name}");
+    }
+}
+
+// ---- runs ----
+
+#[test]
+fn a_run_and_what_follows_it_in_the_program_is_one_file() {
+    let dir = tempdir().unwrap();
+    let mut trainer = logged(dir.path());
+    trainer.run(2, train_data(), valid_data()).unwrap();
+    trainer.evaluate(valid_data()).unwrap();
+    trainer.run(3, train_data(), valid_data()).unwrap();
+    drop(trainer);
+    let found = curves(&dir.path().join("tensorboard"));
+    assert_same(&found, &expected(dir.path()), "all of it");
+    assert_eq!(found["train/loss"].iter().map(|own| own.0).collect::<Vec<_>>(), (0..15).collect::<Vec<_>>());
+    assert_eq!(found["test/accuracy"].len(), 1);
+    assert_eq!(found["train/loss_epoch"].len(), 3);
+    assert_eq!(found["train/größe/✓"].len(), 15);
+    assert!(found["train/odd"].iter().all(|own| own.1 == f32::NAN.to_bits()));
+    assert_eq!(files(&dir.path().join("tensorboard")).len(), 1);
+}
+
+#[test]
+fn a_run_from_any_older_checkpoint_has_every_step_once() {
+    let whole = tempdir().unwrap();
+    train(whole.path(), 4);
+    for removed in [0, 1, 3, 7] {
+        let dir = tempdir().unwrap();
+        train(dir.path(), 3);
+        remove_newest_checkpoints(dir.path(), removed);
+        train(dir.path(), 4);
+        assert_same(&curves(&dir.path().join("tensorboard")), &expected(whole.path()), "resumed");
+        assert_same(&expected(dir.path()), &expected(whole.path()), "what it is compared with");
+    }
+}
+
+#[test]
+fn without_a_folder_it_says_so_and_the_run_goes_on() {
+    let notices = Notices::default();
+    let learner = Reference { asynchronous: false }.learner(Architecture::Full);
+    let mut trainer = Trainer::new(Classify, learner)
+        .scheduler(0.01)
+        .handle_signals(false)
+        .add_on((TensorBoardLogger::new(), notices.clone()));
+    assert_eq!(trainer.run(1, train_data(), ()).unwrap().outcome, Outcome::Complete);
+    assert!(notices.warnings()[0].contains(".to(..)"), "{:?}", notices.warnings());
+    assert_eq!(notices.warnings().len(), 1);
+}
+
+// ---- processes ----
+
+const DIR: &str = "ZAE_CHILD_DIR";
+const FULL: &str = "ZAE_CHILD_FULL";
+const EPOCHS: u64 = 40;
+
+/// Does nothing unless this process is the child.
+#[test]
+fn child() {
+    let Ok(dir) = env::var(DIR).map(PathBuf::from) else { return };
+    if env::var_os(FULL).is_none() {
+        return train(&dir, EPOCHS);
+    }
+    let notices = Notices::default();
+    let learner = Reference { asynchronous: false }.learner(Architecture::Full);
+    let logger = TensorBoardLogger::new().to(dir.join("full"));
+    let mut trainer =
+        Trainer::new(Classify, learner).scheduler(0.01).handle_signals(false).add_on((logger, notices.clone()));
+    assert_eq!(trainer.run(EPOCHS, train_data(), ()).unwrap().outcome, Outcome::Complete);
+    drop(trainer);
+    fs::write(dir.join("warnings"), notices.warnings().join("\n")).unwrap();
+}
+
+fn start(dir: &Path) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["child", "--exact"]).env(DIR, dir).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+fn events_in(dir: &Path) -> u64 {
+    let folder = dir.join("tensorboard");
+    if folder.exists() { files(&folder).iter().map(|path| path.metadata().unwrap().len()).sum() } else { 0 }
+}
+
+/// Kills the run again and again, each time when it has written something.
+fn killed_until_it_is_through(dir: &Path, mut between: impl FnMut()) -> u32 {
+    let mut kills = 0;
+    loop {
+        let before = events_in(dir);
+        let mut child = start(dir);
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            // Also in the middle of a write: whenever it comes.
+            if kills < 4 && events_in(dir) > before + 4096 * u64::from(kills + 1) {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break None;
+            }
+            assert!(since.elapsed() < Duration::from_secs(300));
+            thread::yield_now();
+        };
+        between();
+        match status {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                return kills;
+            }
+            None => kills += 1,
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_over_and_over_has_every_step_once() {
+    let (whole, dir) = (tempdir().unwrap(), tempdir().unwrap());
+    train(whole.path(), EPOCHS);
+    let kills = killed_until_it_is_through(dir.path(), || {});
+    assert!(kills > 0);
+    assert_same(&curves(&dir.path().join("tensorboard")), &expected(whole.path()), "killed");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_disk_that_is_full_costs_a_warning_and_entries_but_no_run() {
+    let dir = tempdir().unwrap();
+    // No file of this process gets larger than 16 blocks of 512 bytes, or of 1024; beyond that a write fails.
+    let limited = "trap '' XFSZ; ulimit -f 16; exec \"$0\" child --exact";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(env::current_exe().unwrap()).env(DIR, dir.path()).env(FULL, "1");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let warnings = fs::read_to_string(dir.path().join("warnings")).unwrap();
+    assert!(warnings.contains("cannot write") && warnings.contains("the disk has not taken"), "{warnings}");
+    // What is there is whole: nothing of the record that did not fit.
+    let found = curves(&dir.path().join("full"));
+    let steps: Vec<u64> = found.get("train/loss").into_iter().flatten().map(|own| own.0).collect();
+    assert!(steps.len() < EPOCHS as usize * 5 && steps.iter().copied().eq(0..steps.len() as u64), "{steps:?}");
+}
+
+// ---- the real one ----
+
+/// TensorBoard, reading a folder.
+struct Reader {
+    process: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+/// What it has read.
+struct Seen {
+    curves: Curves,
+    rest: serde_json::Value,
+}
+
+impl Reader {
+    fn start(folder: &Path) -> Self {
+        let python =
+            env::var_os("ZAE_PYTHON").expect("ZAE_PYTHON is not set: it has to name a Python with TensorBoard");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/tensorboard_reader.py");
+        let mut command = Command::new(python);
+        command.arg(script).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let (to, from) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        Self { process, to, from }
+    }
+
+    fn read(&mut self, how: &str) -> Seen {
+        writeln!(self.to, "{how}").unwrap();
+        let mut line = String::new();
+        self.from.read_line(&mut line).unwrap();
+        let rest: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let number = |value: &serde_json::Value| bits(value.as_str().unwrap().parse().unwrap());
+        let curve = |points: &serde_json::Value| {
+            points.as_array().unwrap().iter().map(|point| (point[0].as_u64().unwrap(), number(&point[1]))).collect()
+        };
+        let curves = |scalars: &serde_json::Value| -> Curves {
+            scalars.as_object().unwrap().iter().map(|(name, points)| (name.clone(), curve(points))).collect()
+        };
+        let (for_programs, for_people) = (curves(&rest["scalars"]), curves(&rest["plugin"]));
+        assert_same(&for_people, &for_programs, &format!("{how}: TensorBoard itself"));
+        Seen { curves: for_programs, rest }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs Python with TensorBoard"]
+fn tensorboard_shows_every_step_once_also_while_runs_are_resumed() {
+    let (whole, dir) = (tempdir().unwrap(), tempdir().unwrap());
+    train(whole.path(), 4);
+    let folder = dir.path().join("tensorboard");
+    train(dir.path(), 2);
+    let mut reader = Reader::start(&folder);
+    let first = reader.read("reload");
+    assert_same(&first.curves, &expected(dir.path()), "the first part");
+    let rest = &first.rest;
+    assert_eq!((&rest["hparams"]["width"], &rest["hparams"]["on"]), (&24.0.into(), &true.into()));
+    assert_eq!(
+        (&rest["hparams"]["optimizer/betas/1"], &rest["hparams"]["optimizer/name"]),
+        (&0.999.into(), &"adam".into())
+    );
+    assert_eq!(rest["hparams"]["trainer/schedule"], "0.01");
+    assert!(rest["text"][0].as_str().unwrap().contains("\n      \"width\": 24\n"), "{}", rest["text"]);
+    assert_eq!(rest["text_plugin"][0], "config/text_summary");
+    for (removed, epochs) in [(3, 3), (0, 4), (4, 4), (6, 4)] {
+        remove_newest_checkpoints(dir.path(), removed);
+        train(dir.path(), epochs);
+        for how in ["reload", "fresh"] {
+            assert_same(&reader.read(how).curves, &expected(dir.path()), how);
+        }
+    }
+    assert_same(&expected(dir.path()), &expected(whole.path()), "what it is compared with");
+    // All over again, in the same folder.
+    fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();
+    train(dir.path(), 1);
+    for how in ["reload", "fresh"] {
+        assert_same(&reader.read(how).curves, &expected(dir.path()), how);
+    }
+    assert_same(
+        &Reader::start(&folder.join("earlier.1")).read("fresh").curves,
+        &expected(whole.path()),
+        "the older run",
+    );
+}
+
+#[test]
+#[ignore = "needs Python with TensorBoard"]
+fn tensorboard_shows_every_step_once_of_a_run_that_is_killed_over_and_over() {
+    let (whole, dir) = (tempdir().unwrap(), tempdir().unwrap());
+    train(whole.path(), EPOCHS);
+    let folder = dir.path().join("tensorboard");
+    fs::create_dir(&folder).unwrap();
+    let mut reader = Reader::start(&folder);
+    let kills = killed_until_it_is_through(dir.path(), || drop(reader.read("reload")));
+    assert!(kills > 0);
+    for how in ["reload", "fresh"] {
+        assert_same(&reader.read(how).curves, &expected(whole.path()), how);
+    }
+}

@@ -136,3 +136,65 @@ impl Writer for DatabaseWriter {
 pub(super) fn status_of(state: &str, error: &str) -> Vec<(String, Value)> {
     [("run/status", state), ("run/error", error)].map(|(name, text)| (name.to_owned(), text.into())).into()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::{entry::Head, neptune::store::Run};
+
+    fn entries(steps: std::ops::Range<u64>, evaluations: u64) -> Entries {
+        let mut entries = Entries::default();
+        ["train/loss", "valid/loss"].iter().for_each(|name| entries.add_layout([Arc::from(*name)].into()));
+        for index in steps.clone() {
+            let head = Head { index, step: index, time: 1.8e9, ..Head::default() };
+            entries.push(head, [index as f64].into_iter());
+        }
+        for i in 0..evaluations {
+            let (index, kind) = (steps.end + i, Kind::Evaluation);
+            // The clock was set back.
+            let head = Head { index, kind, layout: 1, step: steps.end, time: 1.7e9, ..Head::default() };
+            entries.push(head, [f64::NAN].into_iter());
+        }
+        entries
+    }
+
+    /// The disk is full, say, for one of the two files.
+    #[test]
+    fn a_write_that_fails_is_made_again_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run { project: "team/digits".into(), run_id: "one".into(), experiment: None };
+        let open = || DatabaseWriter::new(Store::open(folder.path(), &run).unwrap(), News::default()).unwrap();
+        let mut writer = open();
+        writer.write(&entries(0..3, 1)).unwrap();
+        let ledger = Connection::open(folder.path().join("zae.sqlite3")).unwrap();
+        ledger.execute_batch("ALTER TABLE marks RENAME TO away").unwrap();
+        writer.write(&entries(4..6, 1)).unwrap_err();
+        writer.write(&entries(4..6, 1)).unwrap_err();
+        ledger.execute_batch("ALTER TABLE away RENAME TO marks").unwrap();
+        writer.write(&entries(4..6, 2)).unwrap();
+        drop(writer);
+
+        let database = Connection::open(folder.path().join("run_operations.sqlite3")).unwrap();
+        let mut rows =
+            database.prepare("SELECT timestamp, operation FROM run_operations ORDER BY sequence_id").unwrap();
+        let rows: Vec<(i64, Vec<u8>)> =
+            rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), 1 + 4 + 4);
+        // No time is before the one before it.
+        assert!(rows[1..].iter().all(|(millis, _)| *millis == 1_800_000_000_000));
+        // An operation begins with its step: whole and millionths.
+        let step = |row: usize| &rows[row].1[..6];
+        assert_eq!([step(4), step(7), step(8)], [[10, 4, 8, 3, 16, 0], [10, 4, 8, 6, 16, 0], [10, 4, 8, 6, 16, 1]]);
+
+        // What only one of the files knows is taken back when they are opened.
+        let later = "INSERT INTO run_operations (timestamp, operation_type, operation, operation_size_bytes) VALUES (1, 0, x'', 0)";
+        database.execute(later, []).unwrap();
+        drop(open());
+        let left: i64 = database.query_row("SELECT count(*) FROM run_operations", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 9);
+    }
+}

@@ -41,6 +41,7 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
     /// Of the headers, those asked for by name.
+    #[allow(dead_code, reason = "not each tracker needs it")]
     pub(crate) headers: ureq::http::HeaderMap,
 }
 
@@ -61,6 +62,7 @@ impl Client {
     }
 
     /// Also what is learned later, such as a token that a server gives.
+    #[allow(dead_code, reason = "not each tracker needs it")]
     pub(crate) fn hide(&mut self, secret: Secret) {
         self.secrets.push(secret);
     }

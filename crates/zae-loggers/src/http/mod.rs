@@ -4,6 +4,7 @@ mod client;
 mod failure;
 mod secret;
 
+#[allow(unused_imports, reason = "not each tracker needs all of it")]
 pub(crate) use client::{Client, Reply, Request};
 pub(crate) use failure::Failure;
 pub(crate) use secret::Secret;

@@ -17,6 +17,8 @@ mod entry;
 #[cfg(feature = "http")]
 mod http;
 mod logger;
+#[cfg(feature = "mlflow")]
+pub mod mlflow;
 mod news;
 #[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune"))]
 mod protobuf;
@@ -30,6 +32,8 @@ mod worker;
 pub use config::Config;
 pub use entry::{Entries, Entry, Kind};
 pub use logger::Logger;
+#[cfg(feature = "mlflow")]
+pub use mlflow::{Mlflow, MlflowLogger};
 pub use news::News;
 pub use sink::{Opened, Sink, Start, Status, Writer};
 #[cfg(feature = "tensorboard")]

@@ -17,6 +17,8 @@ mod entry;
 #[cfg(feature = "http")]
 mod http;
 mod logger;
+#[cfg(feature = "mlflow")]
+pub mod mlflow;
 #[cfg(feature = "neptune")]
 pub mod neptune;
 mod news;
@@ -34,6 +36,8 @@ mod worker;
 pub use config::Config;
 pub use entry::{Entries, Entry, Kind};
 pub use logger::Logger;
+#[cfg(feature = "mlflow")]
+pub use mlflow::MlflowLogger;
 #[cfg(feature = "neptune")]
 pub use neptune::NeptuneLogger;
 pub use news::News;

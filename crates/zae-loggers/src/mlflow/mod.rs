@@ -1,0 +1,233 @@
+//! MLflow: a run in a spool on disk, and a thread that sends it to the tracking server.
+//!
+//! # The spool
+//!
+//! MLflow has no offline format, so the spool is one of ours: the file `mlflow/spool.jsonl` in the run's folder, of lines of
+//! JSON in UTF-8. Times are milliseconds since 1970.
+//!
+//! - The first line tells of the run: `spool` (the format's version, 1), `key` (the run's tag `zae.run`, by which its server
+//!   knows it), `tracking_uri` (without a password), `experiment`, `run_name`, `start_time`, `tags`, and `params` (pairs of
+//!   name and value).
+//! - A line with `index` is an entry, the one before which the run had so many: `kind` (`step`, `evaluation` or `epoch`),
+//!   `time`, `step` (optimizer steps done), `epoch`, and `metrics` by name. NaN and infinities are the texts `"NaN"`, `"Infinity"` and `"-Infinity"`.
+//! - A line with `end` is the end of the run: `FINISHED`, `FAILED` or `KILLED`, at `time`. Without one the program was killed.
+//!
+//! Beside it, `sent.json` has MLflow's `run_id`, and how far the server has the spool. [`sync`] sends what it has not got.
+
+mod api;
+mod names;
+mod remote;
+mod sent;
+mod settings;
+mod spool;
+mod writer;
+
+use std::{
+    collections::{BTreeMap, hash_map::RandomState},
+    env,
+    hash::BuildHasher,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use api::{Api, Login, Server};
+use remote::Tracking;
+use sent::Sent;
+use spool::{Head, Marks};
+use writer::SpoolWriter;
+use zae_core::{error::Fallible, state::State};
+
+use crate::{
+    Logger, News, Opened, Sink, Start, Upload,
+    http::Secret,
+    upload::{self, Remote, Uploader},
+};
+
+/// Tells an MLflow tracking server of a run.
+///
+/// Every metric is there by its own name, at the count of optimizer steps; the settings are params. Names are changed where
+/// MLflow takes them only so: what is no letter, digit or one of `_-./: ` becomes `_`. A run that is resumed goes on in the
+/// same MLflow run, with every step in it once.
+///
+/// The run needs a folder, in which all of it is written before it is sent: so a server that is slow or away costs nothing
+/// but the sight of the curves. What the server has not got in the end is sent when the run goes on, or by [`sync`].
+///
+/// What is not set here comes from the environment: `MLFLOW_TRACKING_URI`, `MLFLOW_TRACKING_USERNAME` and
+/// `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
+///
+/// ```
+/// use zae_loggers::MlflowLogger;
+///
+/// let logger = MlflowLogger::new("digits").tracking_uri("http://127.0.0.1:5000").run_name("wide").tag("team", "vision");
+/// ```
+pub type MlflowLogger = Logger<Mlflow>;
+
+/// The sink of an [`MlflowLogger`].
+#[derive(Clone, Debug, Default)]
+pub struct Mlflow {
+    experiment: Option<String>,
+    tracking_uri: Option<String>,
+    login: Login,
+    run_name: Option<String>,
+    tags: BTreeMap<String, String>,
+    upload: Upload,
+}
+
+impl Logger<Mlflow> {
+    /// A run of this experiment, which is made if it is not there.
+    pub fn new(experiment: impl Into<String>) -> Self {
+        Self::with(Mlflow { experiment: Some(experiment.into()), ..Mlflow::default() })
+    }
+
+    /// A run of the experiment that `MLFLOW_EXPERIMENT_NAME` names, or else of `Default`.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::with(Mlflow::default())
+    }
+
+    /// The address of the server, for example `http://127.0.0.1:5000`.
+    #[must_use]
+    pub fn tracking_uri(mut self, uri: impl Into<String>) -> Self {
+        self.sink.tracking_uri = Some(uri.into());
+        self
+    }
+
+    /// Who asks the server.
+    #[must_use]
+    pub fn login(mut self, user: impl Into<String>, password: &str) -> Self {
+        self.sink.login = Login { user: Some(user.into()), password: Secret::new(password), token: None };
+        self
+    }
+
+    /// What allows to ask the server.
+    #[must_use]
+    pub fn token(mut self, token: &str) -> Self {
+        self.sink.login = Login { token: Secret::new(token), ..Login::default() };
+        self
+    }
+
+    /// The name of the run. MLflow makes one up if there is none.
+    #[must_use]
+    pub fn run_name(mut self, name: impl Into<String>) -> Self {
+        self.sink.run_name = Some(name.into());
+        self
+    }
+
+    /// A tag of the run. Those that MLflow knows begin with `mlflow.`; some are there anyway (user, program, git commit).
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.sink.tags.insert(name.into(), value.into());
+        self
+    }
+
+    /// The description of the run, in Markdown.
+    #[must_use]
+    pub fn note(self, text: impl Into<String>) -> Self {
+        self.tag("mlflow.note.content", text)
+    }
+
+    /// When the server is told, and how patiently.
+    #[must_use]
+    pub fn upload(mut self, settings: Upload) -> Self {
+        self.sink.upload = settings;
+        self
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn server(uri: Option<&str>, login: &Login) -> Fallible<Server> {
+    let uri = uri.map(str::to_owned).or_else(|| variable("MLFLOW_TRACKING_URI"));
+    let uri = uri.ok_or("it needs the server's address: `.tracking_uri(..)`, or the variable MLFLOW_TRACKING_URI")?;
+    let secret = |name| variable(name).and_then(|text| Secret::new(&text));
+    if login.user.is_some() || login.token.is_some() {
+        return Server::new(&uri, login);
+    }
+    let login = Login {
+        user: variable("MLFLOW_TRACKING_USERNAME"),
+        password: secret("MLFLOW_TRACKING_PASSWORD"),
+        token: secret("MLFLOW_TRACKING_TOKEN"),
+    };
+    Server::new(&uri, &login)
+}
+
+impl Sink for Mlflow {
+    fn name(&self) -> &'static str {
+        "mlflow"
+    }
+
+    fn check(&self) -> Fallible {
+        server(self.tracking_uri.as_deref(), &self.login).map(drop)
+    }
+
+    fn open(&mut self, start: &Start<'_>) -> Fallible<Opened> {
+        let dir = start.run_dir.ok_or("it has no folder to write to: give the trainer a `.run_dir(..)`")?;
+        let folder = dir.join("mlflow");
+        let server = server(self.tracking_uri.as_deref(), &self.login)?;
+        let mut key = start.resume.and_then(|identity| identity.decode::<String>().ok());
+        let mut reopened = None;
+        if let Some(key) = &key {
+            reopened = spool::reopen(&folder.join(spool::FILE), key, start.entries, Sent::of(&folder, key).maybe)?;
+        }
+        let key = key.get_or_insert_with(new_key).clone();
+        let (spool, marks) = match reopened {
+            Some(reopened) => reopened,
+            None => (spool::create(&folder, &self.head(&key, &server, start))?, Marks::default()),
+        };
+        let uploader = self.uploader(server, &folder, start.news);
+        let uploader = uploader.map_err(|e| start.news.warn(format!("mlflow: nothing is sent: {e}"))).ok();
+        let writer = Box::new(SpoolWriter::new(spool, marks, uploader));
+        Ok(Opened { writer, identity: State::encode(&key)?, kept: start.entries })
+    }
+}
+
+impl Mlflow {
+    fn head(&self, key: &str, server: &Server, start: &Start<'_>) -> Head {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        let experiment = self.experiment.clone().or_else(|| variable("MLFLOW_EXPERIMENT_NAME"));
+        Head {
+            spool: 1,
+            key: key.to_owned(),
+            tracking_uri: server.uri().to_owned(),
+            experiment: experiment.unwrap_or_else(|| "Default".to_owned()),
+            run_name: self.run_name.clone(),
+            start_time: spool::milliseconds(now),
+            tags: settings::tags(&self.tags),
+            params: settings::params(start.config),
+        }
+    }
+
+    fn uploader(&self, server: Server, folder: &Path, news: &News) -> Fallible<Uploader> {
+        let api = Api::new(server, self.upload.timeout)?;
+        let tracking = Tracking::new(api, folder.to_owned(), news.clone())?;
+        Uploader::start("mlflow", tracking, self.upload, news.clone())
+    }
+}
+
+/// A name that no other run has.
+fn new_key() -> String {
+    [0, 1].map(|part: u8| format!("{:016x}", RandomState::new().hash_one((part, SystemTime::now())))).concat()
+}
+
+/// Sends what the server has not got of a run, given the folder of its spool (`mlflow` in the run's folder), to the server that
+/// `MLFLOW_TRACKING_URI` names, or else to the one the run was for. The other variables count as they do for an
+/// [`MlflowLogger`]. A run whose program was killed gets the status `KILLED`. Not to be called while the program runs.
+///
+/// ```no_run
+/// zae_loggers::mlflow::sync("runs/wide/mlflow")?;
+/// # Ok::<(), zae_core::error::BoxError>(())
+/// ```
+///
+/// # Errors
+/// When there is no spool, or the server does not take it. What it took is remembered: call it again.
+pub fn sync(folder: impl AsRef<Path>) -> Fallible {
+    let folder = folder.as_ref();
+    let (head, _) = spool::read(&folder.join(spool::FILE)).map_err(|e| format!("`{}`: {e}", folder.display()))?;
+    let uri = variable("MLFLOW_TRACKING_URI").unwrap_or(head.tracking_uri);
+    let api = Api::new(server(Some(&uri), &Login::default())?, Upload::default().timeout)?;
+    let mut tracking = Tracking::new(api, folder.to_owned(), News::default())?;
+    while tracking.send(true, &|| true)? == upload::Sent::More {}
+    Ok(())
+}

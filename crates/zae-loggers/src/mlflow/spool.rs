@@ -1,0 +1,342 @@
+//! The spool: what a run has to tell MLflow, on disk before it is sent. The module's documentation has its format.
+//!
+//! Rows that the server may have are never taken back, for it would have them twice, with two times. When their steps are
+//! made again they are known by what they are of ([`Marks`]). Counting would not do: an evaluation after a run has a row too,
+//! and need not come again.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, File, OpenOptions},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize, ser::SerializeMap};
+use serde_json::Value;
+use zae_core::error::Fallible;
+
+use crate::{Entry, Kind};
+
+/// Its name in the run's folder.
+pub(super) const FILE: &str = "spool.jsonl";
+
+/// The first line.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Head {
+    /// The version of the format.
+    pub(super) spool: u32,
+    /// The run's own name for itself, a tag of it.
+    pub(super) key: String,
+    /// Without a password.
+    pub(super) tracking_uri: String,
+    pub(super) experiment: String,
+    pub(super) run_name: Option<String>,
+    /// Milliseconds since 1970.
+    pub(super) start_time: u64,
+    pub(super) tags: BTreeMap<String, String>,
+    pub(super) params: Vec<(String, String)>,
+}
+
+/// Any other.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Line {
+    Row(Row),
+    End(End),
+}
+
+/// An entry.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+pub(super) struct Row {
+    pub(super) index: u64,
+    pub(super) kind: String,
+    pub(super) time: u64,
+    pub(super) step: u64,
+    /// Numbers, or what JSON has none for as MLflow takes it: `"NaN"`, `"Infinity"`, `"-Infinity"`.
+    pub(super) metrics: BTreeMap<String, Value>,
+}
+
+/// The end of a run for a process.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct End {
+    /// MLflow's word for it.
+    pub(super) end: String,
+    pub(super) time: u64,
+}
+
+/// A spool that is open to be written.
+pub(super) struct Spool {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    /// Where the last line ends.
+    pub(super) end: u64,
+}
+
+pub(super) fn milliseconds(seconds: f64) -> u64 {
+    (seconds * 1000.0).round() as u64
+}
+
+/// Appends a line.
+pub(super) fn append(out: &mut Vec<u8>, line: &impl Serialize) -> Fallible {
+    serde_json::to_writer(&mut *out, line)?;
+    out.push(b'\n');
+    Ok(())
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Step => "step",
+        Kind::Evaluation => "evaluation",
+        Kind::Epoch => "epoch",
+    }
+}
+
+/// Entries that have rows already, though they come again.
+#[derive(Debug, Default)]
+pub(super) struct Marks(HashMap<u64, u64>);
+
+impl Marks {
+    /// What an entry is of, whatever the order of its names.
+    fn of<'a>(kind: &str, step: u64, names: impl Iterator<Item = &'a str>) -> u64 {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let begin = hasher.hash_one((kind, step));
+        names.fold(begin, |mark, name| mark.wrapping_add(hasher.hash_one((kind, step, name))))
+    }
+
+    pub(super) fn put(&mut self, mark: u64) {
+        *self.0.entry(mark).or_default() += 1;
+    }
+
+    /// Uses up the row of an entry, if it has one.
+    pub(super) fn take(&mut self, entry: &Entry<'_>) -> Option<u64> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mark = Self::of(word(entry.kind), entry.step, entry.names.iter().map(|name| &**name));
+        let count = self.0.get_mut(&mark)?;
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&mark);
+        }
+        Some(mark)
+    }
+}
+
+/// As [`Row`] is read.
+pub(super) struct Written<'a>(pub(super) Entry<'a>);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entry = &self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("index", &entry.index)?;
+        map.serialize_entry("kind", word(entry.kind))?;
+        map.serialize_entry("time", &milliseconds(entry.time))?;
+        map.serialize_entry("step", &entry.step)?;
+        map.serialize_entry("epoch", &entry.epoch)?;
+        map.serialize_entry("metrics", &Metrics(entry))?;
+        map.end()
+    }
+}
+
+struct Metrics<'a>(&'a Entry<'a>);
+
+impl Serialize for Metrics<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.0.names.iter().zip(self.0.values) {
+            match value {
+                value if value.is_finite() => map.serialize_entry(&**name, value)?,
+                value if value.is_nan() => map.serialize_entry(&**name, "NaN")?,
+                value => map.serialize_entry(&**name, if *value > 0.0 { "Infinity" } else { "-Infinity" })?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// The whole lines of a spool behind its head. A line that was damaged is left out.
+pub(super) struct Lines {
+    input: BufReader<File>,
+    text: Vec<u8>,
+    /// Where the last whole line ends.
+    pub(super) end: u64,
+}
+
+/// Reads a spool from its beginning.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn read(path: &Path) -> Fallible<(Head, Lines)> {
+    let mut lines = Lines { input: BufReader::new(File::open(path)?), text: Vec::new(), end: 0 };
+    lines.next_text()?;
+    let head = serde_json::from_slice(&lines.text);
+    Ok((head.map_err(|e| format!("`{}` does not begin as a spool does: {e}", path.display()))?, lines))
+}
+
+impl Lines {
+    /// Reads a line into the buffer. Returns whether it is whole; if not, it is read again the next time.
+    fn next_text(&mut self) -> io::Result<bool> {
+        self.text.clear();
+        let read = self.input.read_until(b'\n', &mut self.text)?;
+        if self.text.ends_with(b"\n") {
+            self.end += read as u64;
+            return Ok(true);
+        }
+        // Also what was buffered is forgotten: a writer may have taken it back.
+        self.input.seek(SeekFrom::Start(self.end))?;
+        Ok(false)
+    }
+
+    /// The next line, if it is there already.
+    pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
+        while self.next_text()? {
+            if let Ok(line) = serde_json::from_slice(&self.text) {
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Opens the spool of a run with this key that goes on with so many entries. Of those behind, rows stay that the server may
+/// have: it may have so many in all. `None` if the spool is not there.
+pub(super) fn reopen(path: &Path, key: &str, entries: u64, maybe: u64) -> Fallible<Option<(Spool, Marks)>> {
+    let Ok((head, mut lines)) = read(path) else { return Ok(None) };
+    if head.key != key {
+        return Ok(None);
+    }
+    let (mut rows, mut end, mut marks) = (0, lines.end, Marks::default());
+    while let Some(line) = lines.next()? {
+        let Line::Row(row) = line else { continue };
+        if row.index >= entries {
+            if rows >= maybe {
+                break;
+            }
+            marks.put(Marks::of(&row.kind, row.step, row.metrics.keys().map(String::as_str)));
+        }
+        (rows, end) = (rows + 1, lines.end);
+    }
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(end)?;
+    file.seek(SeekFrom::Start(end))?;
+    Ok(Some((Spool { path: path.to_owned(), file, end }, marks)))
+}
+
+/// A new spool. An older folder of the name is moved aside.
+pub(super) fn create(folder: &Path, head: &Head) -> Fallible<Spool> {
+    let path = folder.join(FILE);
+    if path.try_exists()? {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut aside = (1..).map(|number| folder.with_file_name(format!("{name}.{number}")));
+        if let Some(aside) = aside.find(|path| !path.exists()) {
+            fs::rename(folder, aside)?;
+        }
+    }
+    fs::create_dir_all(folder)?;
+    let mut line = Vec::new();
+    append(&mut line, head)?;
+    let mut file = File::create(&path)?;
+    io::Write::write_all(&mut file, &line)?;
+    file.sync_all()?;
+    Ok(Spool { path, file, end: line.len() as u64 })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{io::Write, sync::Arc};
+
+    use super::*;
+    use crate::{Entries, entry::Head as Of};
+
+    /// Entries of these kinds and steps, the first of which has this index.
+    fn entries(first: u64, all: &[(Kind, u64)]) -> Entries {
+        let mut entries = Entries::default();
+        for (layout, name) in ["train/loss", "valid/loss", "test/loss"].into_iter().enumerate() {
+            entries.add_layout(Arc::from([Arc::from(name), Arc::from("x")]));
+            for (index, (kind, step)) in (first..).zip(all) {
+                let own = match kind {
+                    Kind::Step => 0,
+                    Kind::Epoch => 1,
+                    Kind::Evaluation => 2,
+                };
+                if own == layout {
+                    let head = Of { kind: *kind, layout, index, step: *step, ..Of::default() };
+                    entries.push(head, [0.1 + 0.2, f64::INFINITY].into_iter());
+                }
+            }
+        }
+        entries
+    }
+
+    fn write(spool: &mut Spool, entries: &Entries) {
+        let mut out = Vec::new();
+        entries.iter().for_each(|entry| append(&mut out, &Written(entry)).unwrap());
+        spool.file.write_all(&out).unwrap();
+    }
+
+    fn rows(folder: &Path) -> Vec<(u64, u64)> {
+        let (_, mut lines) = read(&folder.join(FILE)).unwrap();
+        let mut rows = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            if let Line::Row(row) = line {
+                assert_eq!(row.metrics.values().next().unwrap(), &Value::from(0.1 + 0.2));
+                rows.push((row.index, row.step));
+            }
+        }
+        rows
+    }
+
+    fn head() -> Head {
+        let (tags, params) = Default::default();
+        let [key, tracking_uri, experiment] = ["key", "http://host", "x"].map(str::to_owned);
+        Head { spool: 1, key, tracking_uri, experiment, run_name: None, start_time: 1, tags, params }
+    }
+
+    #[test]
+    fn what_the_server_may_have_stays_and_is_known_when_it_comes_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let mut spool = create(dir.path(), &head()).unwrap();
+        let steps = [0, 1, 2, 3].map(|step| (Kind::Step, step));
+        write(&mut spool, &entries(0, &steps));
+        // After the run; a checkpoint counts the four before.
+        write(&mut spool, &entries(4, &[(Kind::Evaluation, 4)]));
+        spool.file.write_all(b"{\"index\":5,\"kind\":\"st").unwrap();
+        assert!(reopen(&path, "another", 4, 9).unwrap().is_none());
+        let (_, mut marks) = reopen(&path, "key", 4, 5).unwrap().unwrap();
+        assert_eq!(rows(dir.path()), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
+        let next = entries(4, &[(Kind::Step, 4)]);
+        assert!(next.iter().all(|entry| marks.take(&entry).is_none()), "the next step is no evaluation");
+        // From an older one: the server may have three rows.
+        let (mut spool, mut marks) = reopen(&path, "key", 1, 3).unwrap().unwrap();
+        assert_eq!(rows(dir.path()), [(0, 0), (1, 1), (2, 2)]);
+        let again = entries(1, &steps[1..]);
+        let known: Vec<_> = again.iter().map(|entry| marks.take(&entry).is_some()).collect();
+        assert_eq!(known, [true, true, false]);
+        write(&mut spool, &entries(3, &steps[3..]));
+        assert_eq!(rows(dir.path()), [(0, 0), (1, 1), (2, 2), (3, 3)]);
+        // Of what it cannot have, nothing stays.
+        reopen(&path, "key", 1, 0).unwrap().unwrap();
+        assert_eq!(rows(dir.path()), [(0, 0)]);
+    }
+
+    #[test]
+    fn a_line_is_read_when_it_is_whole_and_a_damaged_one_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = create(dir.path(), &head()).unwrap();
+        let (_, mut lines) = read(&dir.path().join(FILE)).unwrap();
+        let mut line = Vec::new();
+        append(&mut line, &End { end: "FINISHED".to_owned(), time: 5 }).unwrap();
+        let (begin, rest) = line.split_at(9);
+        spool.file.write_all(b"\xff\xfe damaged\n").unwrap();
+        spool.file.write_all(begin).unwrap();
+        assert_eq!(lines.next().unwrap(), None);
+        spool.file.write_all(rest).unwrap();
+        assert_eq!(lines.next().unwrap(), Some(Line::End(End { end: "FINISHED".to_owned(), time: 5 })));
+        assert_eq!(lines.next().unwrap(), None);
+    }
+}

@@ -51,6 +51,25 @@ pub struct Entry<'a> {
     pub values: &'a [f64],
 }
 
+/// What an entry is of: its step and the names of its metrics, whatever their order. An entry whose step is made again has
+/// the mark that it had. It stays the same from version to version, so that it can be kept in files.
+#[must_use]
+pub fn mark<'a>(step: u64, names: impl IntoIterator<Item = &'a str>) -> u64 {
+    // FNV-1a, of each name by itself.
+    let hash = |bytes: &[u8]| {
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    };
+    names.into_iter().fold(hash(&step.to_le_bytes()), |mark, name| mark.wrapping_add(hash(name.as_bytes())))
+}
+
+impl Entry<'_> {
+    /// Its [`mark`].
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        mark(self.step, self.names.iter().map(|name| &**name))
+    }
+}
+
 /// Entries in order. The buffers are reused.
 #[derive(Default, Debug)]
 pub struct Entries {

@@ -34,7 +34,7 @@ pub mod wandb;
 mod worker;
 
 pub use config::Config;
-pub use entry::{Entries, Entry, Kind};
+pub use entry::{Entries, Entry, Kind, mark};
 pub use logger::Logger;
 #[cfg(feature = "mlflow")]
 pub use mlflow::MlflowLogger;

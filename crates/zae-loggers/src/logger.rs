@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -15,7 +16,7 @@ use zae_core::{
     trainer::{Outcome, Run},
 };
 
-use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, entry::Head, worker::Worker};
+use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, mark, entry::Head, worker::Worker};
 
 /// How long, over the life of a program, ends of runs wait for servers.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
@@ -39,8 +40,8 @@ pub struct Logger<S> {
     /// The one of the last step.
     last: usize,
     saved: Saved,
-    /// Entries that are where they belong.
-    kept: u64,
+    /// [`Opened::ahead`], as far as these entries have not come again.
+    ahead: VecDeque<u64>,
     status: Status,
 }
 
@@ -66,7 +67,7 @@ impl<S: Sink> Logger<S> {
             layouts: Vec::new(),
             last: 0,
             saved: Saved::default(),
-            kept: 0,
+            ahead: VecDeque::new(),
             status: Status::Finished,
         }
     }
@@ -111,16 +112,16 @@ impl<S: Sink> Logger<S> {
             news: &self.news,
         };
         let name = self.sink.name();
-        let opened = self.sink.open(&start).and_then(|Opened { writer, identity, kept }| {
+        let opened = self.sink.open(&start).and_then(|Opened { writer, identity, ahead }| {
             let worker = Worker::start(name, writer, self.news.clone())?;
-            Ok((worker, identity, kept))
+            Ok((worker, identity, ahead))
         });
         match opened {
-            Ok((worker, identity, kept)) => {
+            Ok((worker, identity, ahead)) => {
                 self.off = false;
                 self.worker = Some(worker);
                 self.saved.identity = Some(identity);
-                self.kept = kept;
+                self.ahead = ahead.into();
                 self.layouts.clear();
             }
             Err(error) => self.news.warn(format!("{name}: nothing is logged there: {error}")),
@@ -164,10 +165,12 @@ impl<S: Sink> Logger<S> {
         names: &[Arc<str>],
         rows: impl ExactSizeIterator<Item = (Head, Cow<'a, [f64]>)>,
     ) {
-        // Steps that are made again after a resume from an older checkpoint, if their entries could not be taken back.
-        let again = self.kept.saturating_sub(self.saved.entries).min(rows.len() as u64);
-        self.saved.entries += again;
-        let rows = rows.skip(again as usize);
+        let mut rows = rows.peekable();
+        while let Some((head, _)) = rows.peek()
+            && self.is_there(head.step, names)
+        {
+            rows.next();
+        }
         let Some(worker) = self.worker.take() else { return };
         if rows.len() > 0 && worker.has_room(rows.len() as u64) {
             let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
@@ -182,6 +185,23 @@ impl<S: Sink> Logger<S> {
             });
         }
         self.worker = Some(worker);
+    }
+
+    /// Whether the entry is there already: its step is made again after a resume from an older checkpoint, and the entry
+    /// could not be taken back. Then it counts.
+    ///
+    /// What is there comes again in the order in which it came, but for evaluations that somebody made in between: they stay.
+    /// The first entry that is not there is behind them all.
+    fn is_there(&mut self, step: u64, names: &[Arc<str>]) -> bool {
+        if self.ahead.is_empty() {
+            return false;
+        }
+        let own = mark(step, names.iter().map(|name| &**name));
+        let found = self.ahead.iter().position(|mark| *mark == own);
+        let passed = found.map_or(self.ahead.len(), |at| at + 1);
+        self.ahead.drain(..passed);
+        self.saved.entries += passed as u64;
+        found.is_some()
     }
 
     fn push_metrics(&mut self, kind: Kind, head: Head, metrics: Vec<(Arc<str>, f64)>) {

@@ -43,9 +43,9 @@ pub struct Opened {
     pub writer: Box<dyn Writer>,
     /// What has to be known of the run to open it again; it is part of checkpoints.
     pub identity: State,
-    /// Entries that are where they belong already, at least [`Start::entries`]: when their steps are made again, they are
-    /// not handed over a second time.
-    pub kept: u64,
+    /// Entries behind the first [`Start::entries`] that stay where they are, because the server may have them: the
+    /// [`mark`](crate::mark) of each, in order. When their steps are made again they are not handed over a second time.
+    pub ahead: Vec<u64>,
 }
 
 /// A tracker, as its settings describe it. Its methods are called on the training thread, between two steps.

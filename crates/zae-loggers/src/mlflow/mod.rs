@@ -33,7 +33,7 @@ use std::{
 use api::{Api, Login, Server};
 use remote::Tracking;
 use sent::Sent;
-use spool::{Head, Marks};
+use spool::Head;
 use writer::SpoolWriter;
 use zae_core::{error::Fallible, state::State};
 
@@ -172,14 +172,14 @@ impl Sink for Mlflow {
             reopened = spool::reopen(&folder.join(spool::FILE), key, start.entries, Sent::of(&folder, key).maybe)?;
         }
         let key = key.get_or_insert_with(new_key).clone();
-        let (spool, marks) = match reopened {
+        let (spool, ahead) = match reopened {
             Some(reopened) => reopened,
-            None => (spool::create(&folder, &self.head(&key, &server, start))?, Marks::default()),
+            None => (spool::create(&folder, &self.head(&key, &server, start))?, Vec::new()),
         };
         let uploader = self.uploader(server, &folder, start.news);
         let uploader = uploader.map_err(|e| start.news.warn(format!("mlflow: nothing is sent: {e}"))).ok();
-        let writer = Box::new(SpoolWriter::new(spool, marks, uploader));
-        Ok(Opened { writer, identity: State::encode(&key)?, kept: start.entries })
+        let writer = Box::new(SpoolWriter::new(spool, uploader));
+        Ok(Opened { writer, identity: State::encode(&key)?, ahead })
     }
 }
 

@@ -1,13 +1,10 @@
 //! The spool: what a run has to tell MLflow, on disk before it is sent. The module's documentation has its format.
 //!
-//! Rows that the server may have are never taken back, for it would have them twice, with two times. When their steps are
-//! made again they are known by what they are of ([`Marks`]). Counting would not do: an evaluation after a run has a row too,
-//! and need not come again.
+//! Rows that the server may have are never taken back, for it would have them twice, with two times.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     io::{self, BufRead, BufReader, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -16,7 +13,7 @@ use serde::{Deserialize, Serialize, ser::SerializeMap};
 use serde_json::Value;
 use zae_core::error::Fallible;
 
-use crate::{Entry, Kind};
+use crate::{Entry, Kind, mark};
 
 /// Its name in the run's folder.
 pub(super) const FILE: &str = "spool.jsonl";
@@ -89,37 +86,6 @@ fn word(kind: Kind) -> &'static str {
         Kind::Step => "step",
         Kind::Evaluation => "evaluation",
         Kind::Epoch => "epoch",
-    }
-}
-
-/// Entries that have rows already, though they come again.
-#[derive(Debug, Default)]
-pub(super) struct Marks(HashMap<u64, u64>);
-
-impl Marks {
-    /// What an entry is of, whatever the order of its names.
-    fn of<'a>(kind: &str, step: u64, names: impl Iterator<Item = &'a str>) -> u64 {
-        let hasher = BuildHasherDefault::<DefaultHasher>::default();
-        let begin = hasher.hash_one((kind, step));
-        names.fold(begin, |mark, name| mark.wrapping_add(hasher.hash_one((kind, step, name))))
-    }
-
-    pub(super) fn put(&mut self, mark: u64) {
-        *self.0.entry(mark).or_default() += 1;
-    }
-
-    /// Uses up the row of an entry, if it has one.
-    pub(super) fn take(&mut self, entry: &Entry<'_>) -> Option<u64> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let mark = Self::of(word(entry.kind), entry.step, entry.names.iter().map(|name| &**name));
-        let count = self.0.get_mut(&mark)?;
-        *count -= 1;
-        if *count == 0 {
-            self.0.remove(&mark);
-        }
-        Some(mark)
     }
 }
 
@@ -201,27 +167,27 @@ impl Lines {
 }
 
 /// Opens the spool of a run with this key that goes on with so many entries. Of those behind, rows stay that the server may
-/// have: it may have so many in all. `None` if the spool is not there.
-pub(super) fn reopen(path: &Path, key: &str, entries: u64, maybe: u64) -> Fallible<Option<(Spool, Marks)>> {
+/// have: it may have so many in all. Their marks are returned too. `None` if the spool is not there.
+pub(super) fn reopen(path: &Path, key: &str, entries: u64, maybe: u64) -> Fallible<Option<(Spool, Vec<u64>)>> {
     let Ok((head, mut lines)) = read(path) else { return Ok(None) };
     if head.key != key {
         return Ok(None);
     }
-    let (mut rows, mut end, mut marks) = (0, lines.end, Marks::default());
+    let (mut rows, mut end, mut ahead) = (0, lines.end, Vec::new());
     while let Some(line) = lines.next()? {
         let Line::Row(row) = line else { continue };
         if row.index >= entries {
             if rows >= maybe {
                 break;
             }
-            marks.put(Marks::of(&row.kind, row.step, row.metrics.keys().map(String::as_str)));
+            ahead.push(mark(row.step, row.metrics.keys().map(String::as_str)));
         }
         (rows, end) = (rows + 1, lines.end);
     }
     let mut file = OpenOptions::new().write(true).open(path)?;
     file.set_len(end)?;
     file.seek(SeekFrom::Start(end))?;
-    Ok(Some((Spool { path: path.to_owned(), file, end }, marks)))
+    Ok(Some((Spool { path: path.to_owned(), file, end }, ahead)))
 }
 
 /// A new spool. An older folder of the name is moved aside.
@@ -297,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_may_have_stays_and_is_known_when_it_comes_again() {
+    fn what_the_server_may_have_stays_and_the_rest_is_taken_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         let mut spool = create(dir.path(), &head()).unwrap();
@@ -307,16 +273,15 @@ mod tests {
         write(&mut spool, &entries(4, &[(Kind::Evaluation, 4)]));
         spool.file.write_all(b"{\"index\":5,\"kind\":\"st").unwrap();
         assert!(reopen(&path, "another", 4, 9).unwrap().is_none());
-        let (_, mut marks) = reopen(&path, "key", 4, 5).unwrap().unwrap();
+        let (_, ahead) = reopen(&path, "key", 4, 5).unwrap().unwrap();
         assert_eq!(rows(dir.path()), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
-        let next = entries(4, &[(Kind::Step, 4)]);
-        assert!(next.iter().all(|entry| marks.take(&entry).is_none()), "the next step is no evaluation");
+        let marks = |entries: &Entries| entries.iter().map(|entry| entry.mark()).collect::<Vec<_>>();
+        assert_eq!(ahead, marks(&entries(4, &[(Kind::Evaluation, 4)])));
+        assert_ne!(ahead, marks(&entries(4, &[(Kind::Step, 4)])), "the next step is no evaluation");
         // From an older one: the server may have three rows.
-        let (mut spool, mut marks) = reopen(&path, "key", 1, 3).unwrap().unwrap();
+        let (mut spool, ahead) = reopen(&path, "key", 1, 3).unwrap().unwrap();
         assert_eq!(rows(dir.path()), [(0, 0), (1, 1), (2, 2)]);
-        let again = entries(1, &steps[1..]);
-        let known: Vec<_> = again.iter().map(|entry| marks.take(&entry).is_some()).collect();
-        assert_eq!(known, [true, true, false]);
+        assert_eq!(ahead, marks(&entries(1, &steps[1..3])));
         write(&mut spool, &entries(3, &steps[3..]));
         assert_eq!(rows(dir.path()), [(0, 0), (1, 1), (2, 2), (3, 3)]);
         // Of what it cannot have, nothing stays.

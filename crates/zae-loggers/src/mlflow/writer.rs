@@ -8,14 +8,12 @@ use std::{
 
 use zae_core::{add_on::Notice, error::Fallible};
 
-use super::spool::{self, End, Marks, Spool, Written};
+use super::spool::{self, End, Spool, Written};
 use crate::{Entries, Status, Writer, upload::Uploader};
 
 /// Appends entries to a spool.
 pub(super) struct SpoolWriter {
     spool: Spool,
-    /// Of rows that are there already.
-    marks: Marks,
     /// Sends what is written, if it could be started.
     uploader: Option<Uploader>,
     buffer: Vec<u8>,
@@ -24,8 +22,8 @@ pub(super) struct SpoolWriter {
 }
 
 impl SpoolWriter {
-    pub(super) fn new(spool: Spool, marks: Marks, uploader: Option<Uploader>) -> Self {
-        Self { spool, marks, uploader, buffer: Vec::new(), torn: false }
+    pub(super) fn new(spool: Spool, uploader: Option<Uploader>) -> Self {
+        Self { spool, uploader, buffer: Vec::new(), torn: false }
     }
 
     /// Writes the buffer, all or nothing.
@@ -50,19 +48,10 @@ impl SpoolWriter {
 impl Writer for SpoolWriter {
     fn write(&mut self, entries: &Entries) -> Fallible {
         self.buffer.clear();
-        let mut known = Vec::new();
         for entry in entries.iter() {
-            match self.marks.take(&entry) {
-                Some(mark) => known.push(mark),
-                None => spool::append(&mut self.buffer, &Written(entry))?,
-            }
+            spool::append(&mut self.buffer, &Written(entry))?;
         }
-        let written = self.append();
-        if written.is_err() {
-            // They all come again.
-            known.into_iter().for_each(|mark| self.marks.put(mark));
-        }
-        written
+        self.append()
     }
 
     fn sync(&mut self) -> Fallible {

@@ -12,7 +12,7 @@ use super::database::connect;
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS operations (only INTEGER PRIMARY KEY CHECK (only = 0), last INTEGER, sent INTEGER);
 INSERT OR IGNORE INTO operations VALUES (0, 0, 0);
-CREATE TABLE IF NOT EXISTS entries (entry INTEGER PRIMARY KEY, sequence_id INTEGER NOT NULL, nanos INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS entries (entry INTEGER PRIMARY KEY, sequence_id INTEGER NOT NULL, nanos INTEGER NOT NULL, mark INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS marks (entry INTEGER NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS marks_by_entry ON marks (entry);";
 
@@ -29,6 +29,8 @@ pub(super) struct Logged {
     /// Its last operation.
     pub(super) operation: i64,
     pub(super) nanos: i64,
+    /// What it is of: [`mark`](crate::mark).
+    pub(super) mark: u64,
     /// The step of its points in [`MICRO`](super::operation::MICRO)s and the names of their series, if it is not a step.
     pub(super) marks: Option<(u64, Vec<Arc<str>>)>,
 }
@@ -81,10 +83,10 @@ impl Ledger {
     pub(super) fn add(&mut self, last: i64, entries: &[Logged]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         {
-            let mut insert = transaction.prepare_cached("INSERT INTO entries VALUES (?, ?, ?)")?;
+            let mut insert = transaction.prepare_cached("INSERT INTO entries VALUES (?, ?, ?, ?)")?;
             let mut mark = transaction.prepare_cached("INSERT INTO marks VALUES (?, ?, ?)")?;
-            for Logged { index, operation, nanos, marks } in entries {
-                insert.execute(params![*index as i64, operation, nanos])?;
+            for Logged { index, operation, nanos, mark: own, marks } in entries {
+                insert.execute(params![*index as i64, operation, nanos, *own as i64])?;
                 if let Some((step, names)) = marks {
                     names
                         .iter()
@@ -99,6 +101,13 @@ impl Ledger {
     /// Remembers what the server has, or may have.
     pub(super) fn set_sent(&self, operation: i64) -> rusqlite::Result<()> {
         self.connection.execute("UPDATE operations SET sent = max(sent, ?)", [operation]).map(drop)
+    }
+
+    /// What the entries from this one on are of, in order.
+    pub(super) fn ahead(&self, entries: u64) -> rusqlite::Result<Vec<u64>> {
+        let mut select = self.connection.prepare("SELECT mark FROM entries WHERE entry >= ? ORDER BY entry")?;
+        let ahead = select.query_map([entries as i64], |row| Ok(row.get::<_, i64>(0)? as u64))?;
+        ahead.collect()
     }
 
     /// Takes entries back, all from this one on. Returns the last operation of those that are left; 0 if there is none.

@@ -235,12 +235,12 @@ impl Sink for Neptune {
         };
         let run = Run { project, run_id: identity.run_id.clone(), experiment: self.experiment.clone() };
         let base = std::path::absolute(self.base(start.run_dir))?;
-        let opened = |folder: &str| -> Fallible<(Store, u64)> {
+        let opened = |folder: &str| -> Fallible<(Store, Vec<u64>)> {
             let mut store = Store::open(&base.join(folder), &run)?;
-            let kept = store.resume(start.entries)?;
-            Ok((store, kept))
+            let ahead = store.resume(start.entries)?;
+            Ok((store, ahead))
         };
-        let (store, kept) = match opened(&identity.folder) {
+        let (store, ahead) = match opened(&identity.folder) {
             Err(error) if base.join(&identity.folder).exists() && start.resume.is_some() => {
                 // The run goes on in a new folder; the server knows that it is the same.
                 let old = base.join(
@@ -273,7 +273,7 @@ impl Sink for Neptune {
                 path.display()
             )));
         }
-        Ok(Opened { writer: Box::new(writer), identity: State::encode(&identity)?, kept })
+        Ok(Opened { writer: Box::new(writer), identity: State::encode(&identity)?, ahead })
     }
 }
 

@@ -44,14 +44,15 @@ impl Store {
         Database::path_in(&self.folder)
     }
 
-    /// Goes on behind so many entries, or behind more if the server may have them. Returns behind how many.
-    pub(super) fn resume(&mut self, entries: u64) -> Fallible<u64> {
+    /// Goes on behind so many entries, or behind more if the server may have them. Returns what those
+    /// are of.
+    pub(super) fn resume(&mut self, entries: u64) -> Fallible<Vec<u64>> {
         let sent = self.ledger.sent()?.max(self.settle()?.sent()?);
         let kept = entries.max(self.ledger.entries_within(sent)?);
         // First the ledger: what it does not know is not in the database for long.
         let last = self.ledger.cut(kept)?;
         self.settle()?.cut(last)?;
-        Ok(kept)
+        Ok(self.ledger.ahead(entries)?)
     }
 
     /// The steps of series and the time of the last entry.

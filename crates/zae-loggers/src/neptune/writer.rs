@@ -97,7 +97,7 @@ impl Writer for DatabaseWriter {
                 }
                 update.finish()?;
                 let marks = (entry.kind != Kind::Step).then(|| (step, entry.names.to_vec()));
-                logged.push(Logged { index: entry.index, operation: append.last(), nanos, marks });
+                logged.push(Logged { index: entry.index, operation: append.last(), nanos, mark: entry.mark(), marks });
             }
             Ok(logged)
         })?;

@@ -85,6 +85,6 @@ impl Sink for TensorBoard {
             .map_err(|e| format!("cannot write to `{}`: {e}", folder.display()))?;
         let writer = Box::new(EventWriter::new(file));
         // All that there is to know of a run is in its folder.
-        Ok(Opened { writer, identity: State::encode(&())?, kept: start.entries })
+        Ok(Opened { writer, identity: State::encode(&())?, ahead: Vec::new() })
     }
 }

@@ -57,7 +57,9 @@ pub struct Entry<'a> {
 pub fn mark<'a>(step: u64, names: impl IntoIterator<Item = &'a str>) -> u64 {
     // FNV-1a, of each name by itself.
     let hash = |bytes: &[u8]| {
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+        bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
     };
     names.into_iter().fold(hash(&step.to_le_bytes()), |mark, name| mark.wrapping_add(hash(name.as_bytes())))
 }

@@ -16,7 +16,7 @@ use zae_core::{
     trainer::{Outcome, Run},
 };
 
-use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, mark, entry::Head, worker::Worker};
+use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, entry::Head, mark, worker::Worker};
 
 /// How long, over the life of a program, ends of runs wait for servers.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);

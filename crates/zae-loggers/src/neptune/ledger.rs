@@ -73,9 +73,9 @@ impl Ledger {
         marks.collect()
     }
 
-    /// How many entries have no operation behind this one.
+    /// How many entries the run had when this operation was its last.
     pub(super) fn entries_within(&self, operation: i64) -> rusqlite::Result<u64> {
-        let count = "SELECT count(*) FROM entries WHERE sequence_id <= ?";
+        let count = "SELECT coalesce(max(entry) + 1, 0) FROM entries WHERE sequence_id <= ?";
         Ok(self.connection.query_row(count, [operation], |row| row.get::<_, i64>(0))? as u64)
     }
 

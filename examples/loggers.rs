@@ -45,6 +45,10 @@ fn main() -> Result<(), BoxError> {
     // Anything that `serde` can write.
     let config = BTreeMap::from([("model", "linear"), ("data", "digits")]);
 
+    // It has no files of its own: there has to be a server.
+    let server = std::env::var_os("MLFLOW_TRACKING_URI");
+    let mlflow = server.map(|_| MlflowLogger::new("digits").config(&config));
+
     let mut trainer = zae_engine::trainer(Digits, learner)
         .run_dir("runs/loggers")
         .seed(42)
@@ -54,7 +58,7 @@ fn main() -> Result<(), BoxError> {
             TensorBoardLogger::new().config(&config),
             WandbLogger::new("digits").tags(["example"]).config(&config),
             NeptuneLogger::new("me/digits").config(&config),
-            MlflowLogger::new("digits").config(&config),
+            mlflow,
         ));
     trainer.run(10, &train.shuffle(true), &valid)?;
     println!("accuracy {:.4}", trainer.evaluate(&test)?.get("accuracy").unwrap_or_default());

@@ -87,7 +87,7 @@ fn a_file_of_weights_of_one_engine_gives_the_same_logits_in_the_other() {
     let mut first = burn();
     first.save(dir.path().join("run")).unwrap();
     let mut second = libtorch();
-    assert!(second.load_weights(&dir.path().join("run/model.safetensors")).unwrap().is_whole());
+    assert!(second.load_weights(dir.path().join("run/model.safetensors")).unwrap().is_whole());
     assert_agree(both(&mut first, &mut second), "model.safetensors");
 }
 

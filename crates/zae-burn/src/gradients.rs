@@ -55,7 +55,7 @@ pub(crate) fn unscale<M: Module>(
         model.visit(&mut Map { gradients, change: Change::Number { scale: factor, limit: None } });
         let mut squares = Squares { gradients, sum: None };
         model.visit(&mut squares);
-        let sum = squares.sum.map_or(Ok(0.0), |sum| sum.try_into_scalar::<f32>())?;
+        let sum = squares.sum.map_or(Ok(0.0), Tensor::try_into_scalar::<f32>)?;
         Ok(!sum.is_finite())
     })
 }

@@ -14,7 +14,6 @@ use zae_core::{
     error::{Fallible, Panicked},
     learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SCALER, SHADOW, StateDict, Stepped, Update},
     misfits::Misfits,
-    pool::Pool,
     precision::Precision,
     scaler::GradScaler,
     task::Mode,
@@ -26,7 +25,7 @@ use crate::{
     gradients, lend,
     optimizer::Optimizer,
     precision,
-    saved::{self, short},
+    saved::{self, Buffers, short},
     scalars,
     shadow::Shadows,
     window::Window,
@@ -61,8 +60,7 @@ pub struct TchLearner<M> {
     window: Window,
     shadows: Shadows,
     layout: Option<Arc<Layout>>,
-    /// Buffers for snapshots.
-    pool: Arc<Pool>,
+    buffers: Buffers,
 }
 
 impl<M: 'static> TchLearner<M> {
@@ -108,7 +106,7 @@ impl<M: 'static> TchLearner<M> {
             window: Window::default(),
             shadows: Shadows::default(),
             layout: None,
-            pool: Arc::default(),
+            buffers: Buffers::default(),
         }
     }
 
@@ -312,20 +310,23 @@ impl<M: 'static> Learner for TchLearner<M> {
         Ok(self.layout.insert(Arc::new(Layout { tensors, optimizer })).clone())
     }
 
-    /// One copy of each tensor, into buffers kept from earlier snapshots (of two of them, until the learner is dropped).
+    /// One copy of each tensor, into buffers kept from earlier snapshots (of two of them, until the learner is dropped). On
+    /// CUDA they are pinned, all copies are under way before one is waited for, and the device is waited for once: that is
+    /// reasoned, nobody has run it.
     fn snapshot(&mut self) -> Fallible<StateDict> {
         let mut state = StateDict { layout: self.layout()?, ..StateDict::default() };
         let variables = &there(&self.built)?.variables;
         for variable in variables {
             let name = format!("{MODEL}{}", variable.name);
-            let copy = saved::save(&variable.tensor, &name, &self.pool)?;
+            let copy = saved::save(&variable.tensor, &name, &self.buffers)?;
             state.tensors.insert(name, copy);
         }
         if let Some(optimizer) = &self.optimizer {
-            optimizer.save(variables, &self.pool, &mut state)?;
+            optimizer.save(variables, &self.buffers, &mut state)?;
             self.scaler.iter().for_each(|scaler| scaler.save(&mut state));
         }
-        self.shadows.save(variables, &self.pool, &mut state)?;
+        self.shadows.save(variables, &self.buffers, &mut state)?;
+        device::wait(self.device);
         Ok(state)
     }
 

@@ -1,12 +1,17 @@
-//! Weights go from one engine to the other and give the same logits there.
+//! Burn and LibTorch train alike, and weights go from one to the other and give the same logits there.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../crates/zae-burn/tests/common/fixture.rs"]
+mod burn_fixture;
 mod common;
+#[path = "../crates/zae-tch/tests/common/mod.rs"]
+mod tch_fixture;
 
 use std::path::Path;
 
 use burn::optim::AdamWConfig;
 use tch::Device;
+use zae_core::testing::{Architecture, cross_check};
 use zae_engine::{
     checkpoint::folder::scan,
     prelude::*,
@@ -61,5 +66,42 @@ fn a_checkpoint_of_one_engine_gives_the_same_logits_in_the_other() {
         let report = third.load_weights(Weights::from(checkpoint(&back))).unwrap();
         assert!(report.is_whole(), "{report}");
         assert_agree(both(&mut third, &mut second), "from LibTorch to Burn");
+    }
+}
+
+#[test]
+fn a_file_of_weights_of_one_engine_gives_the_same_logits_in_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["weights.safetensors", "weights.pt"] {
+        let file = dir.path().join(name);
+        let (mut first, mut second) = (burn(), libtorch());
+        first.save_weights(&file).unwrap();
+        assert!(second.load_weights(&file).unwrap().is_whole());
+        assert_agree(both(&mut first, &mut second), name);
+        let (mut first, mut second) = (libtorch(), burn());
+        first.save_weights(&file).unwrap();
+        assert!(second.load_weights(&file).unwrap().is_whole());
+        assert_agree(both(&mut second, &mut first), name);
+    }
+    // Out of a checkpoint's folder.
+    let mut first = burn();
+    first.save(dir.path().join("run")).unwrap();
+    let mut second = libtorch();
+    assert!(second.load_weights(dir.path().join("run/model.safetensors")).unwrap().is_whole());
+    assert_agree(both(&mut first, &mut second), "model.safetensors");
+}
+
+/// Rounding apart. That grows from step to step: 20 of them keep five digits of the loss.
+#[test]
+fn burn_and_libtorch_train_alike() {
+    let (burn, libtorch) = (burn_fixture::Flex::like_torch(), tch_fixture::LibTorch::default());
+    for architecture in [Architecture::Plain, Architecture::Frozen] {
+        let there = cross_check(&burn, &libtorch, architecture, 20).unwrap();
+        let back = cross_check(&libtorch, &burn, architecture, 20).unwrap();
+        for compared in [there, back] {
+            let first = &compared.steps[0];
+            assert!(first.loss < 1e-5 && first.weights < 1e-5, "{architecture:?}\n{compared}");
+            assert!(compared.loss() < 1e-5 && compared.weights() < 1e-4, "{architecture:?}\n{compared}");
+        }
     }
 }

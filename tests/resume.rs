@@ -31,9 +31,10 @@ impl AddOn for CutAt {
 }
 
 /// The same program each time: `Ok` with what it ends with.
-fn program(dir: &Path, format: Format, cut: u64) -> Result<Bits, Error> {
+fn program(dir: &Path, format: Format, precision: Precision, cut: u64) -> Result<Bits, Error> {
     let device = zae_engine::local_device();
-    let mut trainer = Trainer::new(Classify, BurnLearner::new(Net::new(0.3), AdamWConfig::new(), &device))
+    let learner = BurnLearner::new(Net::new(0.3), AdamWConfig::new(), &device).precision(precision);
+    let mut trainer = Trainer::new(Classify, learner)
         .run_dir(dir)
         .seed(7)
         .scheduler(Cosine::new(0.02).warmup(2))
@@ -51,23 +52,28 @@ fn program(dir: &Path, format: Format, cut: u64) -> Result<Bits, Error> {
 
 #[test]
 fn a_run_cut_after_any_step_ends_with_the_same_bits_in_both_formats() {
-    let whole = tempfile::tempdir().unwrap();
-    let expected = program(whole.path(), Format::default(), 0).unwrap();
-    let other = tempfile::tempdir().unwrap();
-    assert!(program(other.path(), Format::Ckpt, 0).unwrap() == expected, "saving changes nothing");
-    for cut in 1..STEPS {
-        // The last: from one format to the other.
-        for (first, then) in [
-            (Format::Safetensors, Format::Safetensors),
-            (Format::Ckpt, Format::Ckpt),
-            (Format::Ckpt, Format::Safetensors),
-        ] {
-            let dir = tempfile::tempdir().unwrap();
-            let error = program(dir.path(), first, cut).err().unwrap().to_string();
-            assert!(error.contains("cut"), "{error}");
-            let saved = dir.path().join("checkpoints/last").exists();
-            assert_eq!(saved, cut > 2, "saved at step 2, unless it is cut before that");
-            assert!(program(dir.path(), then, 0).unwrap() == expected, "cut at {cut}, {first:?}, {then:?}");
+    // In f16 with the state of its scaler.
+    for (precision, cuts) in [(Precision::F32, 1..STEPS), (Precision::F16, 3..6)] {
+        let whole = tempfile::tempdir().unwrap();
+        let expected = program(whole.path(), Format::default(), precision, 0).unwrap();
+        assert_eq!(expected.1.iter().any(|(name, _)| name == "scaler/scale"), precision == Precision::F16);
+        let other = tempfile::tempdir().unwrap();
+        assert!(program(other.path(), Format::Ckpt, precision, 0).unwrap() == expected, "saving changes nothing");
+        for cut in cuts {
+            // The last: from one format to the other.
+            for (first, then) in [
+                (Format::Safetensors, Format::Safetensors),
+                (Format::Ckpt, Format::Ckpt),
+                (Format::Ckpt, Format::Safetensors),
+            ] {
+                let dir = tempfile::tempdir().unwrap();
+                let error = program(dir.path(), first, precision, cut).err().unwrap().to_string();
+                assert!(error.contains("cut"), "{error}");
+                let saved = dir.path().join("checkpoints/last").exists();
+                assert_eq!(saved, cut > 2, "saved at step 2, unless it is cut before that");
+                let ended = program(dir.path(), then, precision, 0).unwrap();
+                assert!(ended == expected, "{precision} cut at {cut}, {first:?}, {then:?}");
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Gradients: summing, scaling and clipping.
+//! Gradients: summing, unscaling, scaling and clipping.
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -6,7 +6,7 @@ use burn::{
     prelude::*,
     tensor::{DType, FloatDType},
 };
-use zae_core::{error::Fallible, learner::Clip};
+use zae_core::{error::Fallible, learner::Clip, scaler::GradScaler};
 
 /// Adds gradients to a sum: sum + new, in the order of the micro-batches.
 pub(crate) fn add<M: Module>(model: &M, sum: GradientsParams, new: GradientsParams) -> GradientsParams {
@@ -29,6 +29,35 @@ impl ModuleVisitor for Add {
         };
         self.sum.register(param.id, sum);
     }
+}
+
+/// Takes the scale from the gradients of a window, if they have one. Returns whether they overflow; that waits for the device.
+pub(crate) fn unscale<M: Module>(
+    model: &M,
+    gradients: &mut GradientsParams,
+    scaler: &mut Option<GradScaler>,
+    in_place: bool,
+) -> Fallible<bool> {
+    let Some(scaler) = scaler else { return Ok(false) };
+    scaler.unscale(|factor| {
+        let mut census = Census { gradients, all_f32: true, device: None };
+        model.visit(&mut census);
+        if in_place && census.all_f32 {
+            let (factor, mut finite) = (factor as f32, true);
+            each(model, gradients, |values| {
+                for value in values {
+                    *value *= factor;
+                    finite &= value.is_finite();
+                }
+            });
+            return Ok(!finite);
+        }
+        model.visit(&mut Map { gradients, change: Change::Number { scale: factor, limit: None } });
+        let mut squares = Squares { gradients, sum: None };
+        model.visit(&mut squares);
+        let sum = squares.sum.map_or(Ok(0.0), Tensor::try_into_scalar::<f32>)?;
+        Ok(!sum.is_finite())
+    })
 }
 
 /// Multiplies by `scale` and clips. Returns the global norm between the two if the clipping needs it.
@@ -222,6 +251,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use burn::nn::{Linear, LinearConfig};
+    use zae_core::precision::Precision;
 
     use super::*;
 
@@ -253,6 +283,33 @@ mod tests {
                 (a, b) => assert_eq!(a, b),
             }
         }
+    }
+
+    #[test]
+    fn both_ways_of_unscaling_agree() {
+        let model: Linear = LinearConfig::new(30, 20).init(&Device::flex().autodiff());
+        for in_place in [true, false] {
+            for (spoiled, overflows) in [(None, false), (Some(f32::INFINITY), true), (Some(f32::NAN), true)] {
+                let mut gradients = gradients(&model);
+                let mut expected = flat(&model, &gradients);
+                if let Some(value) = spoiled {
+                    let bias = model.bias.as_ref().unwrap().id;
+                    gradients.remove::<1>(bias);
+                    gradients.register(bias, Tensor::<1>::full([20], value, &Device::flex()));
+                    expected[30 * 20..].fill(value);
+                }
+                let mut scaler = GradScaler::new(Precision::F16);
+                let found = unscale(&model, &mut gradients, &mut scaler, in_place).unwrap();
+                assert_eq!(found, overflows, "{spoiled:?}, in place: {in_place}");
+                let unscaled = flat(&model, &gradients);
+                let same = unscaled.iter().zip(&expected).all(|(a, b)| (a * 65536.0).to_bits() == b.to_bits());
+                assert!(same || spoiled.is_some_and(f32::is_nan), "{spoiled:?}, in place: {in_place}");
+                // Once only.
+                unscale(&model, &mut gradients, &mut scaler, in_place).unwrap();
+                assert!(flat(&model, &gradients).iter().zip(&unscaled).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
+        }
+        assert!(!unscale(&model, &mut gradients(&model), &mut None, true).unwrap());
     }
 
     #[test]

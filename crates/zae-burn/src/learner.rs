@@ -11,10 +11,11 @@ use burn::{
 use zae_core::{
     engine::{Engine, Shadow, Visit},
     error::Fallible,
-    learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SHADOW, StateDict, Stepped, Update},
+    learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SCALER, SHADOW, StateDict, Stepped, Update},
     misfits::Misfits,
     place::Place,
     pool::Pool,
+    scaler::GradScaler,
     task::Mode,
 };
 
@@ -50,6 +51,7 @@ pub struct BurnLearner<M: Module> {
     optimizer: Option<AnyOptimizer>,
     groups: Groups,
     gradients: Option<GradientsParams>,
+    pub(crate) scaler: Option<GradScaler>,
     shadows: Shadows,
     device: Device,
     /// What a state dict is in PyTorch's words. It does not change.
@@ -83,6 +85,7 @@ impl<M: Module + 'static> BurnLearner<M> {
             optimizer: None,
             groups: Groups::default(),
             gradients: None,
+            scaler: None,
             shadows: Shadows::default(),
             device: device.clone().autodiff(),
             layout: None,
@@ -235,7 +238,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         Ok(f(self.copies.evaluates(self.model.as_ref().ok_or(LOST)?)))
     }
 
-    /// The weight multiplies the loss, before the backward pass.
+    /// The weight, and the scale of the gradient scaler, multiply the loss before the backward pass.
     fn backward(&mut self, loss: Tensor<1>, weight: f64, _last: bool) -> Fallible<Tensor<1>> {
         let numbers = loss.shape().num_elements();
         if numbers != 1 {
@@ -248,7 +251,8 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         }
         let model = self.model.as_ref().ok_or(LOST)?;
         let value = loss.clone().inner();
-        let weighted = if weight == 1.0 { loss } else { loss.mul_scalar(weight) };
+        let factor = self.scaler.map_or(weight, |scaler| weight * scaler.scale());
+        let weighted = if factor == 1.0 { loss } else { loss.mul_scalar(factor) };
         let new = self.copies.gradients(weighted.backward(), model);
         if new.is_empty() {
             return Err(untracked.into());
@@ -278,18 +282,30 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
     /// With n = |scale| x sqrt(Σ g²), a gradient g becomes g x (scale x min(1, max / (n + 1e-6))): one multiplication, and
     /// none if that factor is 1. On the CPU squares are summed in f32 within blocks and in f64 over them, in the memory of
     /// the gradients, and the norm is there at once; elsewhere all is lazy and in f32.
+    ///
+    /// With `Precision::F16` the scaler's scale is taken from the gradients first; if they overflow they are left as they are,
+    /// there is no norm, and [`Learner::step`] will skip them.
     fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<Tensor<1>>> {
         let model = self.model.as_ref().ok_or(LOST)?;
         let gradients = self.gradients.as_mut().ok_or(NO_GRADIENTS)?;
+        if gradients::unscale(model, gradients, &mut self.scaler, is_synchronous(&self.device))? {
+            return Ok(None);
+        }
         gradients::clip(model, gradients, scale, *clip, is_synchronous(&self.device))
     }
 
     fn step(&mut self, update: &Update) -> Fallible<Stepped> {
         let rates = self.groups.rates(update.lr);
         let optimizer = self.optimizer.as_mut().ok_or(NO_OPTIMIZER)?;
-        let gradients = self.gradients.take().ok_or(NO_GRADIENTS)?;
+        let mut gradients = self.gradients.take().ok_or(NO_GRADIENTS)?;
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let overflow = gradients::unscale(model, &mut gradients, &mut self.scaler, is_synchronous(&self.device))?;
+        self.scaler.iter_mut().for_each(|scaler| scaler.update(overflow));
         // A second owner of the weights would keep the optimizer from updating them in place.
         self.copies.forget();
+        if overflow {
+            return Ok(Stepped::Skipped);
+        }
         let model = self.model.take().ok_or(LOST)?;
         self.model = Some(optimizer.module.step(rates, model, gradients));
         Ok(Stepped::Applied)
@@ -297,6 +313,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
 
     fn zero_grad(&mut self) {
         self.gradients = None;
+        self.scaler.iter_mut().for_each(GradScaler::forget);
     }
 
     fn layout(&mut self) -> Fallible<Arc<Layout>> {
@@ -329,6 +346,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         };
         if let Some(optimizer) = &self.optimizer {
             optimizer_state::save(&optimizer.module, &visit::float_params(model), Some(&self.pool), &mut state)?;
+            self.scaler.iter().for_each(|scaler| scaler.save(&mut state));
         }
         self.shadows.save(model, &self.pool, &mut state)?;
         Ok(state)
@@ -342,8 +360,9 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         // What the optimizer has of a parameter that does not fit does not fit either: that is not worth saying.
         misfits.check()?;
         let mut misfits = Misfits::default();
-        misfits.foreign(state, &[MODEL, OPTIMIZER, SHADOW]);
+        misfits.foreign(state, &[MODEL, OPTIMIZER, SHADOW, SCALER]);
         let shadows = Shadows::load(model, state, &mut misfits)?;
+        let scaler = GradScaler::load(state, &mut misfits);
         let optimizer = match &self.optimizer {
             None => None,
             Some(optimizer) => {
@@ -358,6 +377,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         if let (Some(optimizer), Some(loaded)) = (&mut self.optimizer, optimizer) {
             optimizer.module = loaded;
         }
+        self.scaler = self.scaler.map(|_| scaler);
         self.shadows = shadows;
         self.copies.forget();
         self.gradients = None;

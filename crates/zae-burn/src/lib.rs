@@ -102,8 +102,8 @@
 //! - Optimizer state is loaded in the device's default float type. A model in another type, for example one cast to f16,
 //!   trains but cannot resume with such state unless `Device::configure` made that type the default, which it can only be
 //!   before the first tensor of the process is made on that device.
-//! - Burn has no autocast and no gradient scaler. Half precision is [`BurnLearner::precision`], which keeps weights and
-//!   optimizer in `f32` and so resumes as ever; not a model cast to it, whose optimizer computes in 16 bits too. AdamW's
+//! - Burn has no autocast and no gradient scaler. Half precision is [`BurnLearner::precision`], which scales losses in f16 and
+//!   keeps weights and optimizer in `f32`, and so resumes as ever; not a model cast to it, whose optimizer computes in 16 bits too. AdamW's
 //!   `epsilon` of 1e-8 is 0 in f16. A small convolutional network with batch norm on the handwritten digits, on the CPU,
 //!   after 4 epochs (NaN came with the second step):
 //!

@@ -7,14 +7,14 @@ use burn::{
     prelude::*,
     tensor::{DType, FloatDType},
 };
-use zae_core::precision::Precision;
+use zae_core::{precision::Precision, scaler::GradScaler};
 
 use crate::{copies::Copies, learner::BurnLearner};
 
 impl<M: Module + 'static> BurnLearner<M> {
     /// In which type the model computes. With `Bf16` and `F16` the weights and all that the optimizer does stay in `f32`, as
     /// PyTorch's mixed precision has it: each step casts a copy of the model, on which forward and backward pass run, and
-    /// casts its gradients back. So what a checkpoint holds does not depend on the precision, and a run may go on in another.
+    /// casts its gradients back. So a run may go on in another precision.
     ///
     /// - `f32` tensors of batches are cast when they reach the learner, and so are the model's parameters and buffers. Other
     ///   types are left alone. Burn's operations want both sides in one type, so a tensor that `forward` makes itself has
@@ -25,15 +25,16 @@ impl<M: Module + 'static> BurnLearner<M> {
     /// - [`Learner::model`](zae_core::learner::Learner::model) is the model in `f32`; what `predict` returns is in 16 bits,
     ///   unless it casts.
     ///
-    /// **`F16` has no gradient scaler here.** A gradient below 6e-8 is 0 in it, and one above 65504 infinite, which
-    /// `gradient_clip(Clip::Norm(..))` sees. `Bf16` has the range of `f32` and neither problem.
+    /// A gradient below 6e-8 is 0 in `F16`, and one above 65504 infinite. So the loss is scaled by a [`GradScaler`], which is in
+    /// the snapshots: a window whose gradients overflow is left out and counted as skipped. A loss that `train_step` returns
+    /// in 16 bits overflows with the first scale, so its first window is skipped. `Bf16` has the range of `f32` and needs none.
     ///
     /// A device that cannot compute in the type is an error of `init` and `to_device`: [`Unsupported`].
     ///
     /// ```
     /// # use burn::{nn::{Linear, LinearConfig}, optim::AdamWConfig, prelude::*};
     /// # use zae_burn::BurnLearner;
-    /// use zae_core::precision::Precision;
+    /// use zae_core::{precision::Precision, scaler::GradScaler};
     ///
     /// # let device = Device::flex();
     /// # let model: Linear = LinearConfig::new(64, 10).init(&device);
@@ -42,6 +43,7 @@ impl<M: Module + 'static> BurnLearner<M> {
     #[must_use]
     pub fn precision(mut self, precision: Precision) -> Self {
         self.copies = Copies::new(precision);
+        self.scaler = GradScaler::new(precision);
         self
     }
 }

@@ -1,7 +1,6 @@
 //! One-off saves, under a name of the caller's: whole or absent, like every other.
 
 use std::{
-    collections::BTreeMap,
     ffi::OsStr,
     io::Write,
     path::{Path, PathBuf},
@@ -60,7 +59,7 @@ pub(crate) fn weights(path: &Path, state: &StateDict, disk: &Disk) -> Result<()>
         return file(path, disk, |out, path| torch::write(&value, out).map_err(Error::torch(path)));
     }
     check(path)?;
-    let part = Part { tensors: state.model().collect(), numbers: BTreeMap::new() };
+    let part = Part { tensors: state.model().collect(), layout: &state.layout.tensors, ..Part::default() };
     file(path, disk, |out, path| safetensors::write(&part, out, path))
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::Write, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use zae_core::{
-    learner::{Layout, StateDict},
+    learner::{Layout, MODEL, StateDict},
     snapshot::{RunState, Snapshot},
 };
 
@@ -123,6 +123,10 @@ fn parts(learner: &StateDict) -> Result<BTreeMap<&str, Part<'_>>> {
     for (name, number) in &learner.numbers {
         let (part, name) = split(name)?;
         parts.entry(part).or_default().numbers.insert(name, *number);
+    }
+    // Its file may be taken out of the folder.
+    if let Some(model) = parts.get_mut(MODEL.trim_end_matches('/')) {
+        model.layout = &learner.layout.tensors;
     }
     Ok(parts)
 }

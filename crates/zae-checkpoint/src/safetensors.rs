@@ -9,7 +9,7 @@ use std::{
 
 use safetensors::tensor::{Dtype as Foreign, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
-use zae_core::learner::{Dtype, Number, SavedTensor};
+use zae_core::learner::{Dtype, Number, SavedTensor, TensorLayout};
 
 use crate::{
     bytes::Bytes,
@@ -30,14 +30,18 @@ const LONGEST_HEADER: usize = 100_000_000;
 pub(crate) struct Part<'a> {
     pub(crate) tensors: Vec<(&'a str, &'a SavedTensor)>,
     pub(crate) numbers: BTreeMap<&'a str, Number>,
+    /// Of a model: what its tensors are in PyTorch, for other engines.
+    pub(crate) layout: &'a [TensorLayout],
 }
 
 /// What is under [`KEY`], as JSON.
 #[derive(Serialize, Deserialize)]
-struct Head<N> {
+struct Head<N, L> {
     format: u64,
     #[serde(default = "BTreeMap::new", bound(deserialize = "N: Ord + Deserialize<'de>"))]
     numbers: BTreeMap<N, Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layout: Option<L>,
 }
 
 /// Writes a file.
@@ -61,7 +65,8 @@ pub(crate) fn write(part: &Part<'_>, out: &mut dyn Write, path: &Path) -> Result
         infos.push(((*name).to_owned(), info));
     }
     let unsavable = |what: &dyn ToString| Error::Unsavable(what.to_string());
-    let head = Head { format: FORMAT, numbers: part.numbers.clone() };
+    let layout = (!part.layout.is_empty()).then_some(part.layout);
+    let head = Head { format: FORMAT, numbers: part.numbers.clone(), layout };
     let head = json::compact(&head).map_err(|e| unsavable(&e))?;
     let metadata = Metadata::new(Some(HashMap::from([(KEY.to_owned(), head)])), infos).map_err(|e| unsavable(&e))?;
     let mut header = serde_json::to_vec(&metadata).map_err(|e| unsavable(&e))?;
@@ -88,6 +93,7 @@ pub(crate) struct Read {
     /// They share the bytes of the file.
     pub(crate) tensors: Vec<(String, SavedTensor)>,
     pub(crate) numbers: BTreeMap<String, Number>,
+    pub(crate) layout: Vec<TensorLayout>,
     /// Whether this crate wrote it.
     pub(crate) ours: bool,
 }
@@ -106,13 +112,13 @@ pub(crate) fn read(bytes: &Bytes, path: &Path) -> Result<Read> {
         tensors.push((name, SavedTensor { dtype, shape: info.shape.clone(), data: Arc::new(data) }));
     }
     let Some(text) = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY)) else {
-        return Ok(Read { tensors, numbers: BTreeMap::new(), ours: false });
+        return Ok(Read { tensors, numbers: BTreeMap::new(), layout: Vec::new(), ours: false });
     };
-    let head: Head<String> = json::read(text.as_bytes()).map_err(|e| damaged(&e))?;
+    let head: Head<String, Vec<TensorLayout>> = json::read(text.as_bytes()).map_err(|e| damaged(&e))?;
     if head.format > FORMAT {
         return Err(Error::Newer { path: path.to_owned(), found: head.format, known: FORMAT });
     }
-    Ok(Read { tensors, numbers: head.numbers, ours: true })
+    Ok(Read { tensors, numbers: head.numbers, layout: head.layout.unwrap_or_default(), ours: true })
 }
 
 /// Where the tensors begin, and what the header says of them: they fill the rest of the file without a gap.

@@ -31,7 +31,8 @@ pub trait SaveLoad {
     fn load(&mut self, path: impl AsRef<Path>) -> Fallible;
 
     /// Saves the weights alone. PyTorch's format gets PyTorch's names and layouts, so that a `torch.nn.Module` of the
-    /// same architecture loads them; safetensors files keep the engine's.
+    /// same architecture loads them. A `.safetensors` file keeps the engine's: Burn's linear weights are the other way
+    /// round than PyTorch's. [`SaveLoad::load_weights`] turns them for another engine, other programs do not.
     ///
     /// # Errors
     /// When they cannot be written.

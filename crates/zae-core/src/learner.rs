@@ -123,6 +123,9 @@ pub const OPTIMIZER: &str = "optimizer/";
 /// How the names of second sets of weights begin in a [`StateDict`]: `shadow/{slot}/`.
 pub const SHADOW: &str = "shadow/";
 
+/// How the names of a [`GradScaler`](crate::scaler::GradScaler) begin in a [`StateDict`].
+pub const SCALER: &str = "scaler/";
+
 /// All that a learner is, by name: parameters and buffers under [`MODEL`], the optimizer's tensors and numbers under
 /// [`OPTIMIZER`].
 #[derive(Clone, Default)]
@@ -334,7 +337,7 @@ pub trait Learner: Engine {
     fn snapshot(&mut self) -> Fallible<StateDict>;
 
     /// Becomes what a snapshot says. All or nothing: a state that does not fit changes nothing. A learner without an
-    /// optimizer leaves out what is under `optimizer/`.
+    /// optimizer leaves out what is under `optimizer/`. In which precision the state was made does not matter.
     ///
     /// # Errors
     /// When names, shapes or types do not fit; the message names the first ones.

@@ -25,6 +25,7 @@ pub mod pool;
 pub mod precision;
 pub mod progress;
 pub mod rng;
+pub mod scaler;
 pub mod schedule;
 pub mod signal;
 pub mod snapshot;

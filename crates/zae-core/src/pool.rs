@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     collections::HashMap,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -34,24 +35,28 @@ impl Pool {
             let mut buffer = kept.unwrap_or_default();
             buffer.clear();
             buffer.extend_from_slice(bytes);
-            buffer
+            Ok::<_, Infallible>(buffer)
         };
-        self.fill(name, dtype, shape, fill)
+        let Ok(copied) = self.fill(name, dtype, shape, fill);
+        copied
     }
 }
 
 impl<B: AsRef<[u8]> + Send + Sync + 'static> Pool<B> {
     /// A tensor in the buffer that `fill` makes, or makes of the one it is given. When it is dropped, its buffer comes back.
-    pub fn fill(
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn fill<E>(
         self: &Arc<Self>,
         name: &str,
         dtype: Dtype,
         shape: &[usize],
-        fill: impl FnOnce(Option<B>) -> B,
-    ) -> SavedTensor {
+        fill: impl FnOnce(Option<B>) -> Result<B, E>,
+    ) -> Result<SavedTensor, E> {
         let (name, kept) = self.take(name);
-        let data = Arc::new(Pooled { name, buffer: Some(fill(kept)), pool: Arc::downgrade(self) });
-        SavedTensor { dtype, shape: shape.to_vec(), data }
+        let data = Arc::new(Pooled { name, buffer: Some(fill(kept)?), pool: Arc::downgrade(self) });
+        Ok(SavedTensor { dtype, shape: shape.to_vec(), data })
     }
 }
 

@@ -40,6 +40,8 @@ unsafe extern "C" {
     fn zae_grads(params: List<'_>, grads: *mut Out) -> Status;
     pub(crate) safe fn zae_set_grad(param: &C_tensor, grad: &C_tensor) -> Status;
     pub(crate) safe fn zae_clear_grads(params: List<'_>) -> Status;
+    pub(crate) safe fn zae_host_like(tensor: &C_tensor, pinned: bool, host: &mut Out) -> Status;
+    pub(crate) safe fn zae_copy(to: &C_tensor, from: &C_tensor) -> Status;
     pub(crate) safe fn zae_short_errors();
     pub(crate) safe fn zae_manual_seed(device: c_int, seed: u64) -> Status;
     pub(crate) safe fn zae_rng_state(device: c_int, state: &mut Out) -> Status;

@@ -279,6 +279,31 @@ const char *zae_clear_grads(List params) {
   });
 }
 
+// Leaves memory of the host for copies of a tensor, without gaps.
+const char *zae_host_like(const at::Tensor *tensor, bool pinned, at::Tensor **host) {
+  return guarded([&] {
+    TORCH_CHECK(tensor->defined(), "there are no copies of an undefined tensor");
+    auto empty = [&](bool pinned) {
+      auto options = at::TensorOptions().dtype(tensor->scalar_type()).pinned_memory(pinned);
+      *host = new at::Tensor(at::empty(tensor->sizes(), options));
+    };
+    if (!pinned) return empty(false);
+    try {
+      empty(true);
+    } catch (const std::exception &) {
+      // There is no CUDA, or no more of such memory.
+      empty(false);
+    }
+  });
+}
+
+const char *zae_copy(const at::Tensor *to, const at::Tensor *from) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    to->copy_(*from, /*non_blocking=*/from->is_cuda());
+  });
+}
+
 void zae_short_errors() {
   c10::SetStackTraceFetcher(std::function<std::string()>([] { return std::string(); }));
 }

@@ -50,3 +50,10 @@ pub(crate) fn check(device: Device) -> Fallible {
 pub(crate) fn is_synchronous(device: Device) -> bool {
     device == Device::Cpu
 }
+
+/// Until all that the device was given to do is done.
+pub(crate) fn wait(device: Device) {
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(i64::try_from(index).unwrap_or(0));
+    }
+}

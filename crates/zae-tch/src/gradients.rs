@@ -1,9 +1,20 @@
-//! Gradients: scaling and clipping.
+//! Gradients: unscaling, scaling and clipping.
 
-use tch::Tensor;
-use zae_core::{error::Fallible, learner::Clip};
+use tch::{Device, Tensor};
+use zae_core::{error::Fallible, learner::Clip, scaler::GradScaler};
 
 use crate::saved::short;
+
+/// Takes the scale from the gradients of a window, if they have one. Returns whether they overflow; that waits for the device.
+pub(crate) fn unscale(grads: &[(usize, Tensor)], scaler: &mut Option<GradScaler>, device: Device) -> Fallible<bool> {
+    let Some(scaler) = scaler else { return Ok(false) };
+    scaler.unscale(|factor| {
+        let on_device = |value: f32| Tensor::f_from_slice(&[value]).and_then(|tensor| tensor.f_to_device(device));
+        let (found, factor) = (on_device(0.0).map_err(short)?, on_device(factor as f32).map_err(short)?);
+        zae_tch_sys::unscale_(&grads.iter().map(|(_, grad)| grad).collect::<Vec<_>>(), &found, &factor)?;
+        Ok(found.f_double_value(&[0]).map_err(short)? != 0.0)
+    })
+}
 
 /// Multiplies by `scale` and clips. Returns the global norm between the two if the clipping needs it.
 ///

@@ -12,10 +12,10 @@ use tch::{
 use zae_core::{
     engine::{Engine, Shadow, Visit},
     error::{Fallible, Panicked},
-    learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SHADOW, StateDict, Stepped, Update},
+    learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SCALER, SHADOW, StateDict, Stepped, Update},
     misfits::Misfits,
-    pool::Pool,
     precision::Precision,
+    scaler::GradScaler,
     task::Mode,
 };
 
@@ -25,9 +25,8 @@ use crate::{
     gradients, lend,
     optimizer::Optimizer,
     precision,
-    saved::{self, short},
+    saved::{self, Buffers, short},
     scalars,
-    scaler::{SCALER, Scaler},
     shadow::Shadows,
     window::Window,
 };
@@ -57,12 +56,11 @@ pub struct TchLearner<M> {
     optimizer: Option<Optimizer>,
     device: Device,
     precision: Precision,
-    scaler: Option<Scaler>,
+    scaler: Option<GradScaler>,
     window: Window,
     shadows: Shadows,
     layout: Option<Arc<Layout>>,
-    /// Buffers for snapshots.
-    pool: Arc<Pool>,
+    buffers: Buffers,
 }
 
 impl<M: 'static> TchLearner<M> {
@@ -108,17 +106,17 @@ impl<M: 'static> TchLearner<M> {
             window: Window::default(),
             shadows: Shadows::default(),
             layout: None,
-            pool: Arc::default(),
+            buffers: Buffers::default(),
         }
     }
 
     /// The type in which the model computes, by autocast, on the CPU and on CUDA: weights, gradients and the optimizer stay in
-    /// `f32`. With `F16` the loss is scaled as PyTorch's `GradScaler` does it: a window whose gradients overflow is left out and
-    /// counted as skipped, and the scale is in the snapshots.
+    /// `f32`. With `F16` the loss is scaled by a [`GradScaler`]: a window whose gradients overflow is left out and counted as
+    /// skipped, and the scale is in the snapshots. A run may go on in another precision.
     #[must_use]
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
-        self.scaler = (precision == Precision::F16).then(Scaler::default);
+        self.scaler = GradScaler::new(precision);
         self
     }
 
@@ -129,6 +127,7 @@ impl<M: 'static> TchLearner<M> {
 
     /// The gradients of the window are no longer wanted.
     fn clear(&mut self) -> Fallible {
+        self.scaler.iter_mut().for_each(GradScaler::forget);
         match &self.built {
             Some(built) => self.window.clear(&built.variables),
             None => Ok(()),
@@ -247,7 +246,7 @@ impl<M: 'static> Learner for TchLearner<M> {
         }
         let variables = &there(&self.built)?.variables;
         let value = loss.f_detach().map_err(short)?;
-        let factor = self.scaler.map_or(weight, |scaler| weight * scaler.scale);
+        let factor = self.scaler.map_or(weight, |scaler| weight * scaler.scale());
         let weighted = if factor == 1.0 { loss } else { loss.f_mul_scalar(factor).map_err(short)? };
         weighted.f_backward().map_err(short)?;
         if !self.window.has_gradients(variables) {
@@ -269,7 +268,7 @@ impl<M: 'static> Learner for TchLearner<M> {
     /// is no norm, and [`Learner::step`] will skip them.
     fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<Tensor>> {
         let grads = self.window.take(&there(&self.built)?.variables)?;
-        let norm = if self.window.unscale(&grads, self.scaler, self.device)? {
+        let norm = if gradients::unscale(&grads, &mut self.scaler, self.device)? {
             None
         } else {
             let all: Vec<_> = grads.iter().map(|(_, grad)| grad).collect();
@@ -283,7 +282,7 @@ impl<M: 'static> Learner for TchLearner<M> {
         let optimizer = self.optimizer.as_mut().ok_or(NO_OPTIMIZER)?;
         let variables = &there(&self.built)?.variables;
         let grads = self.window.take(variables)?;
-        let overflow = self.window.unscale(&grads, self.scaler, self.device)?;
+        let overflow = gradients::unscale(&grads, &mut self.scaler, self.device)?;
         if !overflow {
             optimizer.step(variables, &grads, update.lr)?;
         }
@@ -311,20 +310,23 @@ impl<M: 'static> Learner for TchLearner<M> {
         Ok(self.layout.insert(Arc::new(Layout { tensors, optimizer })).clone())
     }
 
-    /// One copy of each tensor, into buffers kept from earlier snapshots (of two of them, until the learner is dropped).
+    /// One copy of each tensor, into buffers kept from earlier snapshots (of two of them, until the learner is dropped). On
+    /// CUDA they are pinned, all copies are under way before one is waited for, and the device is waited for once: that is
+    /// reasoned, nobody has run it.
     fn snapshot(&mut self) -> Fallible<StateDict> {
         let mut state = StateDict { layout: self.layout()?, ..StateDict::default() };
         let variables = &there(&self.built)?.variables;
         for variable in variables {
             let name = format!("{MODEL}{}", variable.name);
-            let copy = saved::save(&variable.tensor, &name, &self.pool)?;
+            let copy = saved::save(&variable.tensor, &name, &self.buffers)?;
             state.tensors.insert(name, copy);
         }
         if let Some(optimizer) = &self.optimizer {
-            optimizer.save(variables, &self.pool, &mut state)?;
+            optimizer.save(variables, &self.buffers, &mut state)?;
             self.scaler.iter().for_each(|scaler| scaler.save(&mut state));
         }
-        self.shadows.save(variables, &self.pool, &mut state)?;
+        self.shadows.save(variables, &self.buffers, &mut state)?;
+        device::wait(self.device);
         Ok(state)
     }
 
@@ -337,14 +339,10 @@ impl<M: 'static> Learner for TchLearner<M> {
         let mut misfits = Misfits::default();
         misfits.foreign(state, &[MODEL, OPTIMIZER, SHADOW, SCALER]);
         let shadows = Shadows::load(&built.variables, self.device, state, &mut misfits)?;
-        let mut scaler = self.scaler;
+        let scaler = GradScaler::load(state, &mut misfits);
         let mut states = None;
         if let Some(optimizer) = &self.optimizer {
             states = Some(optimizer.load(&built.variables, self.device, state, &mut misfits)?);
-            match &self.scaler {
-                Some(_) => scaler = Scaler::load(state, &mut misfits),
-                None => Scaler::refuse(state, &mut misfits),
-            }
         }
         misfits.check()?;
         built.load(state)?;
@@ -352,7 +350,7 @@ impl<M: 'static> Learner for TchLearner<M> {
         if let (Some(optimizer), Some(states)) = (&mut self.optimizer, states) {
             optimizer.set_states(states);
         }
-        self.scaler = scaler;
+        self.scaler = self.scaler.map(|_| scaler);
         self.shadows = shadows;
         self.zero_grad();
         Ok(())

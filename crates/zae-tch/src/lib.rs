@@ -69,7 +69,6 @@ pub mod place;
 mod precision;
 mod saved;
 mod scalars;
-mod scaler;
 mod shadow;
 pub mod tensor_dataset;
 mod variables;

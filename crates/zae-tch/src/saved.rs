@@ -2,32 +2,30 @@
 
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use zae_core::{
     error::{BoxError, Fallible},
     learner::{Dtype, SavedTensor},
     pool::Pool,
 };
+use zae_tch_sys::HostTensor;
 
-/// A copy of a tensor, from whatever device, in a buffer of the pool.
+/// Buffers for snapshots: pinned memory where the tensors are on CUDA, if there is any.
+pub(crate) type Buffers = Arc<Pool<HostTensor>>;
+
+/// A copy of a tensor in a buffer of the pool. From CUDA it is whole after [`device::wait`](crate::device::wait).
 ///
 /// # Errors
 /// When its element type has no place in the format (complex and quantised numbers), and when the device fails.
-pub(crate) fn save(tensor: &Tensor, name: &str, pool: &Arc<Pool>) -> Fallible<SavedTensor> {
+pub(crate) fn save(tensor: &Tensor, name: &str, buffers: &Buffers) -> Fallible<SavedTensor> {
     let kind = tensor.f_kind().map_err(short)?;
     let dtype = dtype(kind).ok_or_else(|| format!("`{name}` is of type {kind:?}, which cannot be saved"))?;
-    let numbers = tensor.numel();
-    let mut result = Ok(());
-    let saved = pool.fill(name, dtype, &shape(tensor), |kept| {
-        let mut buffer = kept.unwrap_or_default();
-        buffer.resize(numbers * dtype.size(), 0);
-        if numbers > 0 {
-            result = tensor.f_copy_data_u8(&mut buffer, numbers);
-        }
-        buffer
-    });
-    result.map_err(short)?;
-    Ok(saved)
+    buffers.fill(name, dtype, &shape(tensor), |kept| {
+        let new = || HostTensor::like(tensor, matches!(tensor.device(), Device::Cuda(_)));
+        let mut copy = kept.filter(|kept| kept.fits(tensor)).map_or_else(new, Ok)?;
+        copy.copy_(tensor)?;
+        Ok(copy)
+    })
 }
 
 /// A new tensor in the memory of the host.
@@ -92,4 +90,32 @@ pub(crate) fn short(error: tch::TchError) -> BoxError {
         other => other.to_string(),
     };
     text.lines().find(|line| !line.trim().is_empty()).unwrap_or("LibTorch failed").trim().to_owned().into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_for_what_fits_into_it() {
+        let buffers = Buffers::default();
+        let copy = |value: f32, shape: &[i64]| {
+            let tensor = Tensor::full(shape, f64::from(value), (Kind::Float, Device::Cpu));
+            let saved = save(&tensor, "w", &buffers).unwrap();
+            let bytes = saved.data.bytes().unwrap();
+            assert!(bytes.len() == 4 * tensor.numel() && bytes.chunks(4).all(|bytes| bytes == value.to_le_bytes()));
+            let at = bytes.as_ptr();
+            drop(bytes);
+            (saved, at)
+        };
+        let (first, at) = copy(1.0, &[300, 5]);
+        let (_second, other) = copy(2.0, &[300, 5]);
+        assert_ne!(at, other);
+        assert!(first.data.bytes().unwrap().chunks(4).all(|bytes| bytes == 1.0f32.to_le_bytes()));
+        drop(first);
+        assert_eq!(copy(3.0, &[300, 5]).1, at);
+        copy(4.0, &[7]);
+    }
 }

@@ -1,9 +1,6 @@
 //! Second sets of weights, for averages of weights. In a state dict: `shadow/ema/conv1.weight`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use tch::{Device, Tensor};
 use zae_core::{
@@ -11,11 +8,10 @@ use zae_core::{
     error::Fallible,
     learner::{SHADOW, StateDict},
     misfits::Misfits,
-    pool::Pool,
 };
 
 use crate::{
-    saved::{self, short},
+    saved::{self, Buffers, short},
     variables::Variable,
 };
 
@@ -72,11 +68,11 @@ impl Shadows {
         Ok(())
     }
 
-    pub(crate) fn save(&self, variables: &[Variable], pool: &Arc<Pool>, state: &mut StateDict) -> Fallible {
+    pub(crate) fn save(&self, variables: &[Variable], buffers: &Buffers, state: &mut StateDict) -> Fallible {
         for (slot, tensors) in &self.0 {
             for (tensor, variable) in tensors.iter().zip(floats(variables)) {
                 let name = format!("{SHADOW}{slot}/{}", variable.name);
-                let copy = saved::save(tensor, &name, pool)?;
+                let copy = saved::save(tensor, &name, buffers)?;
                 state.tensors.insert(name, copy);
             }
         }

@@ -1,9 +1,9 @@
 //! [`Window`]: the gradients of a window, which LibTorch keeps with the parameters.
 
-use tch::{Device, Tensor};
+use tch::Tensor;
 use zae_core::error::Fallible;
 
-use crate::{scaler::Scaler, variables::Variable};
+use crate::variables::Variable;
 
 const NO_GRADIENTS: &str = "there are no gradients: call `backward` first";
 
@@ -14,15 +14,12 @@ pub(crate) struct Window {
     begun: bool,
     /// By variable, once they were collected from there.
     grads: Option<Vec<(usize, Tensor)>>,
-    /// Whether one is not finite, once the scaler has looked.
-    overflow: Option<bool>,
 }
 
 impl Window {
     /// After a backward pass: whether there are any.
     pub(crate) fn has_gradients(&mut self, variables: &[Variable]) -> bool {
         self.changed();
-        self.overflow = None;
         self.begun = self.begun || params(variables).any(|(_, variable)| variable.tensor.grad().defined());
         self.begun
     }
@@ -46,22 +43,6 @@ impl Window {
 
     pub(crate) fn keep(&mut self, grads: Vec<(usize, Tensor)>) {
         self.grads = Some(grads);
-    }
-
-    /// Takes the scaler's scale from the gradients, once. Returns whether one of them is not finite.
-    pub(crate) fn unscale(
-        &mut self,
-        grads: &[(usize, Tensor)],
-        scaler: Option<Scaler>,
-        device: Device,
-    ) -> Fallible<bool> {
-        let Some(scaler) = scaler else { return Ok(false) };
-        if let Some(overflow) = self.overflow {
-            return Ok(overflow);
-        }
-        let overflow = scaler.unscale(&grads.iter().map(|(_, grad)| grad).collect::<Vec<_>>(), device)?;
-        self.overflow = Some(overflow);
-        Ok(overflow)
     }
 
     /// Forgets them.

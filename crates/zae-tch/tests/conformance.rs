@@ -7,5 +7,5 @@ use zae_tch::local_device;
 
 #[test]
 fn libtorch() {
-    conformance(&common::LibTorch(local_device()));
+    conformance(&common::LibTorch { device: local_device(), ..common::LibTorch::default() });
 }

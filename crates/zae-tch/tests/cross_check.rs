@@ -5,12 +5,11 @@
 mod common;
 
 use common::LibTorch;
-use tch::Device;
 use zae_core::testing::{Architecture, cross_check, reference::Reference};
 
 #[test]
 fn libtorch_trains_as_the_reference_does() {
-    let (libtorch, reference) = (LibTorch(Device::Cpu), Reference::default());
+    let (libtorch, reference) = (LibTorch::default(), Reference::default());
     let compared = cross_check(&libtorch, &reference, Architecture::Plain, 20).unwrap();
     let first = &compared.steps[0];
     assert!(first.loss < 1e-6 && first.weights < 1e-5, "\n{compared}");

@@ -21,7 +21,7 @@ fn a_device_that_is_not_there_is_an_error_that_says_what_would_help() {
     if local_device() != Device::Cpu {
         return;
     }
-    let mut learner = LibTorch(Device::Cuda(0)).learner(Architecture::Plain);
+    let mut learner = LibTorch { device: Device::Cuda(0), ..LibTorch::default() }.learner(Architecture::Plain);
     let error = learner.init(1).unwrap_err().to_string();
     assert!(error.starts_with("there is no Cuda(0)") && error.contains("`zae_tch::local_device()`"), "{error}");
     let mut learner = plain(Sgd::new());
@@ -46,7 +46,7 @@ fn a_model_that_cannot_be_built_is_an_error() {
 
 #[test]
 fn a_mistake_in_a_step_is_an_error_with_its_place() {
-    let fixture = LibTorch(Device::Cpu);
+    let fixture = LibTorch::default();
     let mut batch = fixture.batch(&Samples::random(5, 6, 3, 1));
     batch.x = batch.x.to_kind(Kind::Double);
     let mut trainer = Trainer::new(FixtureTask::new(&fixture), fixture.learner(Architecture::Plain));
@@ -131,7 +131,7 @@ fn what_is_not_f32_is_trained_and_saved_but_not_lent() {
 
 #[test]
 fn a_visitor_can_give_an_unused_parameter_its_gradient() {
-    let mut learner = LibTorch(Device::Cpu).with(Architecture::Unused, Sgd::new());
+    let mut learner = LibTorch::default().with(Architecture::Unused, Sgd::new());
     learner.init(1).unwrap();
     backward(&mut learner, 1, 1.0);
     learner.clip(1.0, &Clip::Norm(1.0)).unwrap();

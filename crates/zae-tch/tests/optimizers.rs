@@ -4,7 +4,6 @@
 mod common;
 
 use common::{LibTorch, bytes, parameters, plain, step};
-use tch::Device;
 use zae_core::{
     learner::{Learner, Number},
     testing::Architecture,
@@ -92,7 +91,7 @@ fn what_cannot_be_set_is_refused_before_the_first_step() {
         ),
     ];
     for (optimizer, expected) in optimizers {
-        let mut learner = LibTorch(Device::Cpu).with(Architecture::Plain, optimizer);
+        let mut learner = LibTorch::default().with(Architecture::Plain, optimizer);
         let error = learner.init(1).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }

@@ -104,7 +104,8 @@ impl StateManager {
     }
 
     /// Keeps the weights of the best checkpoint (of the newest, if none is the best) in one file too, for use elsewhere:
-    /// `.safetensors`, or `.pt` and the like for PyTorch. See [`SaveLoad::save_weights`](crate::SaveLoad::save_weights).
+    /// `.safetensors` in the engine's names and layouts, or `.pt` and the like in PyTorch's. See
+    /// [`SaveLoad::save_weights`](crate::SaveLoad::save_weights).
     #[must_use]
     pub fn export_weights(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.export = Some(path.into());

@@ -23,6 +23,7 @@ fn the_safetensors_crate_reads_every_type_and_finds_each_tensor_aligned() {
     let part = Part {
         tensors: all.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect(),
         numbers: BTreeMap::from([("b", Number::Float(-0.0)), ("a", Number::Int(-1))]),
+        layout: &[],
     };
     let bytes = written(&part);
     let theirs = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();

@@ -18,9 +18,8 @@ use crate::error::{Error, Result};
 /// Files: a checkpoint's folder (or `last`, `best`), `.safetensors`, and what `torch.save` wrote (`.pt`, `.pth`, `.ckpt`,
 /// `.bin`): a state dict by itself, under `state_dict` (Lightning) or under `model`. What this crate wrote has the names and
 /// layouts of the engine; other files have PyTorch's, and are translated by the layout that the engine gives: a weight of
-/// a linear layer that PyTorch has transposed is transposed back. So are checkpoints of another engine, which say what their
-/// tensors are in PyTorch; `rename` and `strip_prefix` then see PyTorch's names. A `.safetensors` of this crate by itself
-/// does not say it: take the checkpoint's folder.
+/// a linear layer that PyTorch has transposed is transposed back. So is what another engine wrote, which says what its
+/// tensors are in PyTorch; `rename` and `strip_prefix` then see PyTorch's names.
 ///
 /// ```
 /// use zae_checkpoint::Weights;

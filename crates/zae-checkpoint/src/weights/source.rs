@@ -21,7 +21,7 @@ pub(super) struct Source {
     pub(super) tensors: BTreeMap<String, SavedTensor>,
     /// Whether this crate wrote it, so that names and layouts are the engine's.
     pub(super) ours: bool,
-    /// What a checkpoint says of them in PyTorch's words.
+    /// What it says of them in PyTorch's words.
     layout: Arc<Layout>,
 }
 
@@ -57,8 +57,9 @@ pub(super) fn read(path: &Path) -> Result<Source> {
         };
     }
     if is_file && path.extension().is_some_and(|ending| ending == "safetensors") {
-        let safetensors::Read { tensors, ours, .. } = safetensors::read(&Bytes::map(path)?, path)?;
-        return Ok(Source { tensors: tensors.into_iter().collect(), ours, layout: Arc::default() });
+        let safetensors::Read { tensors, layout, ours, .. } = safetensors::read(&Bytes::map(path)?, path)?;
+        let layout = Arc::new(Layout { tensors: layout, optimizer: None });
+        return Ok(Source { tensors: tensors.into_iter().collect(), ours, layout });
     }
     read_checkpoint(path).map(model_of)
 }

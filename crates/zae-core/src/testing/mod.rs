@@ -26,6 +26,8 @@
 //! - **A snapshot is a copy**: all that decides the next step is in it (weights, running statistics, the optimizer's
 //!   moments and counters, by parameter name), later steps do not change it, and a learner built anew that loads it goes
 //!   on bit for bit. A state that does not fit changes nothing.
+//! - **A precision** ([`Precision`](crate::precision::Precision)) is of the computation alone: a state made in one loads in
+//!   another. In `F16` the loss is scaled, by a [`GradScaler`](crate::scaler::GradScaler) that is in the snapshot.
 //! - **A layout**, if there is one, names all that is saved of the model, in PyTorch's words: it is what makes checkpoints
 //!   readable there.
 //! - **Errors, not panics**: a loss that does not depend on the model, gradients that are not there, an optimizer that
@@ -33,7 +35,7 @@
 //!
 //! # How to run the suite
 //!
-//! Fill in a [`Fixture`] and call [`conformance`] from a test. An engine whose random generator is one per process needs
+//! Fill in a [`Fixture`] and call [`conformance`] from a test, and [`f16_conformance`] if there is `Precision::F16`. An engine whose random generator is one per process needs
 //! a test binary of its own for it.
 //!
 //! ```
@@ -53,7 +55,7 @@ pub mod reference;
 mod run;
 mod torch_words;
 
-pub use checks::conformance;
+pub use checks::{conformance, f16_conformance};
 pub use cross_check::{CrossCheck, CrossStep, cross_check};
 pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
 pub use recorder::{Recorded, Recorder};

@@ -1,13 +1,12 @@
 //! The optimizer's part of a state dict: `optimizer/conv1.weight/exp_avg`, and the number `optimizer/conv1.weight/step`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use tch::{Device, Kind, Tensor};
 use zae_core::{
     error::Fallible,
     learner::{Number, OPTIMIZER, StateDict},
     misfits::Misfits,
-    pool::Pool,
 };
 
 use super::{
@@ -15,21 +14,21 @@ use super::{
     rule::{ParamState, Rule, count},
 };
 use crate::{
-    saved::{self, short},
+    saved::{self, Buffers, short},
     variables::Variable,
 };
 
 const STEP: &str = "step";
 
 impl Optimizer {
-    pub(crate) fn save(&self, variables: &[Variable], pool: &Arc<Pool>, state: &mut StateDict) -> Fallible {
+    pub(crate) fn save(&self, variables: &[Variable], buffers: &Buffers, state: &mut StateDict) -> Fallible {
         let mut counted = Vec::new();
         for (i, kept) in self.states().iter().enumerate() {
             let Some(kept) = kept else { continue };
             let prefix = format!("{OPTIMIZER}{}/", variables[i].name);
             for (slot, tensor) in self.rule(i).slots().iter().zip(&kept.slots) {
                 let name = format!("{prefix}{slot}");
-                let copy = saved::save(tensor, &name, pool)?;
+                let copy = saved::save(tensor, &name, buffers)?;
                 state.tensors.insert(name, copy);
             }
             counted.extend(kept.step.as_ref().map(|step| (format!("{prefix}{STEP}"), step)));

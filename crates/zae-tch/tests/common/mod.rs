@@ -12,6 +12,7 @@ use zae_core::{
     error::Fallible,
     learner::{Clip, Dtype, Learner, MODEL, Number, OPTIMIZER, SavedTensor, StateDict, Update},
     place::Place,
+    precision::Precision,
     rng::{init_seed, seed_for},
     step::Step,
     task::Mode,
@@ -76,13 +77,23 @@ impl Place<TchLearner<Net>> for Batch {
 }
 
 #[derive(Clone)]
-pub(crate) struct LibTorch(pub(crate) Device);
+pub(crate) struct LibTorch {
+    pub(crate) device: Device,
+    pub(crate) precision: Precision,
+}
+
+impl Default for LibTorch {
+    fn default() -> Self {
+        Self { device: Device::Cpu, precision: Precision::F32 }
+    }
+}
 
 impl LibTorch {
     /// The network with any optimizer.
     pub(crate) fn with(&self, architecture: Architecture, optimizer: impl Into<Optimizer>) -> TchLearner<Net> {
         let sizes = self.sizes(architecture);
-        TchLearner::new(move |path| Net::new(path, architecture, sizes), optimizer, self.0)
+        let build = move |path: &nn::Path<'_>| Net::new(path, architecture, sizes);
+        TchLearner::new(build, optimizer, self.device).precision(self.precision)
     }
 }
 
@@ -96,7 +107,8 @@ impl Fixture for LibTorch {
 
     fn without_optimizer(&self, architecture: Architecture) -> TchLearner<Net> {
         let sizes = self.sizes(architecture);
-        TchLearner::without_optimizer(move |path| Net::new(path, architecture, sizes), self.0)
+        let build = move |path: &nn::Path<'_>| Net::new(path, architecture, sizes);
+        TchLearner::without_optimizer(build, self.device).precision(self.precision)
     }
 
     fn batch(&self, samples: &Samples) -> Batch {
@@ -122,21 +134,22 @@ impl Fixture for LibTorch {
 
     /// With tensors of `tch` and PyTorch's kernel for the step; nothing of `zae-tch` but the learner that it ends in.
     fn hand_written(&self, order: &HandWritten<Batch>) -> Fallible<(Vec<f64>, TchLearner<Net>)> {
-        let store = nn::VarStore::new(self.0);
-        zae_tch_sys::manual_seed(self.0, init_seed(order.seed))?;
+        let store = nn::VarStore::new(self.device);
+        zae_tch_sys::manual_seed(self.device, init_seed(order.seed))?;
         let net = Net::new(&store.root(), order.architecture, self.sizes(order.architecture));
         let named = store.variables();
         let params: Vec<(&String, &Tensor)> = named.iter().filter(|(_, tensor)| tensor.requires_grad()).collect();
         let refs: Vec<&Tensor> = params.iter().map(|(_, tensor)| *tensor).collect();
         let zeros = || refs.iter().map(|param| param.detach().zeros_like()).collect::<Vec<_>>();
         let (exp_avgs, exp_avg_sqs) = (zeros(), zeros());
-        let steps: Vec<Tensor> = refs.iter().map(|_| Tensor::zeros([1], (Kind::Float, self.0))).collect();
+        let steps: Vec<Tensor> = refs.iter().map(|_| Tensor::zeros([1], (Kind::Float, self.device))).collect();
         let mut losses = Vec::new();
         for epoch in 0..order.epochs {
             for (i, batch) in order.batches.iter().enumerate() {
-                zae_tch_sys::manual_seed(self.0, seed_for(order.seed, epoch, i as u64))?;
+                zae_tch_sys::manual_seed(self.device, seed_for(order.seed, epoch, i as u64))?;
                 let Batch { x, y } = batch.clone();
-                let loss = net.forward_t(&x.to_device(self.0), true).cross_entropy_for_logits(&y.to_device(self.0));
+                let loss =
+                    net.forward_t(&x.to_device(self.device), true).cross_entropy_for_logits(&y.to_device(self.device));
                 loss.backward();
                 losses.push(loss.double_value(&[]));
                 let grads: Vec<Tensor> = refs.iter().map(|param| param.grad()).collect();
@@ -184,7 +197,7 @@ pub(crate) fn step(learner: &mut TchLearner<Net>, number: u64, lr: f64) {
 
 /// One backward pass of the plain network; returns the loss.
 pub(crate) fn backward(learner: &mut TchLearner<Net>, number: u64, weight: f64) -> f64 {
-    let fixture = LibTorch(Device::Cpu);
+    let fixture = LibTorch::default();
     let Batch { x, y } = fixture.batch(&Samples::random(5, 6, 3, number));
     let loss = learner.train(|net| net.forward_t(&x, true).cross_entropy_for_logits(&y)).unwrap();
     learner.backward(loss, weight, true).unwrap().double_value(&[])
@@ -192,7 +205,7 @@ pub(crate) fn backward(learner: &mut TchLearner<Net>, number: u64, weight: f64) 
 
 /// The plain network with drawn weights, which are those of every other one.
 pub(crate) fn plain(optimizer: impl Into<Optimizer>) -> TchLearner<Net> {
-    let mut learner = LibTorch(Device::Cpu).with(Architecture::Plain, optimizer);
+    let mut learner = LibTorch::default().with(Architecture::Plain, optimizer);
     learner.init(1).unwrap();
     // Tests of a process share a generator.
     learner

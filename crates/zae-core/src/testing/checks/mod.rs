@@ -1,10 +1,11 @@
-//! The checks of the suite. Each returns what is wrong; [`conformance`] runs them all.
+//! The checks of the suite. Each returns what is wrong; [`conformance`] and [`f16_conformance`] run them.
 
 mod cut;
 mod errors;
 mod gradients;
 mod modes;
 mod parity;
+mod scaler;
 mod state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -58,14 +59,39 @@ fn all<F: Fixture>() -> Vec<Check<F>> {
     ]
 }
 
+fn f16<F: Fixture>() -> Vec<Check<F>> {
+    vec![
+        ("scaler: small gradients are kept, and the scale does not show in any", scaler::small_gradients),
+        ("scaler: a loss whose gradients vanish without it is trained", scaler::trains_small_losses),
+        ("scaler: an overflow skips one step and halves the scale", scaler::overflow),
+        ("scaler: skipped steps are counted", scaler::counted),
+        ("scaler: a state of another precision starts it anew", scaler::other_precisions),
+        ("cut: at every step, evaluation and epoch", cut::everywhere),
+        ("cut: in the middle of a validation", cut::in_validation),
+    ]
+}
+
 /// Runs every check on an engine.
 ///
 /// # Panics
 /// With the names and reasons of all checks that fail.
-#[allow(clippy::panic)]
 pub fn conformance<F: Fixture>(fixture: &F) {
-    let failures: Vec<String> = all()
-        .into_iter()
+    run(&all(), fixture);
+}
+
+/// Runs the checks of [`GradScaler`](crate::scaler::GradScaler) on an engine that has `Precision::F16`: on a fixture whose
+/// learners compute in it.
+///
+/// # Panics
+/// With the names and reasons of all checks that fail.
+pub fn f16_conformance<F: Fixture>(fixture: &F) {
+    run(&f16(), fixture);
+}
+
+#[allow(clippy::panic)]
+fn run<F: Fixture>(checks: &[Check<F>], fixture: &F) {
+    let failures: Vec<String> = checks
+        .iter()
         .filter_map(|(name, check)| {
             let result = catch_unwind(AssertUnwindSafe(|| check(fixture)));
             let error = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err()?;

@@ -27,6 +27,8 @@ mod upload;
 pub mod wandb;
 mod worker;
 
+use std::time::{Duration, Instant};
+
 pub use config::Config;
 pub use entry::{Entries, Entry, Kind};
 pub use logger::Logger;
@@ -34,3 +36,8 @@ pub use news::News;
 pub use sink::{Opened, Sink, Start, Status, Writer};
 #[cfg(feature = "http")]
 pub use upload::Upload;
+
+/// That much later, a year at most: the clock need not reach further.
+fn later(than: Instant, time: Duration) -> Instant {
+    than + time.min(Duration::from_secs(365 * 86_400))
+}

@@ -8,16 +8,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use zae_core::{
-    add_on::{AddOn, Context, Durable, Phase},
+    add_on::{AddOn, Context, Durable, Notice, Phase},
     error::{Error, Fallible},
     metrics::{EpochSummary, Evaluation, Metrics, Rows},
     state::State,
     trainer::{Outcome, Run},
 };
 
-use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, entry::Head, worker::Worker};
+use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, entry::Head, later, worker::Worker};
 
-/// How long, over the life of a program, ends of runs wait for servers.
+/// How long, over the life of a program, ends of runs wait in vain for servers.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
 
 /// Tells a tracker of a run: its settings, every step, evaluation and epoch, and how it ended.
@@ -34,6 +34,8 @@ pub struct Logger<S> {
     worker: Option<Worker>,
     /// It could not be opened: nothing is tried until the next run.
     off: bool,
+    /// Its thread hangs at the disk, and has its files.
+    hangs: bool,
     /// The columns of entries seen so far, as the thread knows them: what they are of, and their names.
     layouts: Vec<(Kind, Arc<[Arc<str>]>)>,
     /// The one of the last step.
@@ -63,6 +65,7 @@ impl<S: Sink> Logger<S> {
             news: News::default(),
             worker: None,
             off: false,
+            hangs: false,
             layouts: Vec::new(),
             last: 0,
             saved: Saved::default(),
@@ -80,8 +83,8 @@ impl<S: Sink> Logger<S> {
         self
     }
 
-    /// How long ends of runs wait for the server, all those of the program together: 60 seconds if this is not called. What has
-    /// not been sent then is told, with the command that sends it.
+    /// How long ends of runs wait in vain for the server, all those of the program together: 60 seconds if this is not called.
+    /// What has not been sent then is told, with the command that sends it.
     #[must_use]
     pub fn finish_within(mut self, time: Duration) -> Self {
         self.finish_within = time;
@@ -90,7 +93,7 @@ impl<S: Sink> Logger<S> {
 
     /// Opens the run unless it is open.
     fn open(&mut self, cx: &mut Context<'_>) {
-        if self.worker.is_some() || self.off {
+        if self.worker.is_some() || self.off || self.hangs {
             return;
         }
         self.off = true;
@@ -196,10 +199,14 @@ impl<S> Logger<S> {
         self.status = status.clone();
         let Some(worker) = self.worker.take() else { return };
         let since = Instant::now();
-        if let Some(notice) = worker.end(status, since + self.finish_within) {
-            self.news.tell(notice);
+        let ended = worker.end(status, later(since, self.finish_within));
+        self.hangs = ended.is_err();
+        let words = ended.unwrap_or_else(Some);
+        // Programs end a run after each epoch, too: what a server takes that gets everything is not counted.
+        if let Some(Notice::Warning(_)) = words {
+            self.finish_within = self.finish_within.saturating_sub(since.elapsed());
         }
-        self.finish_within = self.finish_within.saturating_sub(since.elapsed());
+        words.into_iter().for_each(|notice| self.news.tell(notice));
     }
 }
 

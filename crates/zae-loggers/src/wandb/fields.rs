@@ -76,3 +76,11 @@ pub(super) fn number(message: &[u8], wanted: u32) -> Option<u64> {
         _ => None,
     })
 }
+
+/// The index of a history's entry.
+pub(super) fn index(message: &[u8]) -> Option<u64> {
+    Fields(message).find_map(|field| match field {
+        Field::Bytes(2, step) => number(step, 1),
+        _ => None,
+    })
+}

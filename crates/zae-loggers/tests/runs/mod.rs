@@ -7,12 +7,14 @@ use std::{
     fs,
     ops::Range,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use zae_core::{
     add_on::{AddOn, Context, Notice},
+    data::{Loader, from_fn},
     error::Fallible,
     testing::null::{Echo, batches, loss, trainer},
     trainer::Trainer,
@@ -24,6 +26,9 @@ use crate::{
     wandb_file,
     wandb_server::{RunThere, Wandb},
 };
+
+/// Nothing here takes so long by itself.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) const EPOCHS: u64 = 3;
 pub(crate) const PER_EPOCH: u64 = 40;
@@ -118,4 +123,38 @@ pub(crate) fn wandb() -> (Wandb, Server) {
     let wandb = Wandb::default();
     let answers = wandb.clone();
     (wandb, Server::start(move |asked| answers.answer(asked)))
+}
+
+/// The usual batches; the training thread calls this before each.
+pub(crate) fn watched(watch: impl Fn(u64) + Send + Sync + 'static) -> impl Loader<f64> {
+    let watch = Arc::new(watch);
+    from_fn(move |epoch| {
+        let watch = watch.clone();
+        (0..PER_EPOCH).map(move |i| {
+            watch(epoch * PER_EPOCH + i);
+            Ok(loss(epoch, i))
+        })
+    })
+}
+
+/// Waits for something that other threads do.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < LONG, "{what} does not happen");
+        std::thread::yield_now();
+    }
+}
+
+/// The local file has all of the run, and what was left out for `wandb sync` is what the server has not got.
+#[track_caller]
+pub(crate) fn assert_on_disk(dir: &Path, on_server: u64) {
+    let (file, rest) = files_of(dir);
+    assert_lines(&wandb_file::lines(&file), 0..LINES);
+    assert_eq!(wandb_file::exits(&file), [0]);
+    match rest {
+        Some(rest) => assert_lines(&wandb_file::lines(&rest), on_server..LINES),
+        None => assert_eq!(on_server, LINES),
+    }
 }

@@ -172,15 +172,15 @@ impl<S: Sink> Logger<S> {
         self.saved.entries += again;
         let rows = rows.skip(again as usize);
         let Some(worker) = self.worker.take() else { return };
-        if rows.len() > 0 && worker.has_room(rows.len() as u64) {
+        if rows.len() > 0 {
             let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-            let (layout, new) = self.layout(kind, names);
-            let next = &mut self.saved.entries;
-            worker.push(|entries: &mut Entries| {
+            worker.push(rows.len() as u64, |entries: &mut Entries| {
+                let (layout, new) = self.layout(kind, names);
                 new.into_iter().for_each(|new| entries.add_layout(new));
                 for (head, values) in rows {
-                    entries.push(Head { kind, layout, index: *next, time, ..head }, values.iter().copied());
-                    *next += 1;
+                    let index = self.saved.entries;
+                    entries.push(Head { kind, layout, index, time, ..head }, values.iter().copied());
+                    self.saved.entries += 1;
                 }
             });
         }

@@ -194,31 +194,24 @@ impl Worker {
         Ok(Self { name, shared })
     }
 
-    /// Hands over entries: `fill` adds so many. Returns whether they were taken.
-    pub(crate) fn push(&self, fill: impl FnOnce(&mut Entries)) -> bool {
+    /// Hands over so many entries, which `fill` adds. If there is no room for them, they are counted as dropped.
+    pub(crate) fn push(&self, count: u64, fill: impl FnOnce(&mut Entries)) {
         let mut queue = self.shared.lock();
-        let before = queue.entries.len();
         if queue.ended {
-            return false;
+            return;
         }
+        if queue.held + queue.entries.bytes() >= BOUND {
+            queue.dropped += count;
+            return;
+        }
+        let before = queue.entries.len();
         fill(&mut queue.entries);
         let after = queue.entries.len();
-        queue.handed += (after - before) as u64;
+        queue.handed += count;
         drop(queue);
         if before == 0 || (before < ENOUGH && after >= ENOUGH) {
             self.shared.work.notify_one();
         }
-        true
-    }
-
-    /// Whether there is room for more. If not, `entries` are counted as dropped.
-    pub(crate) fn has_room(&self, entries: u64) -> bool {
-        let mut queue = self.shared.lock();
-        let room = queue.held + queue.entries.bytes() < BOUND;
-        if !room {
-            queue.dropped += entries;
-        }
-        room
     }
 
     /// What waits until the entries handed over so far are on disk. It fails no checkpoint: a log that the disk does not take

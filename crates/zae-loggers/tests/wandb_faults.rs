@@ -349,7 +349,7 @@ fn nan_and_infinities_arrive_as_what_they_are() {
     of(dir.path(), logger(&server.url())).on_non_finite(zae_core::trainer::NonFinite::Ignore).run(1, data, ()).unwrap();
     let lines = wandb.only_run().lines;
     for (i, text) in
-        ["0.5", "NaN", "Infinity", "-Infinity", "1.7976931348623157e308", "5e-324", "-0.0"].into_iter().enumerate()
+        ["0.5", "NaN", "Infinity", "-Infinity", "1.7976931348623157e+308", "5e-324", "-0.0"].into_iter().enumerate()
     {
         let line = &lines[&(i as u64)];
         assert!(line.contains(&format!("\"train/loss\":{text},")), "{line}");

@@ -33,6 +33,8 @@ mod upload;
 pub mod wandb;
 mod worker;
 
+use std::time::{Duration, Instant};
+
 pub use config::Config;
 pub use entry::{Entries, Entry, Kind, mark};
 pub use logger::Logger;
@@ -48,3 +50,8 @@ pub use tensorboard::TensorBoardLogger;
 pub use upload::Upload;
 #[cfg(feature = "wandb")]
 pub use wandb::WandbLogger;
+
+/// That much later, a year at most: the clock need not reach further.
+fn later(than: Instant, time: Duration) -> Instant {
+    than + time.min(Duration::from_secs(365 * 86_400))
+}

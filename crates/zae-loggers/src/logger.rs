@@ -9,16 +9,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use zae_core::{
-    add_on::{AddOn, Context, Durable, Phase},
+    add_on::{AddOn, Context, Durable, Notice, Phase},
     error::{Error, Fallible},
     metrics::{EpochSummary, Evaluation, Metrics, Rows},
     state::State,
     trainer::{Outcome, Run},
 };
 
-use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, entry::Head, mark, worker::Worker};
+use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, entry::Head, later, mark, worker::Worker};
 
-/// How long, over the life of a program, ends of runs wait for servers.
+/// How long, over the life of a program, ends of runs wait in vain for servers.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
 
 /// Tells a tracker of a run: its settings, every step, evaluation and epoch, and how it ended.
@@ -35,6 +35,8 @@ pub struct Logger<S> {
     worker: Option<Worker>,
     /// It could not be opened: nothing is tried until the next run.
     off: bool,
+    /// Its thread hangs at the disk, and has its files.
+    hangs: bool,
     /// The columns of entries seen so far, as the thread knows them: what they are of, and their names.
     layouts: Vec<(Kind, Arc<[Arc<str>]>)>,
     /// The one of the last step.
@@ -64,6 +66,7 @@ impl<S: Sink> Logger<S> {
             news: News::default(),
             worker: None,
             off: false,
+            hangs: false,
             layouts: Vec::new(),
             last: 0,
             saved: Saved::default(),
@@ -81,8 +84,8 @@ impl<S: Sink> Logger<S> {
         self
     }
 
-    /// How long ends of runs wait for the server, all those of the program together: 60 seconds if this is not called. What has
-    /// not been sent then is told, with the command that sends it.
+    /// How long ends of runs wait in vain for the server, all those of the program together: 60 seconds if this is not called.
+    /// What has not been sent then is told, with the command that sends it.
     #[must_use]
     pub fn finish_within(mut self, time: Duration) -> Self {
         self.finish_within = time;
@@ -91,7 +94,7 @@ impl<S: Sink> Logger<S> {
 
     /// Opens the run unless it is open.
     fn open(&mut self, cx: &mut Context<'_>) {
-        if self.worker.is_some() || self.off {
+        if self.worker.is_some() || self.off || self.hangs {
             return;
         }
         self.off = true;
@@ -172,15 +175,15 @@ impl<S: Sink> Logger<S> {
             rows.next();
         }
         let Some(worker) = self.worker.take() else { return };
-        if rows.len() > 0 && worker.has_room(rows.len() as u64) {
+        if rows.len() > 0 {
             let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-            let (layout, new) = self.layout(kind, names);
-            let next = &mut self.saved.entries;
-            worker.push(|entries: &mut Entries| {
+            worker.push(rows.len() as u64, |entries: &mut Entries| {
+                let (layout, new) = self.layout(kind, names);
                 new.into_iter().for_each(|new| entries.add_layout(new));
                 for (head, values) in rows {
-                    entries.push(Head { kind, layout, index: *next, time, ..head }, values.iter().copied());
-                    *next += 1;
+                    let index = self.saved.entries;
+                    entries.push(Head { kind, layout, index, time, ..head }, values.iter().copied());
+                    self.saved.entries += 1;
                 }
             });
         }
@@ -216,10 +219,14 @@ impl<S> Logger<S> {
         self.status = status.clone();
         let Some(worker) = self.worker.take() else { return };
         let since = Instant::now();
-        if let Some(notice) = worker.end(status, since + self.finish_within) {
-            self.news.tell(notice);
+        let ended = worker.end(status, later(since, self.finish_within));
+        self.hangs = ended.is_err();
+        let words = ended.unwrap_or_else(Some);
+        // Programs end a run after each epoch, too: what a server takes that gets everything is not counted.
+        if let Some(Notice::Warning(_)) = words {
+            self.finish_within = self.finish_within.saturating_sub(since.elapsed());
         }
-        self.finish_within = self.finish_within.saturating_sub(since.elapsed());
+        words.into_iter().for_each(|notice| self.news.tell(notice));
     }
 }
 

@@ -50,6 +50,8 @@ struct Queue {
     handed: u64,
     synced: u64,
     wanted: u64,
+    /// The memory of entries that the thread has taken and not yet written.
+    held: usize,
     /// Entries there was no room for.
     dropped: u64,
     /// The disk fails.
@@ -112,6 +114,7 @@ impl Shared {
         } else {
             entries.append(&mut queue.entries);
         }
+        queue.held = entries.bytes();
         Todo { handed: queue.handed, sync: queue.wanted > queue.synced, end: queue.end.take() }
     }
 
@@ -131,7 +134,7 @@ impl Shared {
             let mut queue = self.lock();
             match result {
                 Ok(()) => {
-                    queue.failing = false;
+                    (queue.failing, queue.held) = (false, 0);
                     if sync {
                         queue.synced = handed;
                     }
@@ -147,15 +150,12 @@ impl Shared {
             drop(queue);
             self.done.notify_all();
             let Some((status, deadline)) = end else { continue };
-            let mut words = writer.end(&status, deadline).unwrap_or_else(|error| {
+            let words = writer.end(&status, deadline).unwrap_or_else(|error| {
                 Some(Notice::Warning(format!("{name}: cannot end `{}`: {error}", writer.path().display())))
             });
             if lost > 0 {
                 let path = writer.path();
-                words = Some(Notice::Warning(format!(
-                    "{name}: the disk has not taken {lost} entries of `{}`",
-                    path.display()
-                )));
+                news.warn(format!("{name}: the disk has not taken {lost} entries of `{}`", path.display()));
             }
             self.lock().last_words = words;
             return;
@@ -196,31 +196,24 @@ impl Worker {
         Ok(Self { name, shared })
     }
 
-    /// Hands over entries: `fill` adds so many. Returns whether they were taken.
-    pub(crate) fn push(&self, fill: impl FnOnce(&mut Entries)) -> bool {
+    /// Hands over so many entries, which `fill` adds. If there is no room for them, they are counted as dropped.
+    pub(crate) fn push(&self, count: u64, fill: impl FnOnce(&mut Entries)) {
         let mut queue = self.shared.lock();
-        let before = queue.entries.len();
         if queue.ended {
-            return false;
+            return;
         }
+        if queue.held + queue.entries.bytes() >= BOUND {
+            queue.dropped += count;
+            return;
+        }
+        let before = queue.entries.len();
         fill(&mut queue.entries);
         let after = queue.entries.len();
-        queue.handed += (after - before) as u64;
+        queue.handed += count;
         drop(queue);
         if before == 0 || (before < ENOUGH && after >= ENOUGH) {
             self.shared.work.notify_one();
         }
-        true
-    }
-
-    /// Whether there is room for more. If not, `entries` are counted as dropped.
-    pub(crate) fn has_room(&self, entries: u64) -> bool {
-        let mut queue = self.shared.lock();
-        let room = queue.entries.bytes() < BOUND;
-        if !room {
-            queue.dropped += entries;
-        }
-        room
     }
 
     /// What waits until the entries handed over so far are on disk. It fails no checkpoint: a log that the disk does not take
@@ -244,14 +237,21 @@ impl Worker {
     }
 
     /// Ends the run. Returns what people should know.
-    pub(crate) fn end(self, status: Status, deadline: Instant) -> Option<Notice> {
+    ///
+    /// # Errors
+    /// When the disk hangs. The thread is left to itself, and whenever the disk goes on, so does it: its files must not be
+    /// opened again.
+    pub(crate) fn end(self, status: Status, deadline: Instant) -> Result<Option<Notice>, Notice> {
         self.shared.lock().end = Some((status, deadline));
         if !self.shared.wait(deadline + GRACE, |queue| queue.ended) {
-            return Some(Notice::Warning(format!(
-                "{}: the disk hangs, so the end of its log is left to itself",
+            return Err(Notice::Warning(format!(
+                "{}: the disk hangs: the end of its log is left to itself, and nothing more is logged by this program",
                 self.name
             )));
         }
-        self.shared.lock().last_words.take()
+        Ok(self.shared.lock().last_words.take())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,108 +1,31 @@
 //! Weights & Biases in real runs, against a server on loopback.
 
 #![cfg(feature = "wandb")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod server;
+mod wandb_file;
+mod wandb_runs;
 mod wandb_server;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use serde_json::Value;
-use server::{Answer, Server};
+use server::Server;
 use tempfile::tempdir;
-use wandb_server::{RunThere, Wandb};
+use wandb_runs::{EPOCHS, PER_EPOCH, Told, assert_whole, files_of, folders, logger, of, run};
+use wandb_server::Wandb;
 use zae_checkpoint::StateManager;
 use zae_core::{
-    add_on::{AddOn, Context, Notice},
-    error::Fallible,
-    testing::null::{Echo, batches, loss, trainer},
-    trainer::Trainer,
+    data::from_fn,
+    testing::null::{Echo, batches, loss},
+    trainer::{Trainer, Until},
 };
-use zae_loggers::{
-    Upload,
-    wandb::{Mode, WandbLogger},
-};
-
-const EPOCHS: u64 = 3;
-const PER_EPOCH: u64 = 40;
-
-/// A logger that is quick to try again.
-fn logger(url: &str) -> WandbLogger {
-    let upload = Upload::default()
-        .every(Duration::from_millis(20))
-        .retry(Duration::from_millis(20), Duration::from_millis(100))
-        .timeout(Duration::from_millis(500));
-    WandbLogger::new("digits").base_url(url).api_key("0123456789abcdef0123456789abcdef01234567").upload(upload)
-}
-
-fn of(dir: &Path, logger: WandbLogger) -> Trainer<Echo> {
-    trainer().run_dir(dir).handle_signals(false).add_on(logger)
-}
-
-fn run(trainer: &mut Trainer<Echo>) {
-    trainer.run(EPOCHS, batches(PER_EPOCH), batches(3)).unwrap();
-}
-
-/// Every line that the run has to have, exactly once and in order.
-fn assert_whole(run: &RunThere, epochs: u64) {
-    let lines: Vec<Value> = run.lines.values().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len() as u64, epochs * (PER_EPOCH + 2));
-    for (i, line) in lines.iter().enumerate() {
-        assert_eq!(line["_step"].as_f64(), Some(i as f64));
-        let (epoch, within) = (i as u64 / (PER_EPOCH + 2), i as u64 % (PER_EPOCH + 2));
-        assert_eq!(line["epoch"].as_f64(), Some(epoch as f64), "{line}");
-        let key =
-            ["train/loss", "valid/loss", "train/loss_epoch"][within.saturating_sub(PER_EPOCH - 1).min(2) as usize];
-        assert!(line[key].is_f64(), "{line}");
-        if within < PER_EPOCH {
-            assert_eq!(line["train/loss"].as_f64(), Some(loss(epoch, within)));
-            assert_eq!(line["trainer/global_step"].as_f64(), Some((epoch * PER_EPOCH + within) as f64));
-        }
-    }
-}
-
-/// The only file of the run.
-fn file_of(dir: &Path) -> PathBuf {
-    let folders: Vec<_> = fs::read_dir(dir.join("wandb")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(folders.len(), 1, "{folders:?}");
-    let is_run = |path: &PathBuf| path.extension().is_some_and(|end| end == "wandb");
-    fs::read_dir(&folders[0]).unwrap().map(|entry| entry.unwrap().path()).find(is_run).unwrap()
-}
-
-/// Remembers what people are told.
-#[derive(Default, Clone)]
-struct Told(std::sync::Arc<std::sync::Mutex<Vec<Notice>>>);
-
-impl AddOn for Told {
-    fn name(&self) -> &'static str {
-        "told"
-    }
-    fn on_notice(&mut self, notice: &Notice, _: &mut Context<'_>) -> Fallible {
-        self.0.lock().unwrap().push(notice.clone());
-        Ok(())
-    }
-}
-
-impl Told {
-    fn warnings(&self) -> Vec<String> {
-        let warning = |notice: &Notice| match notice {
-            Notice::Warning(text) => Some(text.clone()),
-            Notice::Info(_) => None,
-        };
-        self.0.lock().unwrap().iter().filter_map(warning).collect()
-    }
-}
+use zae_loggers::wandb::{Mode, ResumeRun, WandbLogger};
 
 #[test]
 fn a_run_is_on_the_server_whole() {
-    let wandb = Wandb::default();
-    let answers = wandb.clone();
-    let server = Server::start(move |asked| answers.answer(asked));
+    let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
     let told = Told::default();
     #[derive(serde::Serialize)]
@@ -130,9 +53,7 @@ fn a_run_is_on_the_server_whole() {
 
 #[test]
 fn an_evaluation_after_the_run_is_added_to_it() {
-    let wandb = Wandb::default();
-    let answers = wandb.clone();
-    let server = Server::start(move |asked| answers.answer(asked));
+    let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
     let mut trainer = of(dir.path(), logger(&server.url()));
     run(&mut trainer);
@@ -144,47 +65,9 @@ fn an_evaluation_after_the_run_is_added_to_it() {
 }
 
 #[test]
-fn a_server_that_is_never_there_costs_the_deadline_and_nothing_else() {
-    let dir = tempdir().unwrap();
-    let told = Told::default();
-    let url = format!("http://{}", server::nobody());
-    let since = Instant::now();
-    let logger = logger(&url).finish_within(Duration::from_millis(300));
-    run(&mut of(dir.path(), logger).add_on(told.clone()));
-    assert!(since.elapsed() < Duration::from_secs(20));
-    let warnings = told.warnings();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[1].contains("wandb sync '") && warnings[1].contains("offline-run-"), "{warnings:?}");
-    assert!(!format!("{warnings:?}").contains("0123456789abcdef"));
-}
-
-#[test]
-fn a_server_that_comes_back_gets_everything() {
-    let wandb = Wandb::default();
-    let address = server::nobody();
-    let dir = tempdir().unwrap();
-    let mut trainer = of(dir.path(), logger(&format!("http://{address}")).finish_within(Duration::ZERO));
-    run(&mut trainer);
-    drop(trainer);
-    // The program is started again.
-    let answers = wandb.clone();
-    let _server = Server::start_on(address, move |asked| answers.answer(asked));
-    let first = fs::read(file_of_rest(dir.path())).unwrap();
-    assert!(!first.is_empty());
-}
-
-fn file_of_rest(dir: &Path) -> PathBuf {
-    let folders = fs::read_dir(dir.join("wandb")).unwrap().map(|entry| entry.unwrap().path());
-    let rest = folders.into_iter().find(|path| path.to_string_lossy().contains("offline-run")).unwrap();
-    fs::read_dir(rest).unwrap().next().unwrap().unwrap().path()
-}
-
-#[test]
 fn a_run_goes_on_from_a_checkpoint_with_every_step_once() {
     for (name, online) in [("online", true), ("offline", false)] {
-        let wandb = Wandb::default();
-        let answers = wandb.clone();
-        let server = Server::start(move |asked| answers.answer(asked));
+        let (wandb, server) = wandb_runs::wandb();
         let dir = tempdir().unwrap();
         let with = || {
             let logger = logger(&server.url());
@@ -207,7 +90,7 @@ fn a_run_goes_on_from_a_checkpoint_with_every_step_once() {
         } else {
             assert!(wandb.0.lock().unwrap().asked.is_empty());
         }
-        file_of(dir.path());
+        assert_eq!(folders(dir.path()).len(), 1);
     }
 }
 
@@ -238,13 +121,175 @@ fn bad_settings_end_the_run_before_it_starts() {
     assert!(!dir.path().join("wandb").exists());
 }
 
+/// A run of another program, of ten lines, and one of the same id that goes on with it.
+fn after_another(resume: ResumeRun) -> (Wandb, Server, tempfile::TempDir, Told, Trainer<Echo>) {
+    let (wandb, server) = wandb_runs::wandb();
+    let dir = tempdir().unwrap();
+    trainer_of(&server, dir.path(), None).run(1, batches(9), ()).unwrap();
+    let told = Told::default();
+    let trainer = trainer_of(&server, &dir.path().join("second"), Some(resume)).add_on(told.clone());
+    (wandb, server, dir, told, trainer)
+}
+
+fn trainer_of(server: &Server, dir: &Path, resume: Option<ResumeRun>) -> Trainer<Echo> {
+    let logger = logger(&server.url()).id("mine");
+    of(dir, if let Some(resume) = resume { logger.resume(resume) } else { logger })
+}
+
+#[track_caller]
+fn assert_steps(wandb: &Wandb, count: u64) {
+    let lines = wandb.only_run().lines;
+    let step = |line: &String| serde_json::from_str::<Value>(line).unwrap()["_step"].as_f64().unwrap() as u64;
+    assert_eq!(lines.values().map(step).collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+}
+
 #[test]
-fn a_wrong_key_is_told_once_and_nothing_is_lost() {
-    let server = Server::start(|_| Answer::Status(401, Vec::new(), "no such key".to_owned()));
+fn a_run_of_another_program_goes_on_behind_what_it_has() {
+    for resume in [ResumeRun::Allow, ResumeRun::Must] {
+        let (wandb, server, dir, told, mut trainer) = after_another(resume);
+        trainer.run(Until::steps(7), batches(100), ()).unwrap();
+        assert_steps(&wandb, 17);
+        // Also when it is opened again, by this process and by the next.
+        trainer.evaluate(batches(2)).unwrap();
+        assert_steps(&wandb, 18);
+        let snapshot = trainer.snapshot().unwrap();
+        drop(trainer);
+        let mut next = trainer_of(&server, &dir.path().join("second"), Some(resume));
+        next.restore(&snapshot).unwrap();
+        next.run(Until::steps(12), batches(100), ()).unwrap();
+        assert_steps(&wandb, 23);
+        let summary: Value = serde_json::from_str(&wandb.only_run().summary).unwrap();
+        assert_eq!(summary["_step"], 22);
+        assert_eq!(told.warnings(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_run_that_must_not_be_there_or_must_be_is_told_of() {
+    let (wandb, _server, _dir, told, mut trainer) = after_another(ResumeRun::Never);
+    trainer.run(1, batches(3), ()).unwrap();
+    assert!(told.warnings()[0].contains("there is a run `mine` already"), "{:?}", told.warnings());
+    assert_steps(&wandb, 10);
+
+    let (wandb, server) = wandb_runs::wandb();
+    let (dir, told) = (tempdir().unwrap(), Told::default());
+    trainer_of(&server, dir.path(), Some(ResumeRun::Must)).add_on(told.clone()).run(1, batches(3), ()).unwrap();
+    assert!(told.warnings()[0].contains("there is no run `mine`"), "{:?}", told.warnings());
+    assert!(wandb.0.lock().unwrap().runs.is_empty());
+
+    // Its own run is not that of another, however often it is opened.
+    let mut trainer = trainer_of(&server, &dir.path().join("second"), Some(ResumeRun::Never)).add_on(told.clone());
+    trainer.run(1, batches(3), ()).unwrap();
+    trainer.evaluate(batches(3)).unwrap();
+    assert_steps(&wandb, 5);
+    assert_eq!(told.warnings().len(), 2);
+}
+
+/// The first process never reached the server, so the next one asks.
+#[test]
+fn a_run_that_was_never_asked_for_is_asked_for_later() {
+    let (wandb, server) = wandb_runs::wandb();
+    let dir = tempdir().unwrap();
+    trainer_of(&server, dir.path(), None).run(1, batches(9), ()).unwrap();
+    let own = dir.path().join("second");
+    let nobody = format!("http://{}", server::nobody());
+    let with = |url: &str| {
+        let logger = logger(url).id("mine").resume(ResumeRun::Allow);
+        of(&own, logger.finish_within(Duration::from_secs(if url == nobody { 0 } else { 60 })))
+    };
+    let mut first = with(&nobody);
+    first.run(Until::steps(5), batches(100), ()).unwrap();
+    let snapshot = first.snapshot().unwrap();
+    drop(first);
+    let mut next = with(&server.url());
+    next.restore(&snapshot).unwrap();
+    next.run(Until::steps(8), batches(100), ()).unwrap();
+    assert_steps(&wandb, 18);
+}
+
+/// The best values are of the whole run, also of entries that no summary was written after.
+#[test]
+fn the_summary_of_a_run_that_goes_on_knows_what_came_before() {
+    let (wandb, server) = wandb_runs::wandb();
+    let dir = tempdir().unwrap();
+    let rising = |epoch: u64| from_fn(move |_| [Ok(0.5 + epoch as f64)]);
+    let mut first = of(dir.path(), logger(&server.url()));
+    first.run(1, batches(5), rising(0)).unwrap();
+    let snapshot = first.snapshot().unwrap();
+    drop(first);
+    // Torn off behind the last entry: no summary, no end.
+    let file = files_of(dir.path()).0;
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() - 20]).unwrap();
+    for (epochs, synced) in [(2, false), (3, true)] {
+        if synced {
+            // As `wandb sync` leaves a rest that it has uploaded.
+            let rest = file
+                .parent()
+                .unwrap()
+                .with_file_name(format!("offline-{}", file.parent().unwrap().file_name().unwrap().to_string_lossy()));
+            std::fs::create_dir_all(&rest).unwrap();
+            std::fs::write(rest.join(format!("{}.synced", file.file_name().unwrap().to_string_lossy())), "").unwrap();
+        }
+        let mut next = of(dir.path(), logger(&server.url()));
+        if synced {
+            // Nothing is made again: the file has more than the checkpoint counts.
+            next.restore(&snapshot).unwrap();
+            next.run(2, batches(5), rising(1)).unwrap();
+        } else {
+            next.restore(&snapshot).unwrap();
+        }
+        next.run(epochs, batches(5), rising(epochs - 1)).unwrap();
+        let summary: Value = serde_json::from_str(&wandb.only_run().summary).unwrap();
+        assert_eq!(
+            (&summary["valid/loss"], &summary["valid/loss.best"]),
+            (&(0.5 + epochs as f64 - 1.0).into(), &0.5.into())
+        );
+        assert_steps(&wandb, epochs * 7);
+    }
+}
+
+#[test]
+fn a_run_that_was_not_logged_at_first_is_logged_from_then_on() {
+    let (wandb, server) = wandb_runs::wandb();
+    let dir = tempdir().unwrap();
+    let mut first = of(dir.path(), logger(&server.url()).mode(Mode::Disabled));
+    first.run(1, batches(5), ()).unwrap();
+    let snapshot = first.snapshot().unwrap();
+    assert!(!dir.path().join("wandb").exists());
+    let told = Told::default();
+    let mut next = of(dir.path(), logger(&server.url())).add_on(told.clone());
+    next.restore(&snapshot).unwrap();
+    next.run(2, batches(5), ()).unwrap();
+    assert_eq!((wandb.only_run().lines.len(), told.warnings().len()), (6, 0), "{:?}", told.warnings());
+}
+
+#[test]
+fn two_programs_in_one_folder_are_two_runs() {
+    let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
     let told = Told::default();
-    run(&mut of(dir.path(), logger(&server.url())).add_on(told.clone()));
-    let warnings = told.warnings();
-    assert!(warnings[0].contains("WANDB_API_KEY") && warnings.len() == 2, "{warnings:?}");
-    assert_eq!(server.requests.load(std::sync::atomic::Ordering::SeqCst), 1);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| run(&mut of(dir.path(), logger(&server.url())).add_on(told.clone())));
+        }
+    });
+    assert_eq!(told.warnings(), Vec::<String>::new());
+    let runs = wandb.0.lock().unwrap().runs.clone();
+    assert_eq!((runs.len(), folders(dir.path()).len()), (2, 2));
+    runs.values().for_each(|run| assert_whole(run, EPOCHS));
+}
+
+#[test]
+fn a_loop_over_epochs_is_one_run_and_waits_in_vain_for_nobody() {
+    let (wandb, server) = wandb_runs::wandb();
+    let dir = tempdir().unwrap();
+    let told = Told::default();
+    let mut trainer = of(dir.path(), logger(&server.url()).finish_within(Duration::from_secs(20))).add_on(told.clone());
+    for _ in 0..20 {
+        trainer.run_epoch(batches(3)).unwrap();
+    }
+    assert_eq!(told.warnings(), Vec::<String>::new());
+    assert_steps(&wandb, 20 * 4);
+    assert_eq!(folders(dir.path()).len(), 1);
 }

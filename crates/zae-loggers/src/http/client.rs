@@ -15,7 +15,7 @@ use super::{Failure, Secret};
 const MOST_BYTES: u64 = 16 << 20;
 /// Files of certificates that others honour, and so do we.
 const CA_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
-/// No server is obeyed that wants to be left alone for longer.
+/// No request takes longer, and no server is obeyed that wants to be left alone for longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Makes requests, through the proxies that the environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`), and
@@ -55,7 +55,7 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .tls_config(tls)
-            .timeout_global(Some(timeout))
+            .timeout_global(Some(timeout.min(LONGEST_WAIT)))
             .user_agent(concat!("zae-engine/", env!("CARGO_PKG_VERSION")))
             .build();
         Ok(Self { agent: config.into(), secrets })
@@ -114,11 +114,17 @@ impl Client {
     /// Without what a query may carry, and without any secret, wherever it came from.
     fn told(&self, request: &Request<'_>, what: &str) -> String {
         let url = request.url.split('?').next().unwrap_or_default();
-        let mut text = format!("{url}: {what}");
-        for secret in &self.secrets {
-            text = text.replace(secret.expose(), "[redacted]");
-        }
-        text
+        self.redacted(&format!("{url}: {what}"))
+    }
+
+    /// Without any secret.
+    fn redacted(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "[redacted]"))
+    }
+
+    /// What a server says went wrong, in a reply that claims to be one: on one line, not too long, and without any secret.
+    pub(crate) fn said(&self, failure: Failure) -> Failure {
+        failure.map(|text| self.redacted(&summary(text.as_bytes())))
     }
 }
 

@@ -22,6 +22,11 @@ impl Failure {
         Self { is_final: true, ..Self::passing(text) }
     }
 
+    /// With its text changed.
+    pub(crate) fn map(self, change: impl FnOnce(&str) -> String) -> Self {
+        Self { text: change(&self.text), ..self }
+    }
+
     /// Not before this time.
     pub(crate) fn after(self, time: Option<Duration>) -> Self {
         Self { retry_after: time, ..self }

@@ -8,7 +8,10 @@ use std::{
 use zae_core::error::Fallible;
 
 use super::{Remote, Sent, Upload};
-use crate::News;
+use crate::{News, later};
+
+/// Nobody waits for longer, whatever the settings say.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// The thread that sends what files hold, as the thread that writes them sees it. Dropped, it sends nothing more.
 pub(crate) struct Uploader {
@@ -38,12 +41,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a time, or until the end of the run is announced, or nobody wants this any more.
-    fn pause(&self, time: Duration) {
-        let until = Instant::now() + time;
+    /// Waits for a time, or until the end of the run is announced, unless it was known to be `ending`, or nobody wants this
+    /// any more.
+    fn pause(&self, time: Duration, ending: bool) {
+        let until = later(Instant::now(), time);
         let mut state = self.lock();
-        let was_ending = state.ending;
-        while !state.cancelled && state.ending == was_ending {
+        while !state.cancelled && state.ending == ending {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -53,7 +56,8 @@ impl Shared {
     }
 
     fn run(&self, who: &str, mut remote: impl Remote, settings: Upload, news: &News) {
-        let mut retry = settings.first_retry;
+        let _died = Died { shared: self, who, news };
+        let (mut retry, mut was_ending, mut is_told) = (settings.first_retry, false, false);
         loop {
             let (ending, cancelled) = {
                 let state = self.lock();
@@ -62,7 +66,16 @@ impl Shared {
             if cancelled {
                 return;
             }
-            match remote.send(ending, &|| !self.lock().cancelled) {
+            if ending && !std::mem::replace(&mut was_ending, true) {
+                // There is little time left.
+                retry = settings.first_retry;
+            }
+            let sent = remote.send(ending, &|| !self.lock().cancelled);
+            if self.lock().cancelled {
+                // What went wrong is nobody's concern any more: the files may have changed meanwhile.
+                return;
+            }
+            match sent {
                 Ok(sent) => {
                     retry = settings.first_retry;
                     if self.lock().trouble.take().is_some() {
@@ -71,7 +84,7 @@ impl Shared {
                     match sent {
                         Sent::More => {}
                         Sent::All if ending => return self.finish(Ok(())),
-                        Sent::All => self.pause(settings.every),
+                        Sent::All => self.pause(settings.every, ending),
                     }
                 }
                 Err(failure) if failure.is_final() => {
@@ -80,14 +93,18 @@ impl Shared {
                     return self.finish(Err(text));
                 }
                 Err(failure) => {
-                    let first = self.lock().trouble.replace(failure.to_string()).is_none();
-                    if first {
+                    let is_new = self.lock().trouble.replace(failure.to_string()).is_none();
+                    if is_new {
+                        tracing::warn!(logger = who, %failure, "a request has failed");
+                    }
+                    // A server that comes and goes is told of once.
+                    if !std::mem::replace(&mut is_told, true) {
                         news.warn(format!("{who}: {failure}; the training goes on, and what is logged is sent later"));
                     }
                     // With jitter, so that a thousand runs do not come back at once.
-                    let jittered = retry.mul_f64(0.75 + 0.5 * jitter());
-                    self.pause(failure.retry_after().unwrap_or(Duration::ZERO).max(jittered));
-                    retry = (retry * 2).min(settings.longest_retry);
+                    let jittered = retry.min(LONGEST).mul_f64(0.75 + 0.5 * jitter());
+                    self.pause(failure.retry_after().unwrap_or(Duration::ZERO).max(jittered), ending);
+                    retry = retry.saturating_mul(2).min(settings.longest_retry);
                 }
             }
         }
@@ -96,6 +113,25 @@ impl Shared {
     fn finish(&self, result: Result<(), String>) {
         self.lock().result = Some(result);
         self.changed.notify_all();
+    }
+}
+
+/// Nobody waits for a thread that has died.
+struct Died<'a> {
+    shared: &'a Shared,
+    who: &'a str,
+    news: &'a News,
+}
+
+impl Drop for Died<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.news.warn(format!(
+                "{}: the thread that sends has died; nothing more is sent, all of it is in the files",
+                self.who
+            ));
+            self.shared.finish(Err("the thread that sends has died".to_owned()));
+        }
     }
 }
 
@@ -143,3 +179,6 @@ impl Drop for Uploader {
         self.shared.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,12 @@ pub(super) enum Ending {
         base_url: Option<String>,
     },
     /// By itself.
-    Online { uploader: Uploader, file: PathBuf, base_url: Option<String> },
+    Online {
+        /// Or why there is none.
+        uploader: Result<Uploader, String>,
+        file: PathBuf,
+        base_url: Option<String>,
+    },
 }
 
 impl Ending {
@@ -29,8 +34,11 @@ impl Ending {
                 Some(Notice::Info(format!("wandb: the run is in `{}`; to upload it: {command}", folder.display())))
             }
             Self::Online { uploader, file, base_url } => {
-                let why = uploader.finish(deadline).err()?;
-                let rest = Sent::read(file).and_then(|sent| remainder::write(file, &sent));
+                let why = match uploader {
+                    Ok(uploader) => uploader.finish(deadline).err()?,
+                    Err(why) => why.clone(),
+                };
+                let rest = Sent::read(file).map_err(Into::into).and_then(|sent| remainder::write(file, &sent));
                 Some(Notice::Warning(match rest {
                     Ok(folder) => format!(
                         "wandb: not all of the run is on the server ({why}); to upload the rest: {}",

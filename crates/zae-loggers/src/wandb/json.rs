@@ -1,16 +1,14 @@
 //! Numbers and texts as W&B's JSON has them.
 
-use std::io::Write;
-
 /// Appends a number: as Python writes it, NaN and infinities included, which W&B takes.
 pub(super) fn number(out: &mut Vec<u8>, value: f64) {
-    // Writing to a `Vec` cannot fail.
-    let _ = match value {
-        _ if value.is_nan() => write!(out, "NaN"),
-        f64::INFINITY => write!(out, "Infinity"),
-        f64::NEG_INFINITY => write!(out, "-Infinity"),
-        _ => write!(out, "{value:?}"),
-    };
+    match value {
+        _ if value.is_nan() => out.extend(b"NaN"),
+        f64::INFINITY => out.extend(b"Infinity"),
+        f64::NEG_INFINITY => out.extend(b"-Infinity"),
+        // The shortest text of the same bits; writing to a `Vec` cannot fail.
+        _ => drop(serde_json::to_writer(out, &value)),
+    }
 }
 
 /// Appends a text in quotes.

@@ -4,6 +4,7 @@ mod ending;
 mod environment;
 mod fields;
 mod framing;
+mod git;
 mod graphql;
 mod json;
 mod record;
@@ -33,15 +34,11 @@ use self::{
     ending::Ending,
     record::Run,
     remote::Remote,
-    sent::{Sent, with_end},
+    sent::{Ask, Sent, with_end},
     settings::Settings,
     writer::RunFile,
 };
-use crate::{
-    Entries, Logger, Opened, Sink, Start, Status, Upload, Writer,
-    http::{Client, Secret},
-    upload::Uploader,
-};
+use crate::{Entries, Logger, Opened, Sink, Start, Status, Upload, Writer, http::Secret, upload::Uploader};
 
 pub use self::settings::{Mode, ResumeRun};
 
@@ -189,7 +186,7 @@ impl Sink for Wandb {
         let mut mode = settings.mode.unwrap_or(Mode::Online);
         if mode == Mode::Disabled {
             let identity = start.resume.cloned().unwrap_or_default();
-            return Ok(Opened { writer: Box::new(Nowhere), identity, kept: start.entries });
+            return Ok(Opened { writer: Box::new(Nowhere), identity, ahead: Vec::new() });
         }
         let key = settings.key();
         if mode == Mode::Online && key.is_none() {
@@ -200,29 +197,31 @@ impl Sink for Wandb {
         }
         let dir = settings.dir.clone().or_else(|| start.run_dir.map(Path::to_owned)).unwrap_or_default().join("wandb");
         let place = Place::find(&dir, &settings, mode, start)?;
-        fs::create_dir_all(place.file.parent().unwrap_or(&dir))
+        let folder = place.file.parent().unwrap_or(&dir).to_owned();
+        fs::create_dir_all(&folder)
             .map_err(|e| -> BoxError { format!("the folder `{}` cannot be made: {e}", dir.display()).into() })?;
         place.sent.write(&place.file)?;
 
         let run = run(&settings, &place.identity, start);
         let base_url = settings.base_url.clone();
-        let ending = match (mode, key) {
-            (Mode::Online, Some(key)) => {
-                let client = Client::new(settings.upload.timeout, vec![key.clone()])?;
-                let remote = Remote::new(client, &key, &settings, &place, start);
-                let uploader = Uploader::start("wandb", remote, settings.upload, start.news.clone())?;
-                Ending::Online { uploader, file: place.file.clone(), base_url }
-            }
-            _ => {
-                let folder = place.file.parent().unwrap_or(&dir).to_owned();
-                Ending::Offline { folder: fs::canonicalize(&folder).unwrap_or(folder), base_url }
-            }
-        };
-        let writer = match place.found {
+        let ending =
+            Ending::Offline { folder: fs::canonicalize(&folder).unwrap_or(folder), base_url: base_url.clone() };
+        let mut writer = match &place.found {
             Some(found) => RunFile::go_on(&place.file, found, &run, ending)?,
             None => RunFile::create(&place.file, &run, ending)?,
         };
-        Ok(Opened { writer: Box::new(writer), identity: State::encode(&place.identity)?, kept: place.kept })
+        // Not before the file is what it is going to be.
+        if let (Mode::Online, Some(key)) = (mode, key) {
+            let remote = Remote::new(&key, &settings, &place, writer.readable(), start);
+            let uploader =
+                remote.and_then(|remote| Uploader::start("wandb", remote, settings.upload, start.news.clone()));
+            let uploader = uploader.map_err(|error| error.to_string());
+            if let Err(error) = &uploader {
+                start.news.warn(format!("wandb: nothing can be sent ({error}); all of it is in the files"));
+            }
+            writer.ending = Ending::Online { uploader, file: place.file.clone(), base_url };
+        }
+        Ok(Opened { writer: Box::new(writer), identity: State::encode(&place.identity)?, ahead: place.ahead })
     }
 }
 
@@ -251,32 +250,31 @@ struct Place {
     file: PathBuf,
     /// What is kept of it, if it is there.
     found: Option<scan::Found>,
-    /// Entries of the run that are in it or before it.
-    kept: u64,
+    /// [`Opened::ahead`].
+    ahead: Vec<u64>,
     sent: Sent,
-    /// The run was begun by this process, and by no checkpoint.
-    is_new: bool,
 }
 
 impl Place {
     fn find(dir: &Path, settings: &Settings, mode: Mode, start: &Start<'_>) -> Fallible<Self> {
-        let Some(identity) = start.resume else {
+        // There is none either if the run was not logged until now.
+        let identity = start.resume.and_then(|identity| identity.decode::<Identity>().ok());
+        let Some(identity) = identity else {
             let id = settings.id.clone().unwrap_or_else(random_id);
-            return Ok(Self::new(dir, id, mode, 0, now(), true));
+            let sent = Sent { ask: settings.resume.map(|_| Ask::Other), ..Sent::default() };
+            return Ok(Self::new(dir, id, mode, start.entries, now(), sent));
         };
-        let identity: Identity = identity.decode()?;
         let file = file(dir, &identity.folder, &identity.id);
-        let new = |before| Self::new(dir, identity.id.clone(), mode, before, identity.started, false);
+        let new = |before| Self::new(dir, identity.id.clone(), mode, before, identity.started, Sent::UNKNOWN);
         if !file.exists() {
             return Ok(new(start.entries));
         }
-        let in_file = start.entries.saturating_sub(identity.before);
         let mut sent = Sent::read(&file)?;
         let rest_synced = remainder::was_synced(&file);
         let all_synced = with_end(&file, ".synced").exists();
         remainder::remove(&file);
-        let wanted = if rest_synced || all_synced { u64::MAX } else { in_file.max(sent.maybe) };
-        let found = match scan::scan(&file, wanted) {
+        let in_any_case = if rest_synced || all_synced { u64::MAX } else { sent.maybe };
+        let mut found = match scan::scan(&file, start.entries, in_any_case) {
             Ok(found) => found,
             Err(error) => {
                 start
@@ -285,26 +283,28 @@ impl Place {
                 return Ok(new(start.entries));
             }
         };
-        let kept = identity.before + found.entries;
-        if kept < start.entries {
-            let missing = start.entries - kept;
+        if found.next < start.entries {
+            let missing = start.entries - found.next;
             start.news.warn(format!("wandb: `{}` lacks {missing} entries of the run that goes on", file.display()));
         }
+        let ahead = std::mem::take(&mut found.ahead);
         if all_synced {
-            return Ok(new(kept));
+            return Ok(Self { ahead, ..new(found.next.max(start.entries)) });
         }
+        if rest_synced || sent.maybe > found.entries {
+            // What others have sent, or what the disk has lost that the server may have.
+            sent = Sent { first_step: sent.first_step, ..Sent::UNKNOWN };
+        }
+        sent.maybe = sent.maybe.max(sent.entries);
         if found.entries == 0 {
             fs::remove_file(&file)?;
-            return Ok(Self { identity, file, found: None, kept: start.entries, sent, is_new: false });
+            return Ok(Self { identity, file, found: None, ahead, sent });
         }
-        sent.position = sent.position.min(found.end);
-        sent.entries = if rest_synced { found.entries } else { sent.entries.min(found.entries) };
-        sent.maybe = sent.entries.max(sent.maybe.min(found.entries));
-        Ok(Self { identity, file, found: Some(found), kept: kept.max(start.entries), sent, is_new: false })
+        Ok(Self { identity, file, found: Some(found), ahead, sent })
     }
 
     /// A file that is not there yet, for the entries of a run behind the first `before`.
-    fn new(dir: &Path, id: String, mode: Mode, before: u64, started: f64, is_new: bool) -> Self {
+    fn new(dir: &Path, id: String, mode: Mode, before: u64, started: f64, sent: Sent) -> Self {
         let kind = if mode == Mode::Online { "run" } else { "offline-run" };
         let time = date(now() as u64);
         // Two attempts within a second are two folders.
@@ -312,8 +312,7 @@ impl Place {
             (0..).map(|n| if n == 0 { format!("{kind}-{time}-{id}") } else { format!("{kind}-{time}_{n}-{id}") });
         let folder = names.into_iter().find(|name| !dir.join(name).exists()).unwrap_or_default();
         let file = file(dir, &folder, &id);
-        let sent = Sent { before, ..Sent::default() };
-        Self { identity: Identity { id, folder, before, started }, file, found: None, kept: before, sent, is_new }
+        Self { identity: Identity { id, folder, before, started }, file, found: None, ahead: Vec::new(), sent }
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn write(file: &Path, sent: &Sent) -> Fallible<PathBuf> {
         }
         let record = maker.make_of(field, message, |message| {
             if field == field::RUN {
-                record::begins_at(message, sent.before + sent.entries);
+                record::begins_at(message, sent.lines);
             }
         });
         bytes.clear();

@@ -3,22 +3,28 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufReader, Seek, SeekFrom},
+    io::{BufReader, Read, Seek, SeekFrom},
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
+use zae_core::error::Fallible;
 
 use super::{
     Place, ResumeRun,
-    fields::{content, items, number},
+    fields::{content, index, items, number},
     framing::Records,
     graphql, json,
     record::{Run, field},
-    sent::Sent,
+    sent::{Ask, Sent},
     settings::Settings,
+    summary::STEP,
 };
 use crate::{
     News, Start,
@@ -40,18 +46,23 @@ pub(super) struct Remote {
     file: PathBuf,
     sent: Sent,
     news: News,
-    /// What is to be asked first about a run of this id.
-    resume: Option<ResumeRun>,
-    /// What is added to each `_step`: what a run of this id has on the server, that this file knows nothing of.
-    first_step: u64,
+    /// Up to where the file may be read.
+    readable: Arc<AtomicU64>,
+    /// What is to be asked first.
+    ask: Option<Ask>,
+    /// What has to be true of a run of another program.
+    resume: ResumeRun,
+    /// Entries before this one are on the server.
+    skip_before: u64,
     /// As the file has it so far.
     run: Option<Run>,
     /// The server knows the run as the file has it.
     is_known: bool,
     /// Where the server has put it: entity and project.
     place: Option<(String, String)>,
-    /// Behind the last record that was read from the file.
+    /// Behind the last record that was read from the file, and entries up to there.
     read: u64,
+    entries: u64,
     /// What was read and not yet sent.
     lines: Vec<String>,
     bytes: usize,
@@ -64,20 +75,33 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    pub(super) fn new(client: Client, key: &Secret, settings: &Settings, place: &Place, start: &Start<'_>) -> Self {
-        Self {
-            client,
-            authorization: format!("Basic {}", BASE64_STANDARD.encode(format!("api:{}", key.expose()))),
+    /// # Errors
+    /// When the environment names certificates that cannot be used.
+    pub(super) fn new(
+        key: &Secret,
+        settings: &Settings,
+        place: &Place,
+        readable: Arc<AtomicU64>,
+        start: &Start<'_>,
+    ) -> Fallible<Self> {
+        let encoded = BASE64_STANDARD.encode(format!("api:{}", key.expose()));
+        let secrets = [Some(key.clone()), Secret::new(&encoded)].into_iter().flatten().collect();
+        Ok(Self {
+            client: Client::new(settings.upload.timeout, secrets)?,
+            authorization: format!("Basic {encoded}"),
             url: settings.url().to_owned(),
             file: place.file.clone(),
             sent: place.sent,
             news: start.news.clone(),
-            resume: if place.is_new { settings.resume } else { None },
-            first_step: 0,
+            readable,
+            ask: place.sent.ask,
+            resume: settings.resume.unwrap_or(ResumeRun::Allow),
+            skip_before: 0,
             run: None,
             is_known: false,
             place: None,
             read: 0,
+            entries: 0,
             lines: Vec::new(),
             bytes: 0,
             summary: BTreeMap::new(),
@@ -86,14 +110,15 @@ impl Remote {
             exit: None,
             is_complete: false,
             last_request: None,
-        }
+        })
     }
 
     /// Reads on, until there is enough for a request. Returns whether that was all there is.
     fn read(&mut self) -> std::io::Result<bool> {
         let mut file = File::open(&self.file)?;
         file.seek(SeekFrom::Start(self.read))?;
-        let mut records = Records::at(BufReader::with_capacity(1 << 18, file), self.read);
+        let there = file.take(self.readable.load(Ordering::Acquire).saturating_sub(self.read));
+        let mut records = Records::at(BufReader::with_capacity(1 << 18, there), self.read);
         while self.bytes < ENOUGH {
             let Some(record) = records.next()? else { return Ok(true) };
             if let Some((field, message)) = content(record) {
@@ -113,9 +138,17 @@ impl Remote {
                     self.is_known = false;
                 }
             }
-            // What was sent before is read again for what else there is.
-            field::HISTORY if self.read >= self.sent.position => {
-                let line = line(message, self.first_step);
+            field::HISTORY => {
+                self.entries += 1;
+                // What was sent before is read again for what else there is.
+                if self.entries <= self.sent.entries {
+                    return;
+                }
+                if index(message).is_some_and(|index| index < self.skip_before) {
+                    self.sent.entries = self.entries;
+                    return;
+                }
+                let line = line(items(message), self.sent.first_step);
                 self.bytes += line.len();
                 self.lines.push(line);
             }
@@ -151,37 +184,46 @@ impl Remote {
     /// Makes the run known to the server, as it is now.
     fn introduce(&mut self) -> Result<(), Failure> {
         let Some(run) = self.run.clone() else { return Ok(()) };
-        if let Some(resume) = self.resume {
+        if let Some(ask) = self.ask {
             let reply = self.ask("/graphql", &graphql::status(&run))?;
-            let found = graphql::found(&reply)?;
-            match (resume, found) {
-                (ResumeRun::Never, Some(_)) => {
-                    return Err(Failure::lasting(format!(
-                        "there is a run `{}` already: give this one another id",
-                        run.id
-                    )));
-                }
-                (ResumeRun::Must, None) => {
-                    return Err(Failure::lasting(format!("there is no run `{}` that could be resumed", run.id)));
-                }
-                (_, Some((lines, step))) => {
-                    // Nothing was sent yet, so all lines are made anew.
-                    (self.sent.before, self.first_step) = (lines, step);
-                    (self.read, self.bytes) = (0, 0);
-                    self.lines.clear();
-                }
-                (_, None) => {}
-            }
-            self.resume = None;
+            let found = graphql::found(&reply).map_err(|failure| self.client.said(failure))?;
+            self.go_on_behind(ask, found, &run.id)?;
         }
         let reply = self.ask("/graphql", &graphql::upsert(&run, &metrics()))?;
-        self.place = Some(graphql::upserted(&reply)?);
+        self.place = Some(graphql::upserted(&reply).map_err(|failure| self.client.said(failure))?);
         self.is_known = true;
         Ok(())
     }
 
-    /// The body of the request that brings what was read.
-    fn body(&self, ends: bool) -> Vec<u8> {
+    /// Goes on behind the lines and steps that the server has.
+    fn go_on_behind(&mut self, ask: Ask, found: Option<(u64, u64)>, id: &str) -> Result<(), Failure> {
+        let (lines, step) = found.unwrap_or_default();
+        match (ask, self.resume, found) {
+            (Ask::Other, ResumeRun::Never, Some(_)) => {
+                return Err(Failure::lasting(format!("there is a run `{id}` already: give this one another id")));
+            }
+            (Ask::Other, ResumeRun::Must, None) => {
+                return Err(Failure::lasting(format!("there is no run `{id}` that could be resumed")));
+            }
+            (Ask::Other, ..) => self.sent.first_step = step,
+            (Ask::Own, ..) => self.skip_before = step.saturating_sub(self.sent.first_step),
+        }
+        self.ask = None;
+        (self.sent.entries, self.sent.lines) = (0, lines);
+        // Nothing was sent yet, so all lines are made anew.
+        (self.read, self.entries, self.bytes) = (0, 0, 0);
+        self.lines.clear();
+        if ask == Ask::Own {
+            // Which of the file's entries these lines are will be known when it was read again.
+            return Ok(());
+        }
+        // From now on the run is this program's.
+        self.sent.ask = None;
+        self.remember()
+    }
+
+    /// The body of the request that brings what was read, and whether that is all.
+    fn body(&self, ends: bool) -> (Vec<u8>, bool) {
         let mut body = b"{".to_vec();
         let mut separator = "";
         let mut add = |text: &str| {
@@ -191,16 +233,17 @@ impl Remote {
         };
         let mut files = Vec::new();
         if !self.lines.is_empty() {
-            let offset = self.sent.before + self.sent.entries;
-            files.push(json!({"offset": offset, "content": self.lines}).to_string());
+            files.push(json!({"offset": self.sent.lines, "content": self.lines}).to_string());
             files[0].insert_str(0, "\"wandb-history.jsonl\":");
         }
-        if self.summary_is_new {
-            // How long it took, where W&B looks for it.
-            let seconds = self.summary.get("_runtime").and_then(|json| json::parse(json)).unwrap_or(0.0);
-            let own = format!("{{\"runtime\":{}}}", seconds as u64);
-            let items = self.summary.iter().map(|(name, json)| (name.as_str(), json.as_str()));
-            let summary = object(items.chain([("_wandb", own.as_str())]));
+        // How long it took, where W&B looks for it.
+        let seconds = self.summary.get("_runtime").and_then(|json| json::parse(json)).unwrap_or(0.0);
+        let own = format!("{{\"runtime\":{}}}", seconds as u64);
+        let items = self.summary.iter().map(|(name, json)| (name.as_str(), json.as_str()));
+        let summary = self.summary_is_new.then(|| line(items.chain([("_wandb", own.as_str())]), self.sent.first_step));
+        // One of very many metrics has a request to itself.
+        let fits = self.lines.is_empty() || self.bytes + summary.as_ref().map_or(0, String::len) < 2 * ENOUGH;
+        if let Some(summary) = summary.filter(|_| fits) {
             files.push(format!("\"wandb-summary.json\":{}", json!({"offset": 0, "content": [summary]})));
         }
         if !files.is_empty() {
@@ -209,21 +252,27 @@ impl Remote {
         if self.preempting {
             add("\"preempting\":true");
         }
-        if let Some(code) = self.exit.filter(|_| ends) {
+        if let Some(code) = self.exit.filter(|_| ends && fits) {
             add(&format!("\"complete\":true,\"exitcode\":{code}"));
         }
         body.push(b'}');
-        body
+        (body, fits)
     }
 
+    /// Returns whether there is nothing more to be sent.
+    ///
     /// # Errors
     /// When the disk does not remember it, or the server cannot be told.
-    fn stream(&mut self, ends: bool, go_on: &dyn Fn() -> bool) -> Result<(), Failure> {
-        let Some((entity, project)) = &self.place else { return Ok(()) };
+    fn stream(&mut self, ends: bool, go_on: &dyn Fn() -> bool) -> Result<bool, Failure> {
+        let Some((entity, project)) = &self.place else { return Ok(false) };
         let id = self.run.as_ref().map_or("", |run| &run.id);
         let url = format!("{}/files/{}/{}/{}/file_stream", self.url, escaped(entity), escaped(project), escaped(id));
-        let body = self.body(ends);
+        let (body, is_all) = self.body(ends);
         if !self.lines.is_empty() {
+            if !go_on() {
+                return Err(Failure::passing("it is over"));
+            }
+            self.sent.ask = None;
             self.sent.maybe = self.sent.maybe.max(self.sent.entries + self.lines.len() as u64);
             self.remember()?;
         }
@@ -231,13 +280,16 @@ impl Remote {
         let reply: Value = serde_json::from_slice(&reply)
             .map_err(|_| Failure::passing("the server has answered with something that is not JSON"))?;
         self.sent.entries += self.lines.len() as u64;
-        self.sent.position = self.sent.position.max(self.read);
+        self.sent.lines += self.lines.len() as u64;
         self.lines.clear();
-        (self.bytes, self.summary_is_new, self.is_complete) = (0, false, ends);
+        (self.bytes, self.summary_is_new, self.is_complete) = (0, !is_all, ends && is_all);
         if reply["stopped"].as_bool() == Some(true) || reply["exitcode"].as_str() == Some("stopped") {
             self.news.stop("it was stopped on the run's page at W&B");
         }
-        if go_on() { self.remember() } else { Ok(()) }
+        if go_on() {
+            self.remember()?;
+        }
+        Ok(is_all)
     }
 
     fn remember(&self) -> Result<(), Failure> {
@@ -263,7 +315,7 @@ impl upload::Remote for Remote {
         let ends = ending && is_all && self.exit.is_some();
         let is_silent = self.last_request.is_none_or(|last| last.elapsed() >= HEARTBEAT);
         if !self.lines.is_empty() || self.summary_is_new || (ends && !self.is_complete) || is_silent {
-            self.stream(ends, go_on)?;
+            is_all &= self.stream(ends, go_on)?;
         }
         Ok(if is_all && self.is_known { upload::Sent::All } else { upload::Sent::More })
     }
@@ -283,17 +335,17 @@ fn explained(failure: Failure) -> Failure {
 
 /// The x-axis of all metrics, in the numbers that W&B has for it.
 fn metrics() -> [Value; 2] {
-    [json!({"1": "trainer/global_step", "6": [3], "7": []}), json!({"2": "*", "5": 1, "6": [1], "7": []})]
+    [json!({"1": STEP, "6": [3], "7": []}), json!({"2": "*", "5": 1, "6": [1], "7": []})]
 }
 
-/// A line of a run's history. Its values are taken as they are, for NaN and infinities are no JSON.
-fn line(message: &[u8], first_step: u64) -> String {
+/// A line of a run's history, or its summary. The values are taken as they are, for NaN and infinities are no JSON.
+fn line<'a>(items: impl Iterator<Item = (&'a str, &'a str)>, first_step: u64) -> String {
     if first_step == 0 {
-        return object(items(message));
+        return object(items);
     }
     let step = |text: &str| (text.parse::<f64>().unwrap_or(0.0) as u64 + first_step).to_string();
     let all: Vec<(&str, String)> =
-        items(message).map(|(name, json)| (name, if name == "_step" { step(json) } else { json.to_owned() })).collect();
+        items.map(|(name, json)| (name, if name == "_step" { step(json) } else { json.to_owned() })).collect();
     object(all.iter().map(|(name, json)| (*name, json.as_str())))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
@@ -13,26 +13,40 @@ use zae_core::error::Fallible;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Sent {
-    /// Behind the last record that the server has.
-    pub(super) position: u64,
     /// Entries of the file that the server has.
     pub(super) entries: u64,
     /// Entries that it may have: of a request that nobody has seen the answer of.
     pub(super) maybe: u64,
-    /// Lines of the run that are on the server from other files, before those of this one.
-    pub(super) before: u64,
+    /// Lines of the run that the server has, of this file and of others: the number of the next.
+    pub(super) lines: u64,
+    /// What is added to each `_step`, for a run that goes on with one of another program.
+    pub(super) first_step: u64,
+    /// What the server is to be asked before anything is sent.
+    pub(super) ask: Option<Ask>,
+}
+
+/// What the server is asked about the lines that it has of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Ask {
+    /// Whether there is a run of another program that this one goes on with.
+    Other,
+    /// How many of this run's own entries it has: nobody here knows for sure.
+    Own,
 }
 
 impl Sent {
-    /// What is known of a file; nothing, if nothing was ever sent.
+    /// Nothing is known: the server has to be asked.
+    pub(super) const UNKNOWN: Self = Self { entries: 0, maybe: 0, lines: 0, first_step: 0, ask: Some(Ask::Own) };
+
+    /// What is known of a file, or [`Sent::UNKNOWN`] if what there was is lost or damaged.
     ///
     /// # Errors
-    /// When what is known cannot be read.
-    pub(super) fn read(file: &Path) -> Fallible<Self> {
+    /// When the disk fails.
+    pub(super) fn read(file: &Path) -> io::Result<Self> {
         match fs::read(beside(file)) {
-            Ok(text) => Ok(serde_json::from_slice(&text)?),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(e.into()),
+            Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or(Self::UNKNOWN)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self::UNKNOWN),
+            Err(e) => Err(e),
         }
     }
 

@@ -27,15 +27,14 @@ struct Latest {
     values: Vec<f64>,
 }
 
+/// The optimizer step: the x-axis of all curves.
+pub(super) const STEP: &str = "trainer/global_step";
 /// What each entry has beside its metrics, by the names that others give them.
+pub(super) const HEAD: [&str; 5] = ["_step", "_runtime", "_timestamp", "epoch", STEP];
+
 pub(super) fn head(entry: &Entry<'_>) -> [(&'static str, f64); 5] {
-    [
-        ("_step", entry.index as f64),
-        ("_runtime", entry.seconds),
-        ("_timestamp", entry.time),
-        ("epoch", entry.epoch as f64),
-        ("trainer/global_step", entry.step as f64),
-    ]
+    let values = [entry.index as f64, entry.seconds, entry.time, entry.epoch as f64, entry.step as f64];
+    std::array::from_fn(|i| (HEAD[i], values[i]))
 }
 
 impl Summary {

@@ -4,6 +4,10 @@ use std::{
     fs::{File, OpenOptions},
     io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -27,15 +31,17 @@ pub(super) struct RunFile {
     file: File,
     /// Where it ends.
     position: u64,
+    /// The same, for whoever reads it meanwhile.
+    end: Arc<AtomicU64>,
     maker: Maker,
     /// On their way to the file: records, and the text of a number.
     out: Vec<u8>,
     text: Vec<u8>,
     summary: Summary,
     summarised: Instant,
-    /// Whether the file says where the run is made. That is worked out on the thread that writes: it asks `git`.
+    /// Whether the file says where the run is made. That is worked out on the thread that writes: it reads files.
     has_environment: bool,
-    ending: Ending,
+    pub(super) ending: Ending,
 }
 
 impl RunFile {
@@ -50,10 +56,10 @@ impl RunFile {
         new.add(field::HEADER, record::header);
         new.add(field::RUN, |message| record::run(message, run));
         new.add(field::METRIC, |message| {
-            message.string(1, "trainer/global_step");
+            message.string(1, summary::STEP);
         });
         new.add(field::METRIC, |message| {
-            message.string(2, "*").string(4, "trainer/global_step").message(6, |options| {
+            message.string(2, "*").string(4, summary::STEP).message(6, |options| {
                 options.varint(1, 1);
             });
         });
@@ -65,14 +71,14 @@ impl RunFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn go_on(path: &Path, found: Found, run: &Run, ending: Ending) -> Fallible<Self> {
-        let mut file = OpenOptions::new().write(true).open(path)?;
+    pub(super) fn go_on(path: &Path, found: &Found, run: &Run, ending: Ending) -> Fallible<Self> {
+        let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(found.end)?;
-        file.seek(SeekFrom::Start(found.end))?;
         let mut old = Self::of(path, file, ending);
         old.position = found.end;
+        old.end.store(found.end, Ordering::Release);
         old.maker.number = found.records;
-        old.summary = found.summary;
+        old.summary = found.summary.clone();
         old.add(field::CONFIG, |message| record::config(message, &run.config));
         old.append()?;
         Ok(old)
@@ -83,6 +89,7 @@ impl RunFile {
             path: path.to_owned(),
             file,
             position: 0,
+            end: Arc::default(),
             maker: Maker::default(),
             out: Vec::new(),
             text: Vec::new(),
@@ -101,16 +108,22 @@ impl RunFile {
 
     /// Brings the records to the file: all of them or none.
     fn append(&mut self) -> Fallible {
-        let result = self.file.write_all(&self.out);
+        let result = self.file.seek(SeekFrom::Start(self.position)).and_then(|_| self.file.write_all(&self.out));
         let added = self.out.len() as u64;
         self.out.clear();
         if let Err(error) = result {
-            self.file.set_len(self.position)?;
-            self.file.seek(SeekFrom::Start(self.position))?;
+            // If it stays, it is written over.
+            let _ = self.file.set_len(self.position);
             return Err(error.into());
         }
         self.position += added;
+        self.end.store(self.position, Ordering::Release);
         Ok(())
+    }
+
+    /// Up to where the file may be read: what is behind may yet be taken back.
+    pub(super) fn readable(&self) -> Arc<AtomicU64> {
+        self.end.clone()
     }
 
     fn add_summary(&mut self) {
@@ -124,7 +137,7 @@ impl RunFile {
 impl Writer for RunFile {
     fn write(&mut self, entries: &Entries) -> Fallible {
         let before = self.maker.number;
-        if !std::mem::replace(&mut self.has_environment, true) {
+        if !self.has_environment {
             self.add(field::ENVIRONMENT, environment::write);
         }
         let mut text = std::mem::take(&mut self.text);
@@ -146,7 +159,9 @@ impl Writer for RunFile {
         if !entries.is_empty() && self.summarised.elapsed() >= SUMMARY_EVERY {
             self.add_summary();
         }
-        self.append().inspect_err(|_| self.maker.number = before)
+        self.append().inspect_err(|_| self.maker.number = before)?;
+        self.has_environment = true;
+        Ok(())
     }
 
     fn sync(&mut self) -> Fallible {
@@ -161,9 +176,10 @@ impl Writer for RunFile {
         self.add(field::EXIT, |message| {
             message.varint(1, u64::from(*status != Status::Finished));
         });
-        self.append()?;
-        self.sync()?;
-        Ok(self.ending.wait(deadline))
+        let written = self.append().and_then(|()| self.sync());
+        // What is in the file gets to the server also if its end cannot be written.
+        let words = self.ending.wait(deadline);
+        written.map(|()| words)
     }
 
     fn path(&self) -> PathBuf {

@@ -40,6 +40,9 @@ impl Wandb {
     pub(crate) fn answer(&self, asked: &Asked) -> Answer {
         let mut kept = self.0.lock().unwrap();
         kept.asked.push(asked.clone());
+        if asked.body.len() > 10 << 20 {
+            return Answer::Status(413, Vec::new(), "more than 10 MiB".to_owned());
+        }
         let body: Value = serde_json::from_slice(&asked.body).unwrap_or(Value::Null);
         if asked.path == "/graphql" {
             return graphql(&mut kept, &body);

@@ -1,0 +1,300 @@
+//! [`Logger`] in real runs, with a tracker that remembers what it is told.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use zae_core::{
+    add_on::Notice,
+    data::from_fn,
+    error::Fallible,
+    state::State,
+    step::Step,
+    task::{At, StepResult, Task},
+    testing::null::{Null, batches, loss, trainer},
+    trainer::{Trainer, Until},
+};
+use zae_loggers::{Entries, Kind, Logger, Opened, Sink, Start, Status, Writer};
+
+/// An entry as it was written.
+#[derive(Clone, PartialEq, Debug)]
+struct Line {
+    kind: Kind,
+    index: u64,
+    epoch: u64,
+    step: u64,
+    values: Vec<(String, f64)>,
+}
+
+#[derive(Default)]
+struct Kept {
+    lines: Vec<Line>,
+    /// Of each time it was opened: entries, and whether it goes on.
+    opened: Vec<(u64, bool)>,
+    ended: Vec<Status>,
+    /// So many entries are said to be kept.
+    keep: u64,
+}
+
+/// Remembers.
+#[derive(Clone, Default)]
+struct Tracker {
+    kept: Arc<Mutex<Kept>>,
+    /// Whether nothing is written until it is opened.
+    gate: Arc<(Mutex<bool>, Condvar)>,
+    fails_to_open: Arc<AtomicBool>,
+}
+
+impl Tracker {
+    fn close_gate(&self, closed: bool) {
+        *self.gate.0.lock().unwrap() = closed;
+        self.gate.1.notify_all();
+    }
+    fn lines(&self) -> Vec<Line> {
+        self.kept.lock().unwrap().lines.clone()
+    }
+    fn steps(&self) -> Vec<u64> {
+        self.lines().iter().filter(|line| line.kind == Kind::Step).map(|line| line.step).collect()
+    }
+    fn logger(&self) -> Logger<Tracker> {
+        Logger::with(self.clone())
+    }
+    fn opened(&self) -> Vec<(u64, bool)> {
+        self.kept.lock().unwrap().opened.clone()
+    }
+    fn ended(&self) -> Vec<Status> {
+        self.kept.lock().unwrap().ended.clone()
+    }
+    #[track_caller]
+    fn assert_counted(&self) {
+        let indices: Vec<_> = self.lines().iter().map(|line| line.index).collect();
+        assert_eq!(indices, (0..indices.len() as u64).collect::<Vec<_>>());
+    }
+}
+
+impl Sink for Tracker {
+    fn name(&self) -> &'static str {
+        "tracker"
+    }
+    fn open(&mut self, start: &Start<'_>) -> Fallible<Opened> {
+        if self.fails_to_open.load(Ordering::SeqCst) {
+            return Err("it is shut".into());
+        }
+        let mut kept = self.kept.lock().unwrap();
+        kept.opened.push((start.entries, start.resume.is_some()));
+        let stays = kept.keep.max(start.entries);
+        kept.lines.truncate(stays as usize);
+        Ok(Opened { writer: Box::new(self.clone()), identity: State::encode("me")?, kept: stays })
+    }
+}
+
+impl Writer for Tracker {
+    fn write(&mut self, entries: &Entries) -> Fallible {
+        let mut closed = self.gate.0.lock().unwrap();
+        while *closed && !entries.is_empty() {
+            closed = self.gate.1.wait(closed).unwrap();
+        }
+        drop(closed);
+        let lines = entries.iter().map(|entry| Line {
+            kind: entry.kind,
+            index: entry.index,
+            epoch: entry.epoch,
+            step: entry.step,
+            values: entry.names.iter().map(ToString::to_string).zip(entry.values.iter().copied()).collect(),
+        });
+        self.kept.lock().unwrap().lines.extend(lines);
+        Ok(())
+    }
+    fn sync(&mut self) -> Fallible {
+        Ok(())
+    }
+    fn end(&mut self, status: &Status, _: Instant) -> Fallible<Option<Notice>> {
+        self.kept.lock().unwrap().ended.push(status.clone());
+        Ok(None)
+    }
+    fn path(&self) -> PathBuf {
+        "memory".into()
+    }
+}
+
+#[test]
+fn a_run_is_told_of_entry_by_entry() {
+    let tracker = Tracker::default();
+    trainer().add_on(tracker.logger()).run(2, batches(3), batches(2)).unwrap();
+    tracker.assert_counted();
+    let lines = tracker.lines();
+    let kinds: Vec<_> = lines.iter().map(|line| line.kind).collect();
+    let (s, v, e) = (Kind::Step, Kind::Evaluation, Kind::Epoch);
+    assert_eq!(kinds, [s, s, s, v, e, s, s, s, v, e]);
+    assert_eq!(lines[5].values[0], ("train/loss".to_owned(), loss(1, 0)));
+    assert_eq!((lines[5].epoch, lines[5].step), (1, 3));
+    assert!(lines[3].values.iter().any(|(name, _)| name == "valid/loss"));
+    assert!(lines[4].values.iter().all(|(name, _)| name.starts_with("train/") && name.ends_with("_epoch")));
+    assert_eq!(tracker.ended(), [Status::Finished]);
+}
+
+/// The writer is stuck from the first entry to the last step: training waits for nothing.
+#[test]
+fn training_goes_on_while_the_writer_is_stuck() {
+    let tracker = Tracker::default();
+    tracker.close_gate(true);
+    let its = tracker.clone();
+    let data = from_fn(move |_| {
+        let its = its.clone();
+        (0..5000).map(move |i| {
+            if i == 4999 {
+                assert!(its.lines().is_empty());
+                its.close_gate(false);
+            }
+            Ok(f64::from(i))
+        })
+    });
+    trainer().add_on(tracker.logger()).run(1, data, ()).unwrap();
+    assert_eq!(tracker.steps(), (0..5000).collect::<Vec<_>>());
+    tracker.assert_counted();
+}
+
+/// Reports other metrics every second and every third step.
+struct Changing;
+
+impl Task for Changing {
+    type Learner = Null;
+    type Batch = f64;
+    fn train_step(&self, (): &(), batch: f64, at: &At) -> StepResult<Self> {
+        let mut step = Step::new(batch, 1);
+        for every in [2, 3] {
+            if at.step.is_multiple_of(every) {
+                step = step.metric(format!("every_{every}"), at.step as f64);
+            }
+        }
+        Ok(step)
+    }
+    fn test_step(&self, model: &(), batch: f64, at: &At) -> StepResult<Self> {
+        self.train_step(model, batch, at)
+    }
+}
+
+#[test]
+fn each_row_has_its_own_columns() {
+    let tracker = Tracker::default();
+    let mut trainer = Trainer::new(Changing, Null::default()).scheduler(1e-3).add_on(tracker.logger());
+    trainer.run(2, batches(600), ()).unwrap();
+    tracker.assert_counted();
+    for line in tracker.lines().iter().filter(|line| line.kind == Kind::Step) {
+        let mut expected = vec![("train/loss".to_owned(), loss(line.epoch, line.step % 600))];
+        for every in [2, 3] {
+            if line.step.is_multiple_of(every) {
+                expected.push((format!("train/every_{every}"), line.step as f64));
+            }
+        }
+        expected.push(("lr".to_owned(), 1e-3));
+        assert_eq!(line.values, expected);
+    }
+}
+
+#[test]
+fn an_evaluation_outside_of_a_run_opens_and_ends_it_again() {
+    let tracker = Tracker::default();
+    let mut trainer = trainer().add_on(tracker.logger());
+    trainer.evaluate(batches(2)).unwrap();
+    trainer.run(1, batches(3), ()).unwrap();
+    trainer.evaluate(batches(2)).unwrap();
+    tracker.assert_counted();
+    assert_eq!(tracker.opened(), [(0, false), (1, true), (5, true)]);
+    assert_eq!(tracker.ended().len(), 3);
+    assert_eq!(tracker.lines().last().unwrap().kind, Kind::Evaluation);
+    // It ends once.
+    drop(trainer);
+    assert_eq!(tracker.ended().len(), 3);
+}
+
+#[test]
+fn a_loop_over_epochs_is_one_run() {
+    let tracker = Tracker::default();
+    let mut trainer = trainer().add_on(tracker.logger());
+    for _ in 0..3 {
+        trainer.run_epoch(batches(4)).unwrap();
+    }
+    tracker.assert_counted();
+    assert_eq!(tracker.steps(), (0..12).collect::<Vec<_>>());
+    assert_eq!(tracker.opened(), [(0, false), (5, true), (10, true)]);
+}
+
+#[test]
+fn a_loop_over_batches_ends_when_the_program_lets_go_of_it() {
+    let tracker = Tracker::default();
+    let mut trainer = trainer().add_on(tracker.logger());
+    for i in 0..10 {
+        trainer.run_batch(f64::from(i)).unwrap();
+    }
+    assert_eq!((tracker.opened().len(), tracker.ended().len()), (1, 0));
+    drop(trainer);
+    assert_eq!(tracker.ended(), [Status::Finished]);
+    assert_eq!(tracker.steps(), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_run_that_fails_says_why() {
+    let tracker = Tracker::default();
+    let broken = from_fn(|_| (0..5).map(|i| if i == 4 { Err("a tear".into()) } else { Ok(f64::from(i)) }));
+    trainer().add_on(tracker.logger()).run(1, broken, ()).unwrap_err();
+    assert!(matches!(&tracker.ended()[..], [Status::Failed(why)] if why.contains("a tear")));
+    assert_eq!(tracker.steps(), [0, 1, 2, 3]);
+}
+
+/// Entries that are where they belong already are not told again.
+#[test]
+fn what_is_kept_is_skipped_when_it_is_made_again() {
+    for keep in [0, 7, 9, 12, 100] {
+        let tracker = Tracker::default();
+        let mut first = trainer().add_on(tracker.logger());
+        first.run(Until::steps(5), batches(100), ()).unwrap();
+        let snapshot = first.snapshot().unwrap();
+        first.run(Until::steps(12), batches(100), ()).unwrap();
+        drop(first);
+        assert_eq!(tracker.lines().len(), 12);
+        let keep = tracker.lines().len().min(keep) as u64;
+        tracker.kept.lock().unwrap().keep = keep;
+        let mut second = trainer().add_on(tracker.logger());
+        second.restore(&snapshot).unwrap();
+        second.run(Until::steps(20), batches(100), ()).unwrap();
+        assert_eq!(tracker.opened().last(), Some(&(5, true)));
+        assert_eq!(tracker.steps(), (0..20).collect::<Vec<_>>(), "{keep}");
+        tracker.assert_counted();
+    }
+}
+
+#[test]
+fn one_that_cannot_be_opened_costs_no_run_and_is_tried_again_with_the_next() {
+    let tracker = Tracker::default();
+    tracker.fails_to_open.store(true, Ordering::SeqCst);
+    let mut trainer = trainer().add_on(tracker.logger());
+    trainer.run(1, batches(3), ()).unwrap();
+    assert!(tracker.lines().is_empty());
+    tracker.fails_to_open.store(false, Ordering::SeqCst);
+    trainer.run(2, batches(3), ()).unwrap();
+    assert_eq!(tracker.steps(), [3, 4, 5]);
+    tracker.assert_counted();
+}
+
+#[test]
+fn a_time_without_end_is_one() {
+    let tracker = Tracker::default();
+    trainer().add_on(tracker.logger().finish_within(Duration::MAX)).run(1, batches(3), ()).unwrap();
+    assert_eq!(tracker.ended(), [Status::Finished]);
+}
+
+#[test]
+fn settings_that_are_none_end_the_run_before_it_starts() {
+    let tracker = Tracker::default();
+    let mut trainer = trainer().add_on(tracker.logger().config(&[1, 2]));
+    let error = trainer.run(1, batches(3), ()).unwrap_err().to_string();
+    assert!(error.contains("not a list") && tracker.opened().is_empty(), "{error}");
+}

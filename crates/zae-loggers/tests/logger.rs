@@ -21,7 +21,7 @@ use zae_core::{
     testing::null::{Null, batches, loss, trainer},
     trainer::{Trainer, Until},
 };
-use zae_loggers::{Entries, Kind, Logger, Opened, Sink, Start, Status, Writer};
+use zae_loggers::{Entries, Kind, Logger, Opened, Sink, Start, Status, Writer, mark};
 
 /// An entry as it was written.
 #[derive(Clone, PartialEq, Debug)]
@@ -91,7 +91,9 @@ impl Sink for Tracker {
         kept.opened.push((start.entries, start.resume.is_some()));
         let stays = kept.keep.max(start.entries);
         kept.lines.truncate(stays as usize);
-        Ok(Opened { writer: Box::new(self.clone()), identity: State::encode("me")?, kept: stays })
+        let ahead = kept.lines.iter().skip(start.entries as usize);
+        let ahead = ahead.map(|line| mark(line.step, line.values.iter().map(|(name, _)| &**name))).collect();
+        Ok(Opened { writer: Box::new(self.clone()), identity: State::encode("me")?, ahead })
     }
 }
 
@@ -269,6 +271,49 @@ fn what_is_kept_is_skipped_when_it_is_made_again() {
         assert_eq!(tracker.steps(), (0..20).collect::<Vec<_>>(), "{keep}");
         tracker.assert_counted();
     }
+}
+
+#[test]
+fn an_evaluation_that_stays_takes_no_step_s_place() {
+    for evaluated in [false, true] {
+        let tracker = Tracker::default();
+        let mut first = trainer().add_on(tracker.logger());
+        first.run(Until::steps(5), batches(100), ()).unwrap();
+        let snapshot = first.snapshot().unwrap();
+        first.evaluate(batches(2)).unwrap();
+        drop(first);
+        // The server has it, and the run goes on behind: with the evaluation again, or without.
+        tracker.kept.lock().unwrap().keep = 6;
+        let mut second = trainer().add_on(tracker.logger());
+        second.restore(&snapshot).unwrap();
+        if evaluated {
+            second.evaluate(batches(2)).unwrap();
+        }
+        second.run(Until::steps(8), batches(100), ()).unwrap();
+        assert_eq!(tracker.steps(), (0..8).collect::<Vec<_>>());
+        assert_eq!(tracker.lines().iter().filter(|line| line.kind == Kind::Evaluation).count(), 1);
+        tracker.assert_counted();
+    }
+}
+
+/// From a checkpoint that was made while steps were made again.
+#[test]
+fn a_run_may_be_cut_while_entries_come_again() {
+    let tracker = Tracker::default();
+    let mut first = trainer().add_on(tracker.logger());
+    first.run(Until::steps(5), batches(100), ()).unwrap();
+    let mut snapshot = first.snapshot().unwrap();
+    first.run(Until::steps(12), batches(100), ()).unwrap();
+    drop(first);
+    for steps in [8, 11, 15] {
+        tracker.kept.lock().unwrap().keep = tracker.lines().len() as u64;
+        let mut next = trainer().add_on(tracker.logger());
+        next.restore(&snapshot).unwrap();
+        next.run(Until::steps(steps), batches(100), ()).unwrap();
+        snapshot = next.snapshot().unwrap();
+    }
+    assert_eq!(tracker.steps(), (0..15).collect::<Vec<_>>());
+    tracker.assert_counted();
 }
 
 #[test]

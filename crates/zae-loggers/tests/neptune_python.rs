@@ -91,5 +91,6 @@ fn neptune_sync_takes_ten_thousand_long_names() {
     let arrived = server.run();
     assert!(!database(dir.path()).exists());
     assert!(arrived.series.len() > 10_000 && server.seen().duplicates == 0);
-    assert!(arrived.series.iter().filter(|(name, _)| name.starts_with("train/0")).all(|(_, points)| points.len() == 3));
+    let steps = arrived.series.iter().filter(|(name, _)| name.starts_with("train/0") && !name.ends_with("_epoch"));
+    assert!(steps.map(|(_, points)| points.len()).all(|points| points == 3));
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use zae_core::error::Fallible;
 
 /// How long the other connections to a file may take.
@@ -56,7 +56,9 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     prepared(Connection::open(path)?)
 }
 
-fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
+fn prepared(mut connection: Connection) -> rusqlite::Result<Connection> {
+    // One that begins by reading would not wait for another's, but fail.
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

@@ -39,11 +39,13 @@ impl Ledger {
     /// # Errors
     /// If it `has_to_be_there` and is not.
     pub(super) fn open(folder: &Path, has_to_be_there: bool) -> rusqlite::Result<Self> {
-        let ledger = Self { connection: connect(&folder.join("zae.sqlite3"))? };
+        let mut ledger = Self { connection: connect(&folder.join("zae.sqlite3"))? };
         if has_to_be_there {
-            ledger.last()?;
+            return ledger.last().map(|_| ledger);
         }
-        ledger.connection.execute_batch(TABLES)?;
+        let transaction = ledger.connection.transaction()?;
+        transaction.execute_batch(TABLES)?;
+        transaction.commit()?;
         Ok(ledger)
     }
 

@@ -268,8 +268,8 @@ impl Sink for Neptune {
             }
         } else if !std::mem::replace(&mut self.told, true) {
             start.news.tell(Notice::Info(format!(
-                "neptune: Neptune's hosted service ended on 2026-03-05. The run is written to files, which a server of your own \
-                 gets so: neptune sync {}",
+                "neptune: Neptune's hosted service ended on 2026-03-05. The run is written to files, which a server of \
+                 your own gets so: neptune sync {}",
                 path.display()
             )));
         }

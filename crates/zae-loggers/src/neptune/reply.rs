@@ -19,7 +19,8 @@ pub(super) fn request_id(reply: &[u8]) -> Option<String> {
         _ => None,
     });
     let id = std::str::from_utf8(ids.last()?).ok()?;
-    (!id.is_empty()).then(|| id.to_owned())
+    // A page of a proxy's may begin like a field.
+    (!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic())).then(|| id.to_owned())
 }
 
 /// `BulkRequestStatus` of one request.
@@ -41,7 +42,7 @@ pub(super) fn status(reply: &[u8]) -> Option<Vec<Code>> {
         }
         code
     });
-    Some(codes.collect())
+    Some(codes.collect::<Vec<_>>()).filter(|codes| !codes.is_empty())
 }
 
 fn first_message<'a>(mut fields: Fields<'a>) -> Option<&'a [u8]> {
@@ -58,11 +59,13 @@ mod tests {
     use super::*;
     use crate::protobuf::Message;
 
+    const PAGE: &[u8] = b"\n<html>\n<head><title>Sign in to the network of this hotel</title></head></html>";
+
     #[test]
     fn replies_are_read() {
         let mut reply = Vec::new();
-        Message::new(&mut reply).string(1, "first").string(2, "first").string(2, "läst").double(9, 1.0).float(8, 1.0);
-        assert_eq!(request_id(&reply).unwrap(), "läst");
+        Message::new(&mut reply).string(1, "first").string(2, "first").string(2, "last").double(9, 1.0).float(8, 1.0);
+        assert_eq!(request_id(&reply).unwrap(), "last");
         let mut reply = Vec::new();
         Message::new(&mut reply).message(1, |status| {
             let mut code = |code, count, detail| {
@@ -80,6 +83,6 @@ mod tests {
         for end in 0..reply.len() {
             assert_eq!(status(&reply[..end]), None, "{end}");
         }
-        assert_eq!((request_id(b""), request_id(b"<html>"), status(b"{\"ok\": 1}")), (None, None, None));
+        assert_eq!((request_id(b""), request_id(PAGE), status(PAGE), status(b"{}")), (None, None, None, None));
     }
 }

@@ -191,7 +191,8 @@ mod tests {
         assert_eq!([step(4), step(7), step(8)], [[10, 4, 8, 3, 16, 0], [10, 4, 8, 6, 16, 0], [10, 4, 8, 6, 16, 1]]);
 
         // What only one of the files knows is taken back when they are opened.
-        let later = "INSERT INTO run_operations (timestamp, operation_type, operation, operation_size_bytes) VALUES (1, 0, x'', 0)";
+        let later = "INSERT INTO run_operations (timestamp, operation_type, operation, operation_size_bytes)
+                     VALUES (1, 0, x'', 0)";
         database.execute(later, []).unwrap();
         drop(open());
         let left: i64 = database.query_row("SELECT count(*) FROM run_operations", [], |row| row.get(0)).unwrap();

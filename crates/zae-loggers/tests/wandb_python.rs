@@ -184,6 +184,8 @@ fn what_we_send_is_what_wandb_s_own_client_sends() {
     let (wandb, server) = start();
     let dir = tempdir().unwrap();
     let mut command = python();
+    // From here, so that it finds the commit that we find.
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command.arg(script("wandb_run.py")).arg(dir.path()).env("HOME", dir.path());
     output(command.env("WANDB_BASE_URL", server.url()).env("WANDB_API_KEY", KEY).env("WANDB_SILENT", "true"));
     let theirs = wandb.only_run();

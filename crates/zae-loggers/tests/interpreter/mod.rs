@@ -6,6 +6,8 @@ use std::{path::Path, process::Command};
 pub(crate) fn python() -> Command {
     let python = std::env::var_os("ZAE_PYTHON");
     let mut command = Command::new(python.expect("ZAE_PYTHON is not set: `cargo xtask loggers` sets it"));
+    // They leave logs of their own where they are started.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
     // What the user's own settings would change.
     for (name, _) in std::env::vars_os() {
         if ["WANDB_", "NEPTUNE_", "MLFLOW_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {

@@ -79,6 +79,8 @@ pub struct Context<'a> {
     pub lr: f64,
     /// The run's folder, if it has one. It exists.
     pub run_dir: Option<&'a Path>,
+    /// The run's seed.
+    pub seed: u64,
     /// What the run was set up with, as far as its weights depend on it: `engine`, `schedule`, `batch_size`, ... It is empty
     /// in an evaluation before a run.
     pub config: &'a BTreeMap<String, String>,

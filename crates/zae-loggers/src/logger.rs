@@ -99,13 +99,9 @@ impl<S: Sink> Logger<S> {
         }
         self.off = true;
         let mut config = self.config.clone();
-        config.add(
-            "trainer",
-            cx.config
-                .iter()
-                .map(|(name, value)| (name.clone(), value.as_str().into()))
-                .collect::<serde_json::Map<_, _>>(),
-        );
+        let mut own = serde_json::Map::from_iter([("seed".to_owned(), cx.seed.into())]);
+        own.extend(cx.config.iter().map(|(name, value)| (name.clone(), value.as_str().into())));
+        config.add("trainer", own);
         let Saved { entries, identity } = &self.saved;
         let start = Start {
             run_dir: cx.run_dir,

@@ -44,6 +44,7 @@ fn a_run_is_on_the_server_whole() {
     assert_eq!(config["dropout"]["value"], 0.1);
     assert_eq!(config["sizes"]["value"][1], 4);
     assert_eq!(config["trainer"]["value"]["engine"], "null");
+    assert!(config["trainer"]["value"]["seed"].is_u64());
     assert_eq!((&run.upsert["displayName"], &run.upsert["tags"][1]), (&"first".into(), &"b".into()));
     let summary: Value = serde_json::from_str(&run.summary).unwrap();
     assert_eq!(summary["train/loss"].as_f64(), Some(loss(EPOCHS - 1, PER_EPOCH - 1)));

@@ -82,6 +82,7 @@ impl Installed {
             progress: &state.progress,
             lr: state.lr,
             run_dir,
+            seed: state.seed,
             config: &state.config,
             history: &state.history,
             engine,

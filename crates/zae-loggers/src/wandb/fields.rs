@@ -1,6 +1,8 @@
 //! Reading records.
 
-use super::summary;
+use serde_json::{Map, Value};
+
+use super::{record::Run, summary};
 use crate::protobuf::{Field, Fields};
 
 /// What a record is about: the number and the bytes of its message.
@@ -47,4 +49,48 @@ pub(super) fn index(message: &[u8]) -> Option<u64> {
         Field::Bytes(2, step) => number(step, 1),
         _ => None,
     })
+}
+
+/// The settings of a config's record.
+pub(super) fn config(message: &[u8]) -> Map<String, Value> {
+    items(message).map(|(name, json)| (name.to_owned(), serde_json::from_str(json).unwrap_or_default())).collect()
+}
+
+/// A run, as its record has it.
+pub(super) fn run(message: &[u8]) -> Run {
+    let mut run = Run::default();
+    for field in Fields(message) {
+        let Field::Bytes(number, bytes) = field else { continue };
+        let text = || String::from_utf8_lossy(bytes).into_owned();
+        match number {
+            1 => run.id = text(),
+            2 => run.entity = text(),
+            3 => run.project = text(),
+            4 => run.config = config(bytes),
+            6 => run.group = text(),
+            7 => run.job_type = text(),
+            8 => run.name = text(),
+            9 => run.notes = text(),
+            10 => run.tags.push(text()),
+            13 => run.host = text(),
+            _ => {}
+        }
+    }
+    run
+}
+
+/// Where it is made, as that record has it.
+pub(super) fn environment(run: &mut Run, message: &[u8]) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    for field in Fields(message) {
+        match field {
+            Field::Bytes(6, bytes) => run.program = text(bytes),
+            Field::Bytes(9, git) => Fields(git).for_each(|field| match field {
+                Field::Bytes(1, bytes) => run.repository = text(bytes),
+                Field::Bytes(2, bytes) => run.commit = text(bytes),
+                _ => {}
+            }),
+            _ => {}
+        }
+    }
 }

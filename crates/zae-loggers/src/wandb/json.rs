@@ -27,6 +27,31 @@ pub(super) fn parse(text: &str) -> Option<f64> {
     }
 }
 
+/// A line of a run's history, or its summary. The values are taken as they are, for NaN and infinities are no JSON.
+pub(super) fn line<'a>(items: impl Iterator<Item = (&'a str, &'a str)>, first_step: u64) -> String {
+    if first_step == 0 {
+        return object(items);
+    }
+    let step = |text: &str| (text.parse::<f64>().unwrap_or(0.0) as u64 + first_step).to_string();
+    let all: Vec<(&str, String)> =
+        items.map(|(name, json)| (name, if name == "_step" { step(json) } else { json.to_owned() })).collect();
+    object(all.iter().map(|(name, json)| (*name, json.as_str())))
+}
+
+fn object<'a>(items: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut out = b"{".to_vec();
+    for (i, (name, json)) in items.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        text(&mut out, name);
+        out.push(b':');
+        out.extend_from_slice(json.as_bytes());
+    }
+    out.push(b'}');
+    String::from_utf8(out).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

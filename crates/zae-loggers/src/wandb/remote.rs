@@ -13,14 +13,15 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use zae_core::error::Fallible;
 
 use super::{
     Place, ResumeRun,
-    fields::{content, index, items, number},
+    fields::{config, content, environment, index, items, number, run},
     framing::Records,
-    graphql, json,
+    graphql,
+    json::{self, line},
     record::{Run, field},
     sent::{Ask, Sent},
     settings::Settings,
@@ -29,7 +30,6 @@ use super::{
 use crate::{
     News, Start,
     http::{Client, Failure, Request, Secret},
-    protobuf::{Field, Fields},
     upload,
 };
 
@@ -336,74 +336,6 @@ fn explained(failure: Failure) -> Failure {
 /// The x-axis of all metrics, in the numbers that W&B has for it.
 fn metrics() -> [Value; 2] {
     [json!({"1": STEP, "6": [3], "7": []}), json!({"2": "*", "5": 1, "6": [1], "7": []})]
-}
-
-/// A line of a run's history, or its summary. The values are taken as they are, for NaN and infinities are no JSON.
-fn line<'a>(items: impl Iterator<Item = (&'a str, &'a str)>, first_step: u64) -> String {
-    if first_step == 0 {
-        return object(items);
-    }
-    let step = |text: &str| (text.parse::<f64>().unwrap_or(0.0) as u64 + first_step).to_string();
-    let all: Vec<(&str, String)> =
-        items.map(|(name, json)| (name, if name == "_step" { step(json) } else { json.to_owned() })).collect();
-    object(all.iter().map(|(name, json)| (*name, json.as_str())))
-}
-
-fn object<'a>(items: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let mut out = b"{".to_vec();
-    for (i, (name, json)) in items.enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        json::text(&mut out, name);
-        out.push(b':');
-        out.extend_from_slice(json.as_bytes());
-    }
-    out.push(b'}');
-    String::from_utf8(out).unwrap_or_default()
-}
-
-fn config(message: &[u8]) -> Map<String, Value> {
-    items(message).map(|(name, json)| (name.to_owned(), serde_json::from_str(json).unwrap_or_default())).collect()
-}
-
-/// A run, as its record has it.
-fn run(message: &[u8]) -> Run {
-    let mut run = Run::default();
-    for field in Fields(message) {
-        let Field::Bytes(number, bytes) = field else { continue };
-        let text = || String::from_utf8_lossy(bytes).into_owned();
-        match number {
-            1 => run.id = text(),
-            2 => run.entity = text(),
-            3 => run.project = text(),
-            4 => run.config = config(bytes),
-            6 => run.group = text(),
-            7 => run.job_type = text(),
-            8 => run.name = text(),
-            9 => run.notes = text(),
-            10 => run.tags.push(text()),
-            13 => run.host = text(),
-            _ => {}
-        }
-    }
-    run
-}
-
-/// Where it is made.
-fn environment(run: &mut Run, message: &[u8]) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    for field in Fields(message) {
-        match field {
-            Field::Bytes(6, bytes) => run.program = text(bytes),
-            Field::Bytes(9, git) => Fields(git).for_each(|field| match field {
-                Field::Bytes(1, bytes) => run.repository = text(bytes),
-                Field::Bytes(2, bytes) => run.commit = text(bytes),
-                _ => {}
-            }),
-            _ => {}
-        }
-    }
 }
 
 /// A part of an address.

@@ -69,6 +69,26 @@ fn a_checkpoint_of_one_engine_gives_the_same_logits_in_the_other() {
     }
 }
 
+/// It would fit where matrices are square, and be the other way round.
+#[test]
+fn a_run_of_one_engine_is_not_gone_on_with_in_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (there, back) = (dir.path().join("burn"), dir.path().join("libtorch"));
+    let libtorch = || libtorch().seed(3);
+    burn().save(&there).unwrap();
+    libtorch().save(&back).unwrap();
+    let refused = [
+        libtorch().load(&there).unwrap_err().to_string(),
+        libtorch().accept_change("optimizer").load(&there).unwrap_err().to_string(),
+        libtorch().load_state_dict(&burn().state_dict().unwrap()).unwrap_err().to_string(),
+        burn().load(&back).unwrap_err().to_string(),
+        burn().accept_change("optimizer").load(&back).unwrap_err().to_string(),
+    ];
+    for error in refused {
+        assert!(error.contains("load_weights"), "{error}");
+    }
+}
+
 #[test]
 fn a_file_of_weights_of_one_engine_gives_the_same_logits_in_the_other() {
     let dir = tempfile::tempdir().unwrap();

@@ -245,7 +245,7 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
             return Err(format!("the loss has {numbers} numbers, not one: end it with `.mean()`").into());
         }
         let untracked = "the loss does not depend on the model's parameters: compute it with the model that `train_step` \
-                         is given, without `.inner()` or `.detach()`, and freeze not all of its parameters";
+                         is given, without `.inner()` or `.detach()`, and do not freeze all of them";
         if !loss.is_tracked() {
             return Err(untracked.into());
         }

@@ -16,8 +16,8 @@ impl std::fmt::Debug for Error {
     }
 }
 
-/// From now on no error of LibTorch has the C++ stack in its message, also not the errors and panics of `tch`. For good, and
-/// for the whole process.
+/// From now on no error of LibTorch has the frames of the C++ stack in its message, also not the errors and panics of `tch`,
+/// in which the line above them stays. For good, and for the whole process.
 pub fn short_errors() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| crate::ffi::zae_short_errors());

@@ -39,7 +39,7 @@ impl<M> Built<M> {
     pub(crate) fn of(model: M, store: VarStore) -> Fallible<Self> {
         let variables = variables::of(&store);
         let Some(first) = variables.first() else {
-            return Err("the model has no variables: build its layers with the path that the closure is given".into());
+            return Err("the model has no variables: build its layers with the path of its store, `&store.root()` or the one that the closure is given".into());
         };
         let device = first.tensor.device();
         if let Some(other) = variables.iter().find(|variable| variable.tensor.device() != device) {

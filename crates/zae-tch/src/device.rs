@@ -21,7 +21,7 @@ pub(crate) fn check(device: Device) -> Fallible {
         Device::Cuda(index) => {
             let opened = zae_tch_sys::open_cuda();
             let devices = Cuda::device_count();
-            let instead = "take `zae_tch::local_device()`, which is the CPU where there is no GPU";
+            let instead = "take `local_device()`, which is the CPU where there is no GPU";
             if !opened && !tch::utils::has_cuda() {
                 return Err(format!(
                     "there is no {device:?}, because this LibTorch has no CUDA: set LIBTORCH to one that has, or {instead}"

@@ -24,6 +24,7 @@ use crate::{
     device::{self, is_synchronous},
     gradients, lend,
     optimizer::Optimizer,
+    panics::plain,
     precision,
     saved::{self, Buffers, short},
     scalars,
@@ -35,7 +36,7 @@ const NOT_BUILT: &str = "the model is not built yet: `init` comes first";
 const NO_OPTIMIZER: &str = "this learner has no optimizer: make it with `TchLearner::new` to train, not with \
                             `TchLearner::without_optimizer`";
 const UNTRACKED: &str = "the loss does not depend on the model's parameters: compute it with the model that `train_step` is \
-                         given, without `no_grad` or `detach`, and freeze not all of its parameters";
+                         given, without `no_grad` or `detach`, and do not freeze all of them";
 
 /// A model of `tch` with its optimizer on a device: the learner of a [`Task`](zae_core::task::Task) that trains with LibTorch.
 ///
@@ -225,14 +226,14 @@ impl<M: 'static> Learner for TchLearner<M> {
     fn train<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
         let built = there(&self.built)?;
         let _autocast = precision::enter(self.precision, self.device)?;
-        Ok(f(&built.model))
+        plain(|| f(&built.model))
     }
 
     fn eval<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
         let built = there(&self.built)?;
         let _no_grad = tch::no_grad_guard();
         let _autocast = precision::enter(self.precision, self.device)?;
-        Ok(f(&built.model))
+        plain(|| f(&built.model))
     }
 
     /// The weight, and the scale of the gradient scaler, multiply the loss before the backward pass.

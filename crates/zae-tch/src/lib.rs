@@ -65,6 +65,7 @@ pub mod learner;
 mod lend;
 pub mod metrics;
 pub mod optimizer;
+mod panics;
 pub mod place;
 mod precision;
 mod saved;

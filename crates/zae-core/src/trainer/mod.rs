@@ -239,7 +239,12 @@ impl<T: Task> Trainer<T> {
     /// When names, shapes or types do not fit; the message lists them.
     pub fn load_state_dict(&mut self, state: &StateDict) -> Result<(), Error> {
         self.ready()?;
-        self.guard(|t| t.at(Stage::Snapshot, |t| t.learner.load(state)))
+        self.guard(|t| {
+            t.at(Stage::Snapshot, |t| {
+                t.check_layout(&state.layout)?;
+                t.learner.load(state)
+            })
+        })
     }
 
     /// The learner: model and optimizer.

@@ -6,7 +6,7 @@ use super::{Trainer, config::OPTIMIZER, hooks::ask};
 use crate::{
     engine::Engine,
     error::{Error, Fallible, Stage},
-    learner::{self, Learner, StateDict},
+    learner::{self, Layout, Learner, StateDict, TensorLayout},
     snapshot::Snapshot,
     task::Task,
 };
@@ -134,6 +134,7 @@ impl<T: Task> Trainer<T> {
         }
         check("seed", self.settings.seed, run.seed)?;
         check("accumulate", self.settings.accumulate, run.window)?;
+        self.check_layout(&snapshot.learner.layout)?;
         self.check_optimizer(&snapshot.learner.layout)?;
         self.load(&snapshot.learner)?;
         if let (Some(schedule), Some(state)) = (&mut self.schedule, &run.schedule) {
@@ -157,6 +158,23 @@ impl<T: Task> Trainer<T> {
         self.state = run.clone();
         tracing::info!(step = run.progress.step, epoch = run.progress.cursor.epoch, "the run was restored");
         Ok(())
+    }
+
+    /// A square matrix of another engine, which has it the other way round, would fit.
+    pub(super) fn check_layout(&mut self, saved: &Layout) -> Fallible {
+        let own = self.learner.layout()?;
+        let own = own.by_name();
+        let is_turned =
+            |saved: &&TensorLayout| own.get(saved.name.as_str()).is_some_and(|own| own.transposed != saved.transposed);
+        match saved.tensors.iter().find(is_turned) {
+            Some(turned) => Err(format!(
+                "`{}` is the other way round there: another engine has saved it. A run goes on with the engine that it began \
+                 with; its weights alone are taken over by `trainer.load_weights(..)`",
+                turned.name
+            )
+            .into()),
+            None => Ok(()),
+        }
     }
 
     /// Loads the learner's state; without that of the optimizer if it is another one, and that was accepted.

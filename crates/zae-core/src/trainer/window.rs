@@ -149,7 +149,11 @@ impl<T: Task> Trainer<T> {
         if lr.is_finite() && lr >= 0.0 {
             return Ok(lr);
         }
-        Err(format!("the schedule gave the learning rate {lr} for step {}: it must be 0 or more", progress.step).into())
+        Err(format!(
+            "the schedule gave the learning rate {lr} for step {}: it must be finite and 0 or more",
+            progress.step
+        )
+        .into())
     }
 
     /// Reads all pending scalars and makes sums and rows of them. Says which loss or norm is not finite, if that matters.

@@ -84,7 +84,9 @@ impl Optimizer {
         for group in &self.groups {
             group.rule.check()?;
             if !group.factor.is_finite() || group.factor < 0.0 {
-                return Err(format!("the factor of a group is {}: it must be 0 or more", group.factor).into());
+                return Err(
+                    format!("the factor of a group is {}: it must be finite and 0 or more", group.factor).into()
+                );
             }
         }
         let inside = |group: &Group, name: &str| group.predicate.as_ref().is_none_or(|predicate| predicate(name));

@@ -150,5 +150,5 @@ pub(super) fn check_not_negative(class: &str, name: &str, value: f64) -> Fallibl
     if value >= 0.0 && value.is_finite() {
         return Ok(());
     }
-    Err(format!("`{name}` of {class} is {value}: it must be 0 or more").into())
+    Err(format!("`{name}` of {class} is {value}: it must be finite and 0 or more").into())
 }

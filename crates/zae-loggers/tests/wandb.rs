@@ -17,6 +17,7 @@ use wandb_runs::{EPOCHS, PER_EPOCH, Told, assert_whole, files_of, folders, logge
 use wandb_server::Wandb;
 use zae_checkpoint::StateManager;
 use zae_core::{
+    add_on::Notice,
     data::from_fn,
     testing::null::{Echo, batches, loss},
     trainer::{Trainer, Until},
@@ -293,4 +294,15 @@ fn a_loop_over_epochs_is_one_run_and_waits_in_vain_for_nobody() {
     assert_eq!(told.warnings(), Vec::<String>::new());
     assert_steps(&wandb, 20 * 4);
     assert_eq!(folders(dir.path()).len(), 1);
+}
+
+#[test]
+fn what_is_to_be_done_by_hand_is_told_once() {
+    let dir = tempdir().unwrap();
+    let told = Told::default();
+    let mut trainer = of(dir.path(), WandbLogger::new("digits").mode(Mode::Offline)).add_on(told.clone());
+    run(&mut trainer);
+    trainer.evaluate(batches(3)).unwrap();
+    let notices = told.0.lock().unwrap().clone();
+    assert!(matches!(&notices[..], [Notice::Info(text)] if text.contains("wandb sync")), "{notices:?}");
 }

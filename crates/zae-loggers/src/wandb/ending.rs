@@ -15,6 +15,8 @@ pub(super) enum Ending {
         folder: PathBuf,
         /// A server that is not W&B's.
         base_url: Option<String>,
+        /// People know already.
+        told: bool,
     },
     /// By itself.
     Online {
@@ -29,7 +31,8 @@ impl Ending {
     /// Waits until the server has the file, or the deadline. Returns what people should know.
     pub(super) fn wait(&self, deadline: Instant) -> Option<Notice> {
         match self {
-            Self::Offline { folder, base_url } => {
+            Self::Offline { told: true, .. } => None,
+            Self::Offline { folder, base_url, .. } => {
                 let command = command(base_url.as_deref(), folder);
                 Some(Notice::Info(format!("wandb: the run is in `{}`; to upload it: {command}", folder.display())))
             }

@@ -65,17 +65,21 @@ pub type WandbLogger = Logger<Wandb>;
 
 /// The settings of a [`WandbLogger`].
 #[derive(Debug)]
-pub struct Wandb(Settings);
+pub struct Wandb {
+    settings: Settings,
+    /// What is to be done by hand was told: a program may end a run many times, after each epoch, or after an evaluation.
+    told: bool,
+}
 
 impl WandbLogger {
     /// Logs to this project. If it is empty, to `WANDB_PROJECT`.
     #[must_use]
     pub fn new(project: impl Into<String>) -> Self {
-        Self::with(Wandb(Settings { project: project.into(), ..Settings::default() }))
+        Self::with(Wandb { settings: Settings { project: project.into(), ..Settings::default() }, told: false })
     }
 
     fn set(mut self, set: impl FnOnce(&mut Settings)) -> Self {
-        set(&mut self.sink.0);
+        set(&mut self.sink.settings);
         self
     }
 
@@ -165,22 +169,24 @@ impl Sink for Wandb {
     }
 
     fn check(&self) -> Fallible {
-        self.0.resolve(|name| std::env::var(name).ok()).map(|_| ())
+        self.settings.resolve(|name| std::env::var(name).ok()).map(|_| ())
     }
 
     fn open(&mut self, start: &Start<'_>) -> Fallible<Opened> {
-        let settings = self.0.resolve(|name| std::env::var(name).ok())?;
+        let settings = self.settings.resolve(|name| std::env::var(name).ok())?;
         let mut mode = settings.mode.unwrap_or(Mode::Online);
         if mode == Mode::Disabled {
             let identity = start.resume.cloned().unwrap_or_default();
             return Ok(Opened { writer: Box::new(Nowhere), identity, ahead: Vec::new() });
         }
         let key = settings.key();
+        let told = std::mem::replace(&mut self.told, true);
         if mode == Mode::Online && key.is_none() {
             mode = Mode::Offline;
-            start
-                .news
-                .warn("wandb: there is no API key, so the run stays on disk: set WANDB_API_KEY, or run `wandb login`");
+            if !told {
+                let text = "there is no API key, so the run stays on disk: set WANDB_API_KEY, or run `wandb login`";
+                start.news.warn(format!("wandb: {text}"));
+            }
         }
         let dir = settings.dir.clone().or_else(|| start.run_dir.map(Path::to_owned)).unwrap_or_default().join("wandb");
         let place = Place::find(&dir, &settings, mode, start)?;
@@ -192,7 +198,7 @@ impl Sink for Wandb {
         let run = run(&settings, &place.identity, start);
         let base_url = settings.base_url.clone();
         let ending =
-            Ending::Offline { folder: fs::canonicalize(&folder).unwrap_or(folder), base_url: base_url.clone() };
+            Ending::Offline { folder: fs::canonicalize(&folder).unwrap_or(folder), base_url: base_url.clone(), told };
         let mut writer = match &place.found {
             Some(found) => RunFile::go_on(&place.file, found, &run, ending)?,
             None => RunFile::create(&place.file, &run, ending)?,

@@ -373,7 +373,7 @@ fn a_schedule_that_gives_no_learning_rate() {
         let mut trainer = with_learner(plain(), learner(Architecture::Plain))
             .scheduler(move |at: &ScheduleAt| if at.step == 3 { bad } else { 0.01 });
         let said = format!("learning rate {bad} for step 3");
-        fails(trainer.run(1, train_data(), ()), &[&said, "must be 0 or more", "micro-batch 3"]);
+        fails(trainer.run(1, train_data(), ()), &[&said, "must be finite and 0 or more", "micro-batch 3"]);
         let found = bits_of(&mut trainer);
         assert_eq!((found.tensors, found.numbers), (after(3, 1).tensors, after(3, 1).numbers));
     }

@@ -1,9 +1,13 @@
 //! Gradients: unscaling, scaling and clipping.
 
-use tch::{Device, Tensor};
-use zae_core::{error::Fallible, learner::Clip, scaler::GradScaler};
+use tch::{Device, Kind, Tensor};
+use zae_core::{
+    error::{BoxError, Fallible},
+    learner::Clip,
+    scaler::GradScaler,
+};
 
-use crate::saved::short;
+use crate::{saved::short, variables::Variable};
 
 /// Takes the scale from the gradients of a window, if they have one. Returns whether they overflow; that waits for the device.
 pub(crate) fn unscale(grads: &[(usize, Tensor)], scaler: &mut Option<GradScaler>, device: Device) -> Fallible<bool> {
@@ -14,6 +18,21 @@ pub(crate) fn unscale(grads: &[(usize, Tensor)], scaler: &mut Option<GradScaler>
         zae_tch_sys::unscale_(&grads.iter().map(|(_, grad)| grad).collect::<Vec<_>>(), &found, &factor)?;
         Ok(found.f_double_value(&[0]).map_err(short)? != 0.0)
     })
+}
+
+/// Why gradients cannot be used, by the name of the parameter, where that is known. It is looked for only now.
+pub(crate) fn explained(error: BoxError, variables: &[Variable], grads: &[(usize, Tensor)]) -> BoxError {
+    let odd = grads.iter().find_map(|(i, grad)| {
+        let name = &variables[*i].name;
+        if grad.is_sparse() {
+            Some(format!("`{name}` has a sparse gradient, which no optimizer here takes: build the embedding with `sparse: false`"))
+        } else {
+            let kind = grad.kind();
+            matches!(kind, Kind::ComplexFloat | Kind::ComplexDouble | Kind::ComplexHalf)
+                .then(|| format!("`{name}` is of type {kind:?}: parameters have to be real numbers"))
+        }
+    });
+    odd.map_or(error, Into::into)
 }
 
 /// Multiplies by `scale` and clips. Returns the global norm between the two if the clipping needs it.

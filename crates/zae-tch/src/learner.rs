@@ -268,12 +268,14 @@ impl<M: 'static> Learner for TchLearner<M> {
     /// `Precision::F16` the scaler's scale is taken from the gradients first; if they overflow they are left as they are, there
     /// is no norm, and [`Learner::step`] will skip them.
     fn clip(&mut self, scale: f64, clip: &Clip) -> Fallible<Option<Tensor>> {
-        let grads = self.window.take(&there(&self.built)?.variables)?;
+        let variables = &there(&self.built)?.variables;
+        let grads = self.window.take(variables)?;
         let norm = if gradients::unscale(&grads, &mut self.scaler, self.device)? {
             None
         } else {
             let all: Vec<_> = grads.iter().map(|(_, grad)| grad).collect();
-            gradients::clip(&all, scale, *clip, is_synchronous(self.device))?
+            gradients::clip(&all, scale, *clip, is_synchronous(self.device))
+                .map_err(|error| gradients::explained(error, variables, &grads))?
         };
         self.window.keep(grads);
         Ok(norm)
@@ -285,7 +287,8 @@ impl<M: 'static> Learner for TchLearner<M> {
         let grads = self.window.take(variables)?;
         let overflow = gradients::unscale(&grads, &mut self.scaler, self.device)?;
         if !overflow {
-            optimizer.step(variables, &grads, update.lr)?;
+            let stepped = optimizer.step(variables, &grads, update.lr);
+            stepped.map_err(|error| gradients::explained(error, variables, &grads))?;
         }
         drop(grads);
         self.clear()?;

@@ -23,7 +23,7 @@ fn a_device_that_is_not_there_is_an_error_that_says_what_would_help() {
     }
     let mut learner = LibTorch { device: Device::Cuda(0), ..LibTorch::default() }.learner(Architecture::Plain);
     let error = learner.init(1).unwrap_err().to_string();
-    assert!(error.starts_with("there is no Cuda(0)") && error.contains("`zae_tch::local_device()`"), "{error}");
+    assert!(error.starts_with("there is no Cuda(0)") && error.contains("`local_device()`"), "{error}");
     let mut learner = plain(Sgd::new());
     let before = bytes(&learner.snapshot().unwrap());
     for device in [Device::Cuda(3), Device::Vulkan] {
@@ -202,4 +202,22 @@ fn accuracy_is_the_share_of_rows_that_are_right() {
     let share = accuracy(&logits, &Tensor::from_slice(&[1i64, 1])).unwrap();
     assert!(share.double_value(&[]) == 0.5 && !share.requires_grad());
     assert!(accuracy(&logits, &Tensor::from_slice(&[1i64, 1, 1])).is_err());
+}
+
+#[test]
+fn a_gradient_that_no_optimizer_takes_is_told_by_its_parameter() {
+    let build = |path: &nn::Path<'_>| {
+        let config = nn::EmbeddingConfig { sparse: true, ..nn::EmbeddingConfig::default() };
+        nn::embedding(path / "words", 4, 2, config)
+    };
+    let mut learner = TchLearner::new(build, Sgd::new(), Device::Cpu);
+    learner.init(1).unwrap();
+    let loss = learner.train(|words| words.forward(&Tensor::from_slice(&[1i64, 2])).sum(Kind::Float)).unwrap();
+    let _ = learner.backward(loss, 1.0, true).unwrap();
+    for error in [
+        learner.clip(1.0, &Clip::Norm(1.0)).unwrap_err().to_string(),
+        learner.step(&Update::new(0.1)).unwrap_err().to_string(),
+    ] {
+        assert!(error.contains("`words.weight`") && error.contains("`sparse: false`"), "{error}");
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::hash::fnv;
+
 /// What an entry is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub enum Kind {
@@ -55,13 +57,7 @@ pub struct Entry<'a> {
 /// the mark that it had. It stays the same from version to version, so that it can be kept in files.
 #[must_use]
 pub fn mark<'a>(step: u64, names: impl IntoIterator<Item = &'a str>) -> u64 {
-    // FNV-1a, of each name by itself.
-    let hash = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-    };
-    names.into_iter().fold(hash(&step.to_le_bytes()), |mark, name| mark.wrapping_add(hash(name.as_bytes())))
+    names.into_iter().fold(fnv(&step.to_le_bytes()), |mark, name| mark.wrapping_add(fnv(name.as_bytes())))
 }
 
 impl Entry<'_> {

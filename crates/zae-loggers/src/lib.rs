@@ -12,8 +12,14 @@
 //!
 //! A tracker that is not here is a [`Sink`] of your own in a [`Logger`].
 
+#[cfg(any(feature = "tensorboard", feature = "wandb", feature = "mlflow"))]
+mod appended;
+mod clock;
 mod config;
 mod entry;
+#[cfg(any(feature = "wandb", feature = "mlflow"))]
+mod git;
+mod hash;
 #[cfg(feature = "http")]
 mod http;
 mod logger;
@@ -29,11 +35,11 @@ mod sink;
 pub mod tensorboard;
 #[cfg(feature = "http")]
 mod upload;
+#[cfg(any(feature = "neptune", feature = "mlflow"))]
+mod variable;
 #[cfg(feature = "wandb")]
 pub mod wandb;
 mod worker;
-
-use std::time::{Duration, Instant};
 
 pub use config::Config;
 pub use entry::{Entries, Entry, Kind, mark};
@@ -50,8 +56,3 @@ pub use tensorboard::TensorBoardLogger;
 pub use upload::Upload;
 #[cfg(feature = "wandb")]
 pub use wandb::WandbLogger;
-
-/// That much later, a year at most: the clock need not reach further.
-fn later(than: Instant, time: Duration) -> Instant {
-    than + time.min(Duration::from_secs(365 * 86_400))
-}

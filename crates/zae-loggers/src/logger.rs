@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     collections::VecDeque,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,13 @@ use zae_core::{
     trainer::{Outcome, Run},
 };
 
-use crate::{Config, Entries, Kind, News, Opened, Sink, Start, Status, entry::Head, later, mark, worker::Worker};
+use crate::{
+    Config, Entries, Kind, News, Opened, Sink, Start, Status,
+    clock::{later, now},
+    entry::Head,
+    mark,
+    worker::Worker,
+};
 
 /// How long, over the life of a program, ends of runs wait in vain for servers.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
@@ -172,7 +178,7 @@ impl<S: Sink> Logger<S> {
         }
         let Some(worker) = self.worker.take() else { return };
         if rows.len() > 0 {
-            let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+            let time = now();
             worker.push(rows.len() as u64, |entries: &mut Entries| {
                 let (layout, new) = self.layout(kind, names);
                 new.into_iter().for_each(|new| entries.add_layout(new));

@@ -6,7 +6,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 use zae_core::error::Fallible;
 
-use crate::http::{Client, Failure, Request, Secret};
+use crate::http::{Client, Failure, Request, Secret, escaped};
 
 /// A tracking server and who asks it.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Api {
     /// The experiment of this name, which is made if it is not there.
     pub(super) fn experiment(&self, name: &str) -> Result<String, Failure> {
         let find = || {
-            let reply = self.ask("GET", &format!("experiments/get-by-name?experiment_name={}", encoded(name)), &[])?;
+            let reply = self.ask("GET", &format!("experiments/get-by-name?experiment_name={}", escaped(name)), &[])?;
             text_at(&reply, "/experiment/experiment_id")
         };
         match find() {
@@ -134,14 +134,6 @@ pub(super) fn text_at(reply: &Value, place: &str) -> Result<String, Failure> {
     text.map(str::to_owned).ok_or_else(|| Failure::passing(format!("the server's answer has no `{place}`")))
 }
 
-fn encoded(text: &str) -> String {
-    let letter = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(letter).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -166,10 +158,5 @@ mod tests {
             let error = Server::new(uri, &Login::default()).unwrap_err().to_string();
             assert!(error.contains("the tracking URI") && !error.contains("s3cret"), "{error}");
         }
-    }
-
-    #[test]
-    fn names_of_experiments_are_encoded() {
-        assert_eq!(encoded("a b/ä&c"), "a%20b%2F%C3%A4%26c");
     }
 }

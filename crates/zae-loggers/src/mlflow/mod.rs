@@ -24,10 +24,8 @@ mod writer;
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
-    env,
     hash::BuildHasher,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use api::{Api, Login, Server};
@@ -39,8 +37,10 @@ use zae_core::{error::Fallible, state::State};
 
 use crate::{
     Logger, News, Opened, Sink, Start, Upload,
+    clock::now,
     http::Secret,
     upload::{self, Remote, Uploader},
+    variable::variable,
 };
 
 /// Tells an MLflow tracking server of a run.
@@ -134,10 +134,6 @@ impl Logger<Mlflow> {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
 fn server(uri: Option<&str>, login: &Login) -> Fallible<Server> {
     let uri = uri.map(str::to_owned).or_else(|| variable("MLFLOW_TRACKING_URI"));
     let uri = uri.ok_or("it needs the server's address: `.tracking_uri(..)`, or the variable MLFLOW_TRACKING_URI")?;
@@ -185,7 +181,6 @@ impl Sink for Mlflow {
 
 impl Mlflow {
     fn head(&self, key: &str, server: &Server, start: &Start<'_>) -> Head {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
         let experiment = self.experiment.clone().or_else(|| variable("MLFLOW_EXPERIMENT_NAME"));
         Head {
             spool: 1,
@@ -193,7 +188,7 @@ impl Mlflow {
             tracking_uri: server.uri().to_owned(),
             experiment: experiment.unwrap_or_else(|| "Default".to_owned()),
             run_name: self.run_name.clone(),
-            start_time: spool::milliseconds(now),
+            start_time: spool::milliseconds(now()),
             tags: settings::tags(&self.tags),
             params: settings::params(start.config),
         }
@@ -208,7 +203,7 @@ impl Mlflow {
 
 /// A name that no other run has.
 fn new_key() -> String {
-    [0, 1].map(|part: u8| format!("{:016x}", RandomState::new().hash_one((part, SystemTime::now())))).concat()
+    [0, 1].map(|part: u8| format!("{:016x}", RandomState::new().hash_one((part, now().to_bits())))).concat()
 }
 
 /// Sends what the server has not got of a run, given the folder of its spool (`mlflow` in the run's folder), to the server that

@@ -1,5 +1,7 @@
 //! Names that MLflow takes: else it refuses all that comes with them.
 
+use crate::hash::fnv;
+
 /// The longest.
 const LONGEST: usize = 250;
 
@@ -27,14 +29,9 @@ pub(super) fn allowed(name: &str, only_ascii: bool) -> String {
         // Long names often differ in their ends.
         _ => {
             let beginning: String = allowed.chars().take(LONGEST - 17).collect();
-            format!("{beginning}.{:016x}", fnv(name))
+            format!("{beginning}.{:016x}", fnv(name.as_bytes()))
         }
     }
-}
-
-/// The hash of Fowler, Noll and Vo (1a, 64 bits): the same in every version of this program.
-fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -1,14 +1,11 @@
 //! What a run's settings are for MLflow: tags and params.
 
-use std::{
-    collections::BTreeMap,
-    process::{Command, Stdio},
-};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::names;
-use crate::Config;
+use crate::{Config, git::Git};
 
 /// The longest value of a param, and of a tag, that every server takes.
 const LONGEST: usize = 6000;
@@ -36,18 +33,10 @@ pub(super) fn tags(own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         ("mlflow.user", user),
         ("mlflow.source.name", program),
         ("mlflow.source.type", Some("LOCAL".to_owned())),
-        ("mlflow.source.git.commit", commit()),
+        ("mlflow.source.git.commit", Git::here().map(|git| git.commit)),
     ];
     let mut tags: BTreeMap<String, String> =
         expected.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     tags.extend(own.iter().map(|(name, value)| (names::allowed(name, false), cut(value, LONGEST_TAG))));
     tags
-}
-
-/// The commit of the working directory, if it is one of git's.
-fn commit() -> Option<String> {
-    let mut git = Command::new("git");
-    let output = git.args(["rev-parse", "HEAD"]).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    let commit = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| commit.trim().to_owned()).filter(|commit| !commit.is_empty())
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, ser::SerializeMap};
 use serde_json::Value;
 use zae_core::error::Fallible;
 
-use crate::{Entry, Kind, mark};
+use crate::{Entry, Kind, appended::Appended, mark};
 
 /// Its name in the run's folder.
 pub(super) const FILE: &str = "spool.jsonl";
@@ -65,9 +65,7 @@ pub(super) struct End {
 /// A spool that is open to be written.
 pub(super) struct Spool {
     pub(super) path: PathBuf,
-    pub(super) file: File,
-    /// Where the last line ends.
-    pub(super) end: u64,
+    pub(super) file: Appended,
 }
 
 pub(super) fn milliseconds(seconds: f64) -> u64 {
@@ -184,10 +182,9 @@ pub(super) fn reopen(path: &Path, key: &str, entries: u64, maybe: u64) -> Fallib
         }
         (rows, end) = (rows + 1, lines.end);
     }
-    let mut file = OpenOptions::new().write(true).open(path)?;
+    let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(end)?;
-    file.seek(SeekFrom::Start(end))?;
-    Ok(Some((Spool { path: path.to_owned(), file, end }, ahead)))
+    Ok(Some((Spool { path: path.to_owned(), file: Appended::at(file, end) }, ahead)))
 }
 
 /// A new spool. An older folder of the name is moved aside.
@@ -206,14 +203,14 @@ pub(super) fn create(folder: &Path, head: &Head) -> Fallible<Spool> {
     let mut file = File::create(&path)?;
     io::Write::write_all(&mut file, &line)?;
     file.sync_all()?;
-    Ok(Spool { path, file, end: line.len() as u64 })
+    Ok(Spool { path, file: Appended::at(file, line.len() as u64) })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{io::Write, sync::Arc};
+    use std::sync::Arc;
 
     use super::*;
     use crate::{Entries, entry::Head as Of};
@@ -241,7 +238,7 @@ mod tests {
     fn write(spool: &mut Spool, entries: &Entries) {
         let mut out = Vec::new();
         entries.iter().for_each(|entry| append(&mut out, &Written(entry)).unwrap());
-        spool.file.write_all(&out).unwrap();
+        spool.file.append(&out).unwrap();
     }
 
     fn rows(folder: &Path) -> Vec<(u64, u64)> {
@@ -271,7 +268,7 @@ mod tests {
         write(&mut spool, &entries(0, &steps));
         // After the run; a checkpoint counts the four before.
         write(&mut spool, &entries(4, &[(Kind::Evaluation, 4)]));
-        spool.file.write_all(b"{\"index\":5,\"kind\":\"st").unwrap();
+        spool.file.append(b"{\"index\":5,\"kind\":\"st").unwrap();
         assert!(reopen(&path, "another", 4, 9).unwrap().is_none());
         let (_, ahead) = reopen(&path, "key", 4, 5).unwrap().unwrap();
         assert_eq!(rows(dir.path()), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
@@ -297,10 +294,10 @@ mod tests {
         let mut line = Vec::new();
         append(&mut line, &End { end: "FINISHED".to_owned(), time: 5 }).unwrap();
         let (begin, rest) = line.split_at(9);
-        spool.file.write_all(b"\xff\xfe damaged\n").unwrap();
-        spool.file.write_all(begin).unwrap();
+        spool.file.append(b"\xff\xfe damaged\n").unwrap();
+        spool.file.append(begin).unwrap();
         assert_eq!(lines.next().unwrap(), None);
-        spool.file.write_all(rest).unwrap();
+        spool.file.append(rest).unwrap();
         assert_eq!(lines.next().unwrap(), Some(Line::End(End { end: "FINISHED".to_owned(), time: 5 })));
         assert_eq!(lines.next().unwrap(), None);
     }

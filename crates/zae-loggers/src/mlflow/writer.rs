@@ -1,15 +1,11 @@
 //! [`SpoolWriter`]: appends entries to a spool.
 
-use std::{
-    io::{Seek, SeekFrom, Write},
-    path::PathBuf,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{path::PathBuf, time::Instant};
 
 use zae_core::{add_on::Notice, error::Fallible};
 
 use super::spool::{self, End, Spool, Written};
-use crate::{Entries, Status, Writer, upload::Uploader};
+use crate::{Entries, Status, Writer, clock::now, upload::Uploader};
 
 /// Appends entries to a spool.
 pub(super) struct SpoolWriter {
@@ -17,31 +13,11 @@ pub(super) struct SpoolWriter {
     /// Sends what is written, if it could be started.
     uploader: Option<Uploader>,
     buffer: Vec<u8>,
-    /// Part of a line may be behind the end.
-    torn: bool,
 }
 
 impl SpoolWriter {
     pub(super) fn new(spool: Spool, uploader: Option<Uploader>) -> Self {
-        Self { spool, uploader, buffer: Vec::new(), torn: false }
-    }
-
-    /// Writes the buffer, all or nothing.
-    fn append(&mut self) -> Fallible {
-        let Spool { file, end, .. } = &mut self.spool;
-        if self.torn {
-            file.set_len(*end)?;
-            file.seek(SeekFrom::Start(*end))?;
-        }
-        self.torn = true;
-        if let Err(error) = file.write_all(&self.buffer) {
-            // At once, for there may be no other time: this is how the run may end.
-            file.set_len(*end)?;
-            return Err(error.into());
-        }
-        self.torn = false;
-        *end += self.buffer.len() as u64;
-        Ok(())
+        Self { spool, uploader, buffer: Vec::new() }
     }
 }
 
@@ -51,11 +27,11 @@ impl Writer for SpoolWriter {
         for entry in entries.iter() {
             spool::append(&mut self.buffer, &Written(entry))?;
         }
-        self.append()
+        Ok(self.spool.file.append(&self.buffer)?)
     }
 
     fn sync(&mut self) -> Fallible {
-        Ok(self.spool.file.sync_data()?)
+        Ok(self.spool.file.sync()?)
     }
 
     fn end(&mut self, status: &Status, deadline: Instant) -> Fallible<Option<Notice>> {
@@ -64,10 +40,9 @@ impl Writer for SpoolWriter {
             Status::Failed(_) => "FAILED",
             Status::Interrupted(_) => "KILLED",
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
         self.buffer.clear();
-        spool::append(&mut self.buffer, &End { end: end.to_owned(), time: spool::milliseconds(now) })?;
-        let written = self.append().and_then(|()| self.sync());
+        spool::append(&mut self.buffer, &End { end: end.to_owned(), time: spool::milliseconds(now()) })?;
+        let written = self.spool.file.append(&self.buffer).and_then(|()| self.spool.file.sync());
         if let Some(Err(reason)) = self.uploader.as_ref().map(|uploader| uploader.finish(deadline)) {
             let folder = self.spool.path.parent().unwrap_or(&self.spool.path).display();
             return Ok(Some(Notice::Warning(format!(
@@ -75,7 +50,7 @@ impl Writer for SpoolWriter {
                  is started again and goes on with this run, and `zae_loggers::mlflow::sync` does at any time"
             ))));
         }
-        written.map(|()| None)
+        Ok(written.map(|()| None)?)
     }
 
     fn path(&self) -> PathBuf {

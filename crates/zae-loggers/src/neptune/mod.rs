@@ -14,7 +14,6 @@ mod writer;
 use std::{
     hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use remote::Server;
@@ -26,7 +25,9 @@ use token::Token;
 use writer::{DatabaseWriter, nanos, status_of};
 use zae_core::{add_on::Notice, error::Fallible, state::State};
 
-use crate::{Config, Logger, News, Opened, Sink, Start, Upload, http::Secret, upload::Uploader};
+use crate::{
+    Config, Logger, News, Opened, Sink, Start, Upload, clock::now, http::Secret, upload::Uploader, variable::variable,
+};
 
 /// Neptune's own limit, in bytes.
 const LONGEST_ID: usize = 730;
@@ -161,11 +162,6 @@ impl Logger<Neptune> {
     }
 }
 
-/// A variable that is set to something.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
 impl Neptune {
     fn project(&self) -> Fallible<String> {
         let project = self.project.clone().or_else(|| variable("NEPTUNE_PROJECT"));
@@ -228,7 +224,7 @@ impl Sink for Neptune {
 
     fn open(&mut self, start: &Start<'_>) -> Fallible<Opened> {
         let project = self.project()?;
-        let now = nanos(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()));
+        let now = nanos(now());
         let mut identity = match start.resume {
             Some(identity) => identity.decode()?,
             None => Identity::new(&project, self.run_id.clone(), now),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     News,
-    http::Failure,
+    http::{Failure, escaped},
     protobuf::Message,
     upload::{Remote, Sent},
 };
@@ -87,7 +87,7 @@ impl Server {
 
     /// Waits until the server says what became of a request.
     fn check(&mut self, request: &str, go_on: &dyn Fn() -> bool) -> Result<Vec<Code>, Failure> {
-        let path = format!("/api/client/v1/ingest/check?projectIdentifier={}", percent_encoded(&self.run.project));
+        let path = format!("/api/client/v1/ingest/check?projectIdentifier={}", escaped(&self.run.project));
         let mut body = Vec::new();
         Message::new(&mut body).message(1, |id| {
             id.string(1, request);
@@ -183,11 +183,4 @@ fn local(error: impl std::fmt::Display) -> Failure {
 
 fn not_neptune(asked: &str) -> Failure {
     Failure::passing(format!("the server's answer to {asked} is none of Neptune's"))
-}
-
-fn percent_encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }

@@ -1,13 +1,16 @@
 //! [`Session`]: a server of Neptune's and what it wants to see of us.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use zae_core::error::Fallible;
 
 use super::token::Token;
-use crate::http::{Client, Failure, Request, Secret};
+use crate::{
+    clock::now,
+    http::{Client, Failure, Request, Secret},
+};
 
 /// An access token is replaced so long before it ends.
 const MARGIN: f64 = 30.0;
@@ -63,8 +66,7 @@ impl Session {
 
     /// A header that gives access, and whether it is new.
     fn access(&mut self) -> Result<(Secret, bool), Failure> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-        if let Some(access) = self.access.as_ref().filter(|access| access.expires - MARGIN > now) {
+        if let Some(access) = self.access.as_ref().filter(|access| access.expires - MARGIN > now()) {
             return Ok((access.header.clone(), false));
         }
         let url = format!("{}/api/backend/v1/authorization/oauth-token", self.token.url);

@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, Seek, SeekFrom, Write},
+    io::{self, BufReader, Write},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,7 @@ use super::{
     event,
     record::{self, Records},
 };
+use crate::appended::Appended;
 
 const PREFIX: &str = "events.out.tfevents.";
 /// Where a file comes into being. Nobody reads it.
@@ -23,9 +24,7 @@ const UNFINISHED: &str = ".zae-unfinished";
 /// The file that a run goes on with.
 pub(super) struct EventFile {
     pub(super) path: PathBuf,
-    pub(super) file: File,
-    /// Its size.
-    pub(super) end: u64,
+    pub(super) file: Appended,
 }
 
 /// One of the files of a run.
@@ -78,9 +77,8 @@ pub(super) fn open(
     {
         let (path, end) = (last.path.clone(), last.size);
         cut(&pieces)?;
-        let mut file = OpenOptions::new().write(true).open(&path)?;
-        file.seek(SeekFrom::Start(end))?;
-        return Ok(EventFile { path, file, end });
+        let file = OpenOptions::new().write(true).open(&path)?;
+        return Ok(EventFile { path, file: Appended::at(file, end) });
     }
     let mut out = Vec::new();
     event::version(&mut out, now);
@@ -96,7 +94,7 @@ pub(super) fn open(
     let file = create(folder, &name, &out)?;
     // Only now: killed in between, each entry is there twice rather than not at all, and the next resume sees to that.
     cut(&pieces)?;
-    Ok(EventFile { path: folder.join(name), file, end: out.len() as u64 })
+    Ok(EventFile { path: folder.join(name), file: Appended::at(file, out.len() as u64) })
 }
 
 /// Our files, first to last, and the newest time in the name of any.

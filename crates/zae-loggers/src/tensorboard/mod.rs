@@ -8,15 +8,12 @@ mod settings;
 mod tests;
 mod writer;
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use writer::EventWriter;
 use zae_core::{error::Fallible, state::State};
 
-use crate::{Logger, Opened, Sink, Start};
+use crate::{Logger, Opened, Sink, Start, clock::now};
 
 /// Writes event files for TensorBoard: `tensorboard --logdir runs` shows all runs below that folder.
 ///
@@ -78,7 +75,7 @@ impl Sink for TensorBoard {
                 );
             }
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        let now = now();
         let entries = start.resume.map(|_| start.entries);
         let begin = |out: &mut Vec<u8>| settings::append(out, now, start.config);
         let file = folder::open(&folder, entries, now, begin)

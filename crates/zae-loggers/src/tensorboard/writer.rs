@@ -1,10 +1,6 @@
 //! [`EventWriter`]: appends entries to an event file.
 
-use std::{
-    io::{Seek, SeekFrom, Write},
-    path::PathBuf,
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 
 use zae_core::{add_on::Notice, error::Fallible};
 
@@ -17,13 +13,11 @@ pub(super) struct EventWriter {
     /// By their layout.
     templates: Vec<Option<Template>>,
     buffer: Vec<u8>,
-    /// Part of a record may be behind the end.
-    torn: bool,
 }
 
 impl EventWriter {
     pub(super) fn new(to: EventFile) -> Self {
-        Self { to, templates: Vec::new(), buffer: Vec::new(), torn: false }
+        Self { to, templates: Vec::new(), buffer: Vec::new() }
     }
 }
 
@@ -37,24 +31,11 @@ impl Writer for EventWriter {
             let template = self.templates[entry.layout].get_or_insert_with(|| Template::new(entry.names));
             template.append(&mut self.buffer, &entry);
         }
-        if self.torn {
-            self.to.file.set_len(self.to.end)?;
-            self.to.file.seek(SeekFrom::Start(self.to.end))?;
-        }
-        self.torn = true;
-        let written = self.to.file.write_all(&self.buffer);
-        if written.is_err() {
-            // At once, for there may be no other time: this is how the run may end.
-            self.to.file.set_len(self.to.end)?;
-        }
-        written?;
-        self.torn = false;
-        self.to.end += self.buffer.len() as u64;
-        Ok(())
+        Ok(self.to.file.append(&self.buffer)?)
     }
 
     fn sync(&mut self) -> Fallible {
-        Ok(self.to.file.sync_data()?)
+        Ok(self.to.file.sync()?)
     }
 
     fn end(&mut self, _: &Status, _: Instant) -> Fallible<Option<Notice>> {
@@ -70,7 +51,7 @@ impl Writer for EventWriter {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{fs, sync::Arc};
+    use std::{fs, io::Write, sync::Arc};
 
     use super::{
         super::{folder, tests::steps},
@@ -92,11 +73,11 @@ mod tests {
         let mut writer = EventWriter::new(folder::open(dir.path(), None, 1.0, |_| {}).unwrap());
         writer.write(&entries(0..2)).unwrap();
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let file = std::mem::replace(&mut writer.to.file, full);
+        let file = std::mem::replace(&mut writer.to.file.file, full);
         assert!(writer.write(&entries(2..5)).is_err());
-        writer.to.file = file;
+        writer.to.file.file = file;
         // What the disk took of it.
-        writer.to.file.write_all(b"\x44\0\0").unwrap();
+        writer.to.file.file.write_all(b"\x44\0\0").unwrap();
         writer.write(&entries(2..9)).unwrap();
         writer.sync().unwrap();
         assert_eq!(steps(dir.path()), (0..9).collect::<Vec<_>>());

@@ -8,7 +8,7 @@ use std::{
 use zae_core::error::Fallible;
 
 use super::{Remote, Sent, Upload};
-use crate::{News, later};
+use crate::{News, clock::later};
 
 /// Nobody waits for longer, whatever the settings say.
 const LONGEST: Duration = Duration::from_secs(86_400);

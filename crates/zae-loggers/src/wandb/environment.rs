@@ -2,8 +2,7 @@
 
 use std::thread;
 
-use super::git::Git;
-use crate::protobuf::Message;
+use crate::{git::Git, protobuf::Message};
 
 /// System, host, program, commit. Arguments of the program are left out, for they may hold secrets.
 pub(super) fn write(message: &mut Message<'_>) {
@@ -11,7 +10,7 @@ pub(super) fn write(message: &mut Message<'_>) {
     let cores = thread::available_parallelism().map_or(0, |cores| cores.get() as u64);
     message.string(1, std::env::consts::OS).string(6, &program).string(12, &host());
     message.varint(16, cores).varint(17, cores);
-    if let Some(Git { commit, remote }) = std::env::current_dir().ok().and_then(|folder| Git::find(&folder)) {
+    if let Some(Git { commit, remote }) = Git::here() {
         message.message(9, |repository| {
             if let Some(remote) = remote {
                 repository.string(1, &remote);

@@ -4,7 +4,6 @@ mod ending;
 mod environment;
 mod fields;
 mod framing;
-mod git;
 mod graphql;
 mod json;
 mod place;

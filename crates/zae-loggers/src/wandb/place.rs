@@ -4,7 +4,7 @@ use std::{
     fs,
     hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::{
     sent::{Ask, Sent, with_end},
     settings::Settings,
 };
-use crate::Start;
+use crate::{Start, clock::now};
 
 /// What has to be known of a run to go on with it.
 #[derive(Serialize, Deserialize)]
@@ -108,10 +108,6 @@ impl Place {
 
 fn file(dir: &Path, folder: &str, id: &str) -> PathBuf {
     dir.join(folder).join(format!("run-{id}.wandb"))
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 /// Eight small letters and digits.

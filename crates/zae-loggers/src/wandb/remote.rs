@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     News, Start,
-    http::{Client, Failure, Request, Secret},
+    http::{Client, Failure, Request, Secret, escaped},
     upload,
 };
 
@@ -336,16 +336,4 @@ fn explained(failure: Failure) -> Failure {
 /// The x-axis of all metrics, in the numbers that W&B has for it.
 fn metrics() -> [Value; 2] {
     [json!({"1": STEP, "6": [3], "7": []}), json!({"2": "*", "5": 1, "6": [1], "7": []})]
-}
-
-/// A part of an address.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }

@@ -1,8 +1,7 @@
 //! [`RunFile`]: a run as a `.wandb` file, which `wandb sync` reads, and so does our own uploader.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Seek, SeekFrom, Write},
+    fs::OpenOptions,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -20,7 +19,7 @@ use super::{
     scan::Found,
     summary::{self, Summary},
 };
-use crate::{Entries, Status, Writer};
+use crate::{Entries, Status, Writer, appended::Appended};
 
 /// How often the summary is written while entries come.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
@@ -28,10 +27,8 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 /// A run's file, and what sends it.
 pub(super) struct RunFile {
     path: PathBuf,
-    file: File,
-    /// Where it ends.
-    position: u64,
-    /// The same, for whoever reads it meanwhile.
+    file: Appended,
+    /// Where it ends, for whoever reads it meanwhile.
     end: Arc<AtomicU64>,
     maker: Maker,
     /// On their way to the file: records, and the text of a number.
@@ -51,7 +48,7 @@ impl RunFile {
     /// When it cannot be made.
     pub(super) fn create(path: &Path, run: &Run, ending: Ending) -> Fallible<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        let mut new = Self::of(path, file, ending);
+        let mut new = Self::of(path, Appended::at(file, 0), ending);
         new.out.extend(framing::HEADER);
         new.add(field::HEADER, record::header);
         new.add(field::RUN, |message| record::run(message, run));
@@ -74,8 +71,7 @@ impl RunFile {
     pub(super) fn go_on(path: &Path, found: &Found, run: &Run, ending: Ending) -> Fallible<Self> {
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(found.end)?;
-        let mut old = Self::of(path, file, ending);
-        old.position = found.end;
+        let mut old = Self::of(path, Appended::at(file, found.end), ending);
         old.end.store(found.end, Ordering::Release);
         old.maker.number = found.records;
         old.summary = found.summary.clone();
@@ -84,11 +80,10 @@ impl RunFile {
         Ok(old)
     }
 
-    fn of(path: &Path, file: File, ending: Ending) -> Self {
+    fn of(path: &Path, file: Appended, ending: Ending) -> Self {
         Self {
             path: path.to_owned(),
             file,
-            position: 0,
             end: Arc::default(),
             maker: Maker::default(),
             out: Vec::new(),
@@ -102,23 +97,16 @@ impl RunFile {
 
     /// One more record, to be appended.
     fn add(&mut self, field: u32, fill: impl FnOnce(&mut crate::protobuf::Message<'_>)) {
-        let at = self.position + self.out.len() as u64;
+        let at = self.file.end() + self.out.len() as u64;
         framing::put(&mut self.out, at, self.maker.make(field, fill));
     }
 
     /// Brings the records to the file: all of them or none.
     fn append(&mut self) -> Fallible {
-        let result = self.file.seek(SeekFrom::Start(self.position)).and_then(|_| self.file.write_all(&self.out));
-        let added = self.out.len() as u64;
+        let result = self.file.append(&self.out);
         self.out.clear();
-        if let Err(error) = result {
-            // If it stays, it is written over.
-            let _ = self.file.set_len(self.position);
-            return Err(error.into());
-        }
-        self.position += added;
-        self.end.store(self.position, Ordering::Release);
-        Ok(())
+        self.end.store(self.file.end(), Ordering::Release);
+        Ok(result?)
     }
 
     /// Up to where the file may be read: what is behind may yet be taken back.
@@ -165,7 +153,7 @@ impl Writer for RunFile {
     }
 
     fn sync(&mut self) -> Fallible {
-        Ok(self.file.sync_data()?)
+        Ok(self.file.sync()?)
     }
 
     fn end(&mut self, status: &Status, deadline: Instant) -> Fallible<Option<Notice>> {

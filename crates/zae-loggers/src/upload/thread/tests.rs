@@ -42,7 +42,7 @@ fn start(
 }
 
 fn later(time: Duration) -> Instant {
-    crate::later(Instant::now(), time)
+    crate::clock::later(Instant::now(), time)
 }
 
 fn notices(news: &News) -> Vec<String> {

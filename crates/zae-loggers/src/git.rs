@@ -7,14 +7,20 @@ use std::{
 };
 
 /// A repository's commit, and the address of its remote `origin` without a name and a password, which some put there.
-pub(super) struct Git {
-    pub(super) commit: String,
-    pub(super) remote: Option<String>,
+pub(crate) struct Git {
+    pub(crate) commit: String,
+    #[cfg_attr(not(feature = "wandb"), allow(dead_code, reason = "MLflow has no tag for it"))]
+    pub(crate) remote: Option<String>,
 }
 
 impl Git {
+    /// That of the working directory.
+    pub(crate) fn here() -> Option<Self> {
+        Self::find(&std::env::current_dir().ok()?)
+    }
+
     /// The repository that a folder is in, if it has a commit.
-    pub(super) fn find(folder: &Path) -> Option<Self> {
+    fn find(folder: &Path) -> Option<Self> {
         let own = folder.ancestors().find_map(|folder| own_folder(&folder.join(".git")))?;
         // A work tree beside the first one shares branches and settings with it.
         let common = read(&own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path));

@@ -13,7 +13,7 @@ use std::{path::Path, time::Duration};
 use serde_json::Value;
 use server::Server;
 use tempfile::tempdir;
-use wandb_runs::{EPOCHS, PER_EPOCH, Told, assert_whole, files_of, folders, logger, of, run};
+use wandb_runs::{EPOCHS, Notices, PER_EPOCH, assert_whole, files_of, folders, logger, of, run};
 use wandb_server::Wandb;
 use zae_checkpoint::StateManager;
 use zae_core::{
@@ -28,7 +28,7 @@ use zae_loggers::wandb::{Mode, ResumeRun, WandbLogger};
 fn a_run_is_on_the_server_whole() {
     let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     #[derive(serde::Serialize)]
     struct Settings {
         dropout: f64,
@@ -124,11 +124,11 @@ fn bad_settings_end_the_run_before_it_starts() {
 }
 
 /// A run of another program, of ten lines, and one of the same id that goes on with it.
-fn after_another(resume: ResumeRun) -> (Wandb, Server, tempfile::TempDir, Told, Trainer<Echo>) {
+fn after_another(resume: ResumeRun) -> (Wandb, Server, tempfile::TempDir, Notices, Trainer<Echo>) {
     let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
     trainer_of(&server, dir.path(), None).run(1, batches(9), ()).unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     let trainer = trainer_of(&server, &dir.path().join("second"), Some(resume)).add_on(told.clone());
     (wandb, server, dir, told, trainer)
 }
@@ -174,7 +174,7 @@ fn a_run_that_must_not_be_there_or_must_be_is_told_of() {
     assert_steps(&wandb, 10);
 
     let (wandb, server) = wandb_runs::wandb();
-    let (dir, told) = (tempdir().unwrap(), Told::default());
+    let (dir, told) = (tempdir().unwrap(), Notices::default());
     trainer_of(&server, dir.path(), Some(ResumeRun::Must)).add_on(told.clone()).run(1, batches(3), ()).unwrap();
     assert!(told.warnings()[0].contains("there is no run `mine`"), "{:?}", told.warnings());
     assert!(wandb.0.lock().unwrap().runs.is_empty());
@@ -259,7 +259,7 @@ fn a_run_that_was_not_logged_at_first_is_logged_from_then_on() {
     first.run(1, batches(5), ()).unwrap();
     let snapshot = first.snapshot().unwrap();
     assert!(!dir.path().join("wandb").exists());
-    let told = Told::default();
+    let told = Notices::default();
     let mut next = of(dir.path(), logger(&server.url())).add_on(told.clone());
     next.restore(&snapshot).unwrap();
     next.run(2, batches(5), ()).unwrap();
@@ -270,7 +270,7 @@ fn a_run_that_was_not_logged_at_first_is_logged_from_then_on() {
 fn two_programs_in_one_folder_are_two_runs() {
     let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| run(&mut of(dir.path(), logger(&server.url())).add_on(told.clone())));
@@ -286,7 +286,7 @@ fn two_programs_in_one_folder_are_two_runs() {
 fn a_loop_over_epochs_is_one_run_and_waits_in_vain_for_nobody() {
     let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     let mut trainer = of(dir.path(), logger(&server.url()).finish_within(Duration::from_secs(20))).add_on(told.clone());
     for _ in 0..20 {
         trainer.run_epoch(batches(3)).unwrap();
@@ -299,10 +299,10 @@ fn a_loop_over_epochs_is_one_run_and_waits_in_vain_for_nobody() {
 #[test]
 fn what_is_to_be_done_by_hand_is_told_once() {
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     let mut trainer = of(dir.path(), WandbLogger::new("digits").mode(Mode::Offline)).add_on(told.clone());
     run(&mut trainer);
     trainer.evaluate(batches(3)).unwrap();
-    let notices = told.0.lock().unwrap().clone();
+    let notices = told.all();
     assert!(matches!(&notices[..], [Notice::Info(text)] if text.contains("wandb sync")), "{notices:?}");
 }

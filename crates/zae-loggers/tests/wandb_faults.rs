@@ -23,7 +23,7 @@ use serde_json::Value;
 use server::{Answer, Asked, Server};
 use tempfile::tempdir;
 use wandb_runs::{
-    EPOCHS, LINES, LONG, Told, assert_on_disk, assert_whole, files_of, logger, of, run, wait_for, watched,
+    EPOCHS, LINES, LONG, Notices, assert_on_disk, assert_whole, files_of, logger, of, run, wait_for, watched,
 };
 use wandb_server::Wandb;
 use zae_core::{
@@ -40,7 +40,7 @@ const SHORT: Duration = Duration::from_millis(200);
 const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
 #[track_caller]
-fn assert_told_with_the_fix(told: &Told, first: &str) {
+fn assert_told_with_the_fix(told: &Notices, first: &str) {
     let warnings = told.warnings();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains(first), "{warnings:?}");
@@ -51,7 +51,7 @@ fn assert_told_with_the_fix(told: &Told, first: &str) {
 /// A whole run against a server that never does what it should, which has been asked so often before the run's end.
 fn hopeless(first: &str, requests: u64, server: Option<Server>) -> (tempfile::TempDir, Option<Server>) {
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     let url = server.as_ref().map_or_else(|| format!("http://{}", server::nobody()), Server::url);
     let asked = server.as_ref().map(|server| server.requests.clone());
     let data = watched(move |step| {
@@ -74,7 +74,7 @@ fn hopeful(answer: impl Fn(u64, &Asked, &Wandb) -> Answer + Send + Sync + 'stati
     let its = wandb.clone();
     let server = Server::start(move |asked| answer(count.fetch_add(1, Ordering::SeqCst), asked, &its));
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     run(&mut of(dir.path(), logger(&server.url())).add_on(told.clone()));
     assert_whole(&wandb.only_run(), EPOCHS);
     assert_eq!(wandb.only_run().exit_code, Some(0));
@@ -98,7 +98,7 @@ fn a_server_that_never_answers_is_waited_for_by_nobody() {
         Answer::Nothing
     });
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     let upload = Upload::default().timeout(LONG * 10);
     let logger = logger(&server.url()).upload(upload).finish_within(SHORT);
     // All steps but the first few are made while one and the same request hangs.
@@ -156,7 +156,7 @@ fn an_error_in_a_reply_that_claims_to_be_one_is_told_on_one_line_without_the_key
         Answer::Ok(serde_json::json!({"errors": [{"message": message}]}).to_string())
     });
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     run(&mut of(dir.path(), logger(&server.url())).add_on(told.clone()));
     let warnings = told.warnings();
     assert!(warnings[0].contains("permission denied for [redacted] Basic [redacted]"), "{warnings:?}");
@@ -197,7 +197,7 @@ fn a_server_that_dies_in_the_middle_and_returns() {
         _ => {}
     });
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     of(dir.path(), logger(&url)).add_on(told.clone()).run(EPOCHS, data, batches(3)).unwrap();
     assert_whole(&wandb.only_run(), EPOCHS);
     assert!(told.warnings().len() <= 1, "{:?}", told.warnings());
@@ -279,7 +279,7 @@ impl zae_core::task::Task for Wide {
 fn wide(task: Wide, steps: u64) -> Vec<Value> {
     let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     let mut trainer = zae_core::trainer::Trainer::new(task, zae_core::testing::null::Null::default())
         .scheduler(1e-3)
         .run_dir(dir.path())
@@ -317,7 +317,7 @@ impl AddOn for Many {
 fn a_hundred_thousand_keys() {
     let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     let mut trainer = zae_core::testing::null::trainer().run_dir(dir.path()).handle_signals(false);
     trainer = trainer.add_on((Many(logger(&server.url()).upload(Upload::default())), told.clone()));
     trainer.run(1, batches(3), ()).unwrap();
@@ -366,7 +366,7 @@ fn a_flood_of_rows() {
     const STEPS: u64 = 60_000;
     let (wandb, server) = wandb_runs::wandb();
     let dir = tempdir().unwrap();
-    let told = Told::default();
+    let told = Notices::default();
     of(dir.path(), logger(&server.url())).add_on(told.clone()).run(1, batches(STEPS), ()).unwrap();
     let lines = wandb.only_run().lines;
     assert_eq!((lines.len() as u64, told.warnings().len()), (STEPS + 1, 0));

@@ -17,7 +17,7 @@ use std::{
 };
 
 use tempfile::tempdir;
-use wandb_runs::{EPOCHS, LINES, Told, assert_on_disk, assert_whole, files_of, logger, of, run, wait_for, watched};
+use wandb_runs::{EPOCHS, LINES, Notices, assert_on_disk, assert_whole, files_of, logger, of, run, wait_for, watched};
 use wandb_server::Wandb;
 use zae_checkpoint::StateManager;
 use zae_core::{data::Loader, testing::null::batches};
@@ -45,7 +45,7 @@ fn slow() -> impl Loader<f64> {
 fn child() {
     let Ok(dir) = std::env::var(DIR).map(PathBuf::from) else { return };
     let (url, kind) = (std::env::var(URL).unwrap(), std::env::var(KIND).unwrap());
-    let told = Told::default();
+    let told = Notices::default();
     let mut trainer = of(&dir, logger(&url)).add_on(told.clone());
     match &*kind {
         "full" => {
@@ -115,7 +115,7 @@ fn killed(dir: &Path, url: &str, wandb: &Wandb, lines: u64) {
 }
 
 fn go_on(dir: &Path, url: &str) -> Vec<String> {
-    let told = Told::default();
+    let told = Notices::default();
     let mut trainer = of(dir, logger(url)).add_on((manager(), told.clone()));
     run(&mut trainer);
     drop(trainer);

@@ -59,8 +59,18 @@ fn sync(server: &Server, folder: &Path) -> String {
     output(command.env("WANDB_BASE_URL", server.url()).env("WANDB_API_KEY", KEY).env("HOME", folder))
 }
 
-fn lines(run: &RunThere) -> Vec<Value> {
-    run.lines.values().map(|line| serde_json::from_str(line).unwrap()).collect()
+/// Each line of three epochs once, in order, and the end.
+fn assert_whole(run: &RunThere) {
+    let lines: Vec<Value> = run.lines.values().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3 * 42);
+    for (i, line) in lines.iter().enumerate() {
+        assert_eq!(line["_step"].as_f64(), Some(i as f64));
+        let (epoch, within) = (i as u64 / 42, i as u64 % 42);
+        if within < 40 {
+            assert_eq!(line["train/loss"].as_f64(), Some(loss(epoch, within)));
+        }
+    }
+    assert_eq!(run.exit_code, Some(0));
 }
 
 #[test]
@@ -72,16 +82,7 @@ fn wandb_sync_uploads_our_file_whole() {
     offline(dir.path(), logger).run(3, batches(40), batches(3)).unwrap();
     sync(&server, &folder(dir.path()));
     let run = wandb.only_run();
-    let lines = lines(&run);
-    assert_eq!(lines.len(), 3 * 42);
-    for (i, line) in lines.iter().enumerate() {
-        assert_eq!(line["_step"].as_f64(), Some(i as f64));
-        let (epoch, within) = (i as u64 / 42, i as u64 % 42);
-        if within < 40 {
-            assert_eq!(line["train/loss"].as_f64(), Some(loss(epoch, within)));
-        }
-    }
-    assert_eq!(run.exit_code, Some(0));
+    assert_whole(&run);
     let summary: Value = serde_json::from_str(&run.summary).unwrap();
     assert_eq!(summary["train/loss"].as_f64(), Some(loss(2, 39)));
     assert_eq!(summary["valid/loss.best"], summary["valid/loss"]);
@@ -130,10 +131,7 @@ fn a_run_that_was_synced_goes_on_in_a_file_of_its_own() {
     assert_eq!(folders.len(), 1);
     sync(&server, &folders[0]);
     let run = wandb.only_run();
-    let lines = lines(&run);
-    assert_eq!(lines.len(), 3 * 42);
-    lines.iter().enumerate().for_each(|(i, line)| assert_eq!(line["_step"].as_f64(), Some(i as f64)));
-    assert_eq!(run.exit_code, Some(0));
+    assert_whole(&run);
 }
 
 /// What the server did not get when the run ended.
@@ -172,10 +170,7 @@ fn wandb_sync_adds_the_rest_of_a_run_that_lost_its_server() {
     sync(&server, &rest);
     let run = wandb.only_run();
     assert!(before.lines.iter().all(|(number, line)| run.lines[number] == *line));
-    let lines = lines(&run);
-    assert_eq!(lines.len(), 3 * 42);
-    lines.iter().enumerate().for_each(|(i, line)| assert_eq!(line["_step"].as_f64(), Some(i as f64)));
-    assert_eq!(run.exit_code, Some(0));
+    assert_whole(&run);
 }
 
 #[test]

@@ -19,3 +19,18 @@ pub fn accuracy(logits: &Tensor, targets: &Tensor) -> Result<Tensor, tch::TchErr
     }
     predictions.f_eq_tensor(targets)?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn targets_of_another_shape_are_refused() {
+        let logits = Tensor::zeros([4, 3], tch::kind::FLOAT_CPU);
+        assert!(accuracy(&logits, &Tensor::zeros([4], tch::kind::INT64_CPU)).is_ok());
+        let error = accuracy(&logits, &Tensor::zeros([4, 1], tch::kind::INT64_CPU)).unwrap_err().to_string();
+        assert!(error.contains("[4, 1]") && error.contains("[4, 3]"), "{error}");
+    }
+}

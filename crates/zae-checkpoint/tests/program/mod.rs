@@ -1,18 +1,17 @@
 //! The program that the tests kill, cut and corrupt: everything that has a state is in it.
 
 // Not every test uses everything.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
 };
 
 use zae_checkpoint::StateManager;
+pub use zae_core::testing::Notices;
 use zae_core::{
-    add_on::{AddOn, Context, Notice},
     add_ons::{CsvLogger, EarlyStopping},
     data::{DataLoader, Dataset, Loader},
     error::{Error, Fallible},
@@ -168,30 +167,4 @@ pub fn checkpoints(dir: &Path) -> Vec<String> {
 
 pub fn saved_in(run_dir: &Path) -> PathBuf {
     run_dir.join("checkpoints")
-}
-
-/// Remembers what people are told.
-#[derive(Clone, Default)]
-pub struct Notices(pub Arc<Mutex<Vec<Notice>>>);
-
-impl Notices {
-    pub fn warnings(&self) -> Vec<String> {
-        let all = self.0.lock().unwrap();
-        all.iter().filter_map(|n| if let Notice::Warning(text) = n { Some(text.clone()) } else { None }).collect()
-    }
-
-    pub fn infos(&self) -> Vec<String> {
-        let all = self.0.lock().unwrap();
-        all.iter().filter_map(|n| if let Notice::Info(text) = n { Some(text.clone()) } else { None }).collect()
-    }
-}
-
-impl AddOn for Notices {
-    fn name(&self) -> &'static str {
-        "notices"
-    }
-    fn on_notice(&mut self, notice: &Notice, _: &mut Context<'_>) -> Fallible {
-        self.0.lock().unwrap().push(notice.clone());
-        Ok(())
-    }
 }

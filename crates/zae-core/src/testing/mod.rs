@@ -49,6 +49,7 @@
 mod checks;
 mod cross_check;
 mod fixture;
+mod notices;
 pub mod null;
 mod recorder;
 pub mod reference;
@@ -58,5 +59,6 @@ mod torch_words;
 pub use checks::{conformance, f16_conformance};
 pub use cross_check::{CrossCheck, CrossStep, cross_check};
 pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
+pub use notices::Notices;
 pub use recorder::{Recorded, Recorder};
 pub use run::{FixtureTask, gradients, parameters};

@@ -1,20 +1,22 @@
 //! Runs whose numbers are known, and what of them Neptune has to have.
 
 // Not every test uses everything.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used)]
+
+#[path = "../checkpoints/mod.rs"]
+mod checkpoints;
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
 };
 
+pub(crate) use checkpoints::remove_newest_checkpoints;
 use zae_checkpoint::StateManager;
+pub(crate) use zae_core::testing::Notices;
 use zae_core::{
-    add_on::{AddOn, Context, Notice},
     add_ons::CsvLogger,
-    error::Fallible,
     step::Step,
     task::{At, StepResult, Task},
     testing::null::{Null, batches},
@@ -106,34 +108,4 @@ pub(crate) fn folder(dir: &Path) -> PathBuf {
 
 pub(crate) fn database(dir: &Path) -> PathBuf {
     folder(dir).join("run_operations.sqlite3")
-}
-
-/// So that a run goes on from an older one.
-pub(crate) fn remove_newest_checkpoints(dir: &Path, count: usize) {
-    let mut all: Vec<_> = fs::read_dir(dir.join("checkpoints")).unwrap().map(|item| item.unwrap().path()).collect();
-    all.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("step-"));
-    all.sort();
-    assert!(all.len() > count, "{all:?}");
-    all.iter().rev().take(count).for_each(|path| fs::remove_dir_all(path).unwrap());
-}
-
-/// Remembers what people are told.
-#[derive(Clone, Default)]
-pub(crate) struct Notices(pub(crate) Arc<Mutex<Vec<String>>>);
-
-impl Notices {
-    /// Those with this in them.
-    pub(crate) fn with(&self, text: &str) -> Vec<String> {
-        self.0.lock().unwrap().iter().filter(|notice| notice.contains(text)).cloned().collect()
-    }
-}
-
-impl AddOn for Notices {
-    fn name(&self) -> &'static str {
-        "notices"
-    }
-    fn on_notice(&mut self, notice: &Notice, _: &mut Context<'_>) -> Fallible {
-        self.0.lock().unwrap().push(format!("{notice:?}"));
-        Ok(())
-    }
 }

@@ -1,20 +1,18 @@
 //! Runs of the reference learner, for loggers to tell of.
 
 // Not every test uses everything.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    sync::{Arc, Mutex},
-};
+#[path = "../checkpoints/mod.rs"]
+mod checkpoints;
 
+use std::{collections::BTreeMap, fs, path::Path};
+
+pub(crate) use checkpoints::remove_newest_checkpoints;
 use zae_checkpoint::StateManager;
+pub use zae_core::testing::Notices;
 use zae_core::{
-    add_on::{AddOn, Context, Notice},
     add_ons::CsvLogger,
-    error::Fallible,
     step::Step,
     task::{At, StepResult, Task},
     testing::{
@@ -69,15 +67,6 @@ pub fn trainer(run_dir: &Path) -> Trainer<Classify> {
         .add_on((CsvLogger::new(), StateManager::new().every_steps(2).keep_last(100).background(false)))
 }
 
-/// So that a run goes on from an older one.
-pub fn remove_newest_checkpoints(run_dir: &Path, count: usize) {
-    let mut all: Vec<_> = fs::read_dir(run_dir.join("checkpoints")).unwrap().map(|item| item.unwrap().path()).collect();
-    all.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("step-"));
-    all.sort();
-    assert!(all.len() > count, "{all:?}");
-    all.iter().rev().take(count).for_each(|path| fs::remove_dir_all(path).unwrap());
-}
-
 /// Curves by name: steps, and values as their bits (of `f32`: of NaN there is one).
 pub type Curves = BTreeMap<String, Vec<(u64, u32)>>;
 
@@ -111,26 +100,5 @@ fn name_in(event: &str, name: &str) -> Option<String> {
         "step" => Some(name.to_owned()),
         "evaluation" => (!of_training && name != "lr").then(|| name.to_owned()),
         _ => of_training.then(|| format!("{name}_epoch")),
-    }
-}
-
-/// Remembers what people are told.
-#[derive(Clone, Default)]
-pub struct Notices(pub Arc<Mutex<Vec<Notice>>>);
-
-impl Notices {
-    pub fn warnings(&self) -> Vec<String> {
-        let all = self.0.lock().unwrap();
-        all.iter().filter_map(|n| if let Notice::Warning(text) = n { Some(text.clone()) } else { None }).collect()
-    }
-}
-
-impl AddOn for Notices {
-    fn name(&self) -> &'static str {
-        "notices"
-    }
-    fn on_notice(&mut self, notice: &Notice, _: &mut Context<'_>) -> Fallible {
-        self.0.lock().unwrap().push(notice.clone());
-        Ok(())
     }
 }

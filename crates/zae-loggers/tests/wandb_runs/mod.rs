@@ -1,7 +1,7 @@
 //! Runs whose every line is known beforehand, and what is left of them.
 
 // Not every test uses everything.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 use std::{
     fs,
@@ -12,10 +12,9 @@ use std::{
 };
 
 use serde_json::Value;
+pub(crate) use zae_core::testing::Notices;
 use zae_core::{
-    add_on::{AddOn, Context, Notice},
     data::{Loader, from_fn},
-    error::Fallible,
     testing::null::{Echo, batches, loss, trainer},
     trainer::Trainer,
 };
@@ -92,30 +91,6 @@ pub(crate) fn files_of(dir: &Path) -> (PathBuf, Option<PathBuf>) {
         .partition(|path| path.file_name().unwrap().to_string_lossy().starts_with("offline-run-"));
     assert_eq!((runs.len(), rests.len() < 2), (1, true), "{runs:?} {rests:?}");
     (wandb_file::in_folder(&runs[0]), rests.first().map(|rest| wandb_file::in_folder(rest)))
-}
-
-/// Remembers what people are told.
-#[derive(Default, Clone)]
-pub(crate) struct Told(pub(crate) std::sync::Arc<std::sync::Mutex<Vec<Notice>>>);
-
-impl AddOn for Told {
-    fn name(&self) -> &'static str {
-        "told"
-    }
-    fn on_notice(&mut self, notice: &Notice, _: &mut Context<'_>) -> Fallible {
-        self.0.lock().unwrap().push(notice.clone());
-        Ok(())
-    }
-}
-
-impl Told {
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let warning = |notice: &Notice| match notice {
-            Notice::Warning(text) => Some(text.clone()),
-            Notice::Info(_) => None,
-        };
-        self.0.lock().unwrap().iter().filter_map(warning).collect()
-    }
 }
 
 /// A server of W&B that behaves.

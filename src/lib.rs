@@ -39,7 +39,13 @@ pub mod checkpoint {
 }
 
 /// Loggers: TensorBoard, Weights & Biases, Neptune, MLflow.
-#[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune", feature = "mlflow"))]
+#[cfg(any(
+    feature = "tensorboard",
+    feature = "wandb",
+    feature = "neptune",
+    feature = "mlflow",
+    feature = "system-metrics"
+))]
 pub mod loggers {
     #[doc(inline)]
     pub use zae_loggers::*;

@@ -72,12 +72,12 @@ const PYTHON: Step = Step {
 // By themselves: one of them builds SQLite, in C, and all of them TLS.
 const LOGGERS: Step = Step {
     why: "the loggers, with servers that behave badly",
-    arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow"],
+    arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow,nvml"],
 };
 
 const LOGGERS_PYTHON: Step = Step {
     why: "what the trackers' own programs make of our files and requests",
-    arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow", "--", "--ignored"],
+    arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow,nvml", "--", "--ignored"],
 };
 
 fn main() -> ExitCode {

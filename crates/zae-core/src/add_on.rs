@@ -127,7 +127,7 @@ pub struct Pass<'a> {
 ///
 /// The order in a run: `claim`, `latest` once, `on_run_start`; for each epoch `on_epoch_start`, per step `on_gradients`, `on_step_end` and, in
 /// groups of any size, `on_rows`; per evaluation `on_pass` for each batch, then `on_evaluation_end`; `on_epoch_end`;
-/// last, exactly one of `on_run_end` and `on_error`. Snapshots are taken between steps, after the hooks of all phases.
+/// last, exactly one of `on_run_end` and `on_error`, and then `finish`. Snapshots are taken between steps, after the hooks of all phases.
 pub trait AddOn: Any + Send {
     /// A name that no other add-on of the run has. States are saved under it.
     fn name(&self) -> &str;
@@ -225,6 +225,16 @@ pub trait AddOn: Any + Send {
     /// Only logged: the first error is the one that `run` returns.
     fn on_error(&mut self, error: &Error, cx: &mut Context<'_>) -> Fallible {
         let _ = (error, cx);
+        Ok(())
+    }
+
+    /// A run, an evaluation or an inference is about to return, well or not, and every add-on was told of its end: what the
+    /// add-on has going on in the background is waited for here. So what all of them have goes on at the same time.
+    ///
+    /// # Errors
+    /// Returned by the call, if it has not failed already.
+    fn finish(&mut self, cx: &mut Context<'_>) -> Fallible {
+        let _ = cx;
         Ok(())
     }
 

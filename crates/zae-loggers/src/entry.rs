@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::hash::fnv;
+use crate::{Aside, hash::fnv, media::Media};
 
 /// What an entry is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -14,6 +14,8 @@ pub enum Kind {
     Evaluation,
     /// The means of an epoch's training steps: `train/loss_epoch`, ...
     Epoch,
+    /// Something to look at, of a name: see [`Entry::media`].
+    Media,
 }
 
 /// An entry but for its metrics.
@@ -47,10 +49,12 @@ pub struct Entry<'a> {
     pub time: f64,
     /// Entries with the same number have the same names: what is worked out of the names can be kept.
     pub layout: usize,
-    /// The names of its metrics.
+    /// The names of its metrics; or that of what there is to look at.
     pub names: &'a [Arc<str>],
-    /// One value for each name.
+    /// One value for each name; or none, if there is something to look at.
     pub values: &'a [f64],
+    /// What there is to look at, if it is of [`Kind::Media`].
+    pub media: Option<&'a Media>,
 }
 
 /// What an entry is of: its step and the names of its metrics, whatever their order. An entry whose step is made again has
@@ -68,7 +72,7 @@ impl Entry<'_> {
     }
 }
 
-/// Entries in order. The buffers are reused.
+/// Entries in order, and what there is to tell beside them. The buffers are reused.
 #[derive(Default, Debug)]
 pub struct Entries {
     /// All lists of columns so far.
@@ -76,6 +80,11 @@ pub struct Entries {
     heads: Vec<Head>,
     /// The values of all entries, one after the other.
     values: Vec<f64>,
+    /// Those of entries that have one.
+    media: Vec<Arc<Media>>,
+    asides: Vec<Aside>,
+    /// The memory of media and asides.
+    heavy: usize,
 }
 
 impl Entries {
@@ -85,26 +94,38 @@ impl Entries {
         self.heads.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no entry, and nothing beside.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.heads.is_empty()
+        self.heads.is_empty() && self.asides.is_empty()
     }
 
     /// The entries, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        let mut values = self.values.as_slice();
+        let (mut values, mut media) = (self.values.as_slice(), self.media.iter());
         self.heads.iter().map(move |&Head { kind, layout, index, epoch, step, seconds, time }| {
             let names = &*self.layouts[layout];
-            let (own, rest) = values.split_at(names.len());
+            let media = if kind == Kind::Media { media.next().map(|media| &**media) } else { None };
+            let (own, rest) = values.split_at(if media.is_some() { 0 } else { names.len() });
             values = rest;
-            Entry { kind, index, epoch, step, seconds, time, layout, names, values: own }
+            Entry { kind, index, epoch, step, seconds, time, layout, names, values: own, media }
         })
+    }
+
+    /// What there is to tell beside the entries, oldest first. It belongs to no step, and is not counted.
+    #[must_use]
+    pub fn asides(&self) -> &[Aside] {
+        &self.asides
+    }
+
+    /// The step of the last entry.
+    pub(crate) fn last_step(&self) -> Option<u64> {
+        self.heads.last().map(|head| head.step)
     }
 
     /// The memory they take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.heads.len() * size_of::<Head>() + self.values.len() * size_of::<f64>()
+        self.heads.len() * size_of::<Head>() + self.values.len() * size_of::<f64>() + self.heavy
     }
 
     pub(crate) fn add_layout(&mut self, names: Arc<[Arc<str>]>) {
@@ -117,11 +138,24 @@ impl Entries {
         self.values.extend(values);
     }
 
+    /// Adds something to look at, of a list of columns that is its name.
+    pub(crate) fn push_media(&mut self, head: Head, media: Arc<Media>) {
+        self.heads.push(head);
+        self.heavy += media.bytes();
+        self.media.push(media);
+    }
+
+    /// Adds something that belongs to no step.
+    pub(crate) fn push_aside(&mut self, aside: Aside) {
+        self.heavy += aside.bytes();
+        self.asides.push(aside);
+    }
+
     /// Changes places with another batch, which has the lists of columns that came since; keeps all lists.
     pub(crate) fn exchange(&mut self, other: &mut Self) {
         self.layouts.append(&mut other.layouts);
-        std::mem::swap(&mut self.heads, &mut other.heads);
-        std::mem::swap(&mut self.values, &mut other.values);
+        std::mem::swap(&mut self.layouts, &mut other.layouts);
+        std::mem::swap(self, other);
     }
 
     /// Moves all entries of another batch behind these.
@@ -129,11 +163,17 @@ impl Entries {
         self.layouts.append(&mut other.layouts);
         self.heads.append(&mut other.heads);
         self.values.append(&mut other.values);
+        self.media.append(&mut other.media);
+        self.asides.append(&mut other.asides);
+        self.heavy += std::mem::take(&mut other.heavy);
     }
 
     /// Forgets the entries; the lists of columns stay.
     pub(crate) fn clear(&mut self) {
         self.heads.clear();
         self.values.clear();
+        self.media.clear();
+        self.asides.clear();
+        self.heavy = 0;
     }
 }

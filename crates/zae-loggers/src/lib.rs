@@ -14,15 +14,18 @@
 
 #[cfg(any(feature = "tensorboard", feature = "wandb", feature = "mlflow"))]
 mod appended;
+mod aside;
 mod clock;
 mod config;
 mod entry;
 #[cfg(any(feature = "wandb", feature = "mlflow"))]
 mod git;
+mod handle;
 mod hash;
 #[cfg(feature = "http")]
 mod http;
 mod logger;
+mod media;
 #[cfg(feature = "mlflow")]
 pub mod mlflow;
 #[cfg(feature = "neptune")]
@@ -31,6 +34,7 @@ mod news;
 #[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune"))]
 mod protobuf;
 mod sink;
+mod system;
 #[cfg(feature = "tensorboard")]
 pub mod tensorboard;
 #[cfg(feature = "http")]
@@ -41,9 +45,12 @@ mod variable;
 pub mod wandb;
 mod worker;
 
+pub use aside::{Aside, Level};
 pub use config::Config;
 pub use entry::{Entries, Entry, Kind, mark};
+pub use handle::{Console, LogHandle};
 pub use logger::Logger;
+pub use media::{Cell, Histogram, Image, Media, Table};
 #[cfg(feature = "mlflow")]
 pub use mlflow::MlflowLogger;
 #[cfg(feature = "neptune")]

@@ -11,17 +11,19 @@ use serde::{Deserialize, Serialize};
 use zae_core::{
     add_on::{AddOn, Context, Durable, Notice, Phase},
     error::{Error, Fallible},
-    metrics::{EpochSummary, Evaluation, Metrics, Rows},
+    metrics::{EpochSummary, Evaluation, Metrics, Row, Rows},
     state::State,
     trainer::{Outcome, Run},
 };
 
 use crate::{
-    Config, Entries, Kind, News, Opened, Sink, Start, Status,
+    Config, Entries, Kind, LogHandle, Media, News, Opened, Sink, Start, Status,
     clock::{later, now},
     entry::Head,
+    handle::{Inbox, Noted},
     mark,
-    worker::Worker,
+    system::Sampler,
+    worker::{Ending, Worker},
 };
 
 /// How long, over the life of a program, ends of runs wait in vain for servers.
@@ -35,10 +37,17 @@ const FINISH_WITHIN: Duration = Duration::from_secs(60);
 pub struct Logger<S> {
     pub(crate) sink: S,
     pub(crate) config: Config,
+    /// Between two samples of how the machine is doing.
+    pub(crate) sample_every: Option<Duration>,
     /// What is left of the time for ends.
     pub(crate) finish_within: Duration,
     news: News,
     worker: Option<Worker>,
+    /// A run that ends.
+    ending: Option<Ending>,
+    /// What comes through a handle, and what of it belongs to steps whose rows are not there yet.
+    inbox: Option<Arc<Inbox>>,
+    shown: VecDeque<Shown>,
     /// It could not be opened: nothing is tried until the next run.
     off: bool,
     /// Its thread hangs at the disk, and has its files.
@@ -51,6 +60,13 @@ pub struct Logger<S> {
     /// [`Opened::ahead`], as far as these entries have not come again.
     ahead: VecDeque<u64>,
     status: Status,
+}
+
+/// Something to look at, and where in the run it belongs.
+struct Shown {
+    head: Head,
+    name: Arc<str>,
+    media: Arc<Media>,
 }
 
 /// What of a logger is in a checkpoint.
@@ -68,9 +84,13 @@ impl<S: Sink> Logger<S> {
         Self {
             sink,
             config: Config::default(),
+            sample_every: None,
             finish_within: FINISH_WITHIN,
             news: News::default(),
             worker: None,
+            ending: None,
+            inbox: None,
+            shown: VecDeque::new(),
             off: false,
             hangs: false,
             layouts: Vec::new(),
@@ -87,6 +107,23 @@ impl<S: Sink> Logger<S> {
     #[must_use]
     pub fn config(mut self, settings: &impl Serialize) -> Self {
         self.config.extend(settings);
+        self
+    }
+
+    /// Logs what is shown and told through this handle.
+    #[must_use]
+    pub fn handle(mut self, handle: &LogHandle) -> Self {
+        self.inbox = Some(handle.subscribe());
+        self
+    }
+
+    /// Logs how the machine is doing, one sample in so much time: CPU, memory, disk and network of the machine, and of the
+    /// program; with the feature `nvml` also NVIDIA's GPUs. They are not among the metrics: how many there are depends on the
+    /// time that a run takes.
+    #[cfg(feature = "system-metrics")]
+    #[must_use]
+    pub fn system_metrics(mut self, every: Duration) -> Self {
+        self.sample_every = Some(every.max(Duration::from_millis(100)));
         self
     }
 
@@ -118,7 +155,7 @@ impl<S: Sink> Logger<S> {
         };
         let name = self.sink.name();
         let opened = self.sink.open(&start).and_then(|Opened { writer, identity, ahead }| {
-            let worker = Worker::start(name, writer, self.news.clone())?;
+            let worker = Worker::start(name, writer, self.sample_every.map(Sampler::new), self.news.clone())?;
             Ok((worker, identity, ahead))
         });
         match opened {
@@ -209,6 +246,65 @@ impl<S: Sink> Logger<S> {
         found.is_some()
     }
 
+    /// Takes what came through the handle: it belongs to what is just done.
+    fn collect(&mut self, epoch: u64, step: u64, cx: &mut Context<'_>) {
+        let Some(held) = self.inbox.as_ref().and_then(|inbox| inbox.take()) else { return };
+        self.open(cx);
+        if held.dropped > 0 {
+            let name = self.sink.name();
+            self.news.warn(format!("{name}: there is no room for {} things that were to be logged", held.dropped));
+        }
+        let Some(worker) = &self.worker else { return };
+        let head =
+            Head { kind: Kind::Media, epoch, step, seconds: cx.progress.elapsed().as_secs_f64(), ..Head::default() };
+        let mut asides = Vec::new();
+        for noted in held.noted {
+            match noted {
+                Noted::Media(name, media) => self.shown.push_back(Shown { head, name, media }),
+                Noted::Aside(aside) => asides.push(aside),
+            }
+        }
+        if !asides.is_empty() {
+            worker.push(0, |entries| asides.into_iter().for_each(|aside| entries.push_aside(aside)));
+        }
+    }
+
+    /// Hands over the first thing to look at of those that wait.
+    fn show_next(&mut self) {
+        let Some(Shown { head, name, media }) = self.shown.pop_front() else { return };
+        let names = [name];
+        if self.is_there(head.step, &names) {
+            return;
+        }
+        let Some(worker) = self.worker.take() else { return };
+        worker.push(1, |entries| {
+            let (layout, new) = self.layout(Kind::Media, &names);
+            new.into_iter().for_each(|new| entries.add_layout(new));
+            entries.push_media(Head { layout, index: self.saved.entries, time: now(), ..head }, media);
+            self.saved.entries += 1;
+        });
+        self.worker = Some(worker);
+    }
+
+    fn show_all(&mut self) {
+        while !self.shown.is_empty() {
+            self.show_next();
+        }
+    }
+
+    fn push_rows<'a>(&mut self, names: &[Arc<str>], rows: impl ExactSizeIterator<Item = Row<'a>>) {
+        let rows = rows.map(|row| {
+            let head = Head {
+                epoch: row.head.cursor.epoch,
+                step: row.head.step,
+                seconds: row.head.seconds,
+                ..Head::default()
+            };
+            (head, Cow::Borrowed(row.values))
+        });
+        self.push(Kind::Step, names, rows);
+    }
+
     fn push_metrics(&mut self, kind: Kind, head: Head, metrics: Vec<(Arc<str>, f64)>) {
         let (names, values): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
         self.push(kind, &names, std::iter::once((head, Cow::Owned(values))));
@@ -216,12 +312,18 @@ impl<S: Sink> Logger<S> {
 }
 
 impl<S> Logger<S> {
-    /// Ends the run for this process.
+    /// Begins to end the run for this process.
     fn close(&mut self, status: Status) {
         self.status = status.clone();
-        let Some(worker) = self.worker.take() else { return };
-        let since = Instant::now();
-        let ended = worker.end(status, later(since, self.finish_within));
+        let deadline = later(Instant::now(), self.finish_within);
+        self.ending = self.worker.take().map(|worker| worker.end(status, deadline));
+    }
+
+    /// Waits until it has ended.
+    fn wait(&mut self) {
+        let Some(ending) = self.ending.take() else { return };
+        let since = ending.since;
+        let ended = ending.wait();
         self.hangs = ended.is_err();
         let words = ended.unwrap_or_else(Some);
         // Programs end a run after each epoch, too: what a server takes that gets everything is not counted.
@@ -256,28 +358,39 @@ impl<S: Sink> AddOn for Logger<S> {
     }
 
     fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+        // The step is counted already.
+        self.collect(cx.progress.epoch(), cx.progress.step().saturating_sub(1), cx);
         self.tell(cx);
         Ok(())
     }
 
     fn on_rows(&mut self, rows: &Rows<'_>, cx: &mut Context<'_>) -> Fallible {
         self.open(cx);
-        let rows_of = rows.iter().map(|row| {
-            let head = Head {
-                epoch: row.head.cursor.epoch,
-                step: row.head.step,
-                seconds: row.head.seconds,
-                ..Head::default()
-            };
-            (head, Cow::Borrowed(row.values))
-        });
-        self.push(Kind::Step, rows.names(), rows_of);
+        let (names, mut done) = (rows.names(), 0);
+        // What is shown comes right behind the row of its step, so that a run that goes on logs all in the same order.
+        while let Some(shown) = self.shown.front() {
+            let step = shown.head.step;
+            let before = rows.iter().take_while(|row| row.head.step <= step).count();
+            if rows.iter().last().is_none_or(|row| row.head.step < step) {
+                break;
+            }
+            if before > done {
+                self.push_rows(names, rows.iter().take(before).skip(done));
+                done = before;
+            }
+            self.show_next();
+        }
+        if rows.len() > done {
+            self.push_rows(names, rows.iter().skip(done));
+        }
         Ok(())
     }
 
     fn on_evaluation_end(&mut self, evaluation: &Evaluation, cx: &mut Context<'_>) -> Fallible {
         let outside = self.worker.is_none();
         self.open(cx);
+        self.collect(evaluation.epoch, evaluation.step, cx);
+        self.show_all();
         let head = Head {
             epoch: evaluation.epoch,
             step: evaluation.step,
@@ -294,6 +407,8 @@ impl<S: Sink> AddOn for Logger<S> {
     }
 
     fn on_epoch_end(&mut self, epoch: &EpochSummary, cx: &mut Context<'_>) -> Fallible {
+        self.collect(epoch.epoch, epoch.step, cx);
+        self.show_all();
         let head =
             Head { kind: Kind::Epoch, epoch: epoch.epoch, step: epoch.step, seconds: epoch.seconds, ..Head::default() };
         self.push_metrics(Kind::Epoch, head, of_training(&epoch.metrics));
@@ -302,16 +417,27 @@ impl<S: Sink> AddOn for Logger<S> {
     }
 
     fn on_run_end(&mut self, run: &Run, cx: &mut Context<'_>) -> Fallible {
+        self.collect(cx.progress.epoch(), cx.progress.step(), cx);
+        self.show_all();
         self.close(match &run.outcome {
             Outcome::Interrupted { signal } => Status::Interrupted(signal),
             _ => Status::Finished,
         });
-        self.tell(cx);
         Ok(())
     }
 
     fn on_error(&mut self, error: &Error, cx: &mut Context<'_>) -> Fallible {
+        // No run is opened to tell of its end.
+        if self.worker.is_some() {
+            self.collect(cx.progress.epoch(), cx.progress.step(), cx);
+            self.show_all();
+        }
         self.close(Status::Failed(error.to_string()));
+        Ok(())
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) -> Fallible {
+        self.wait();
         self.tell(cx);
         Ok(())
     }
@@ -335,6 +461,7 @@ impl<S> Drop for Logger<S> {
     fn drop(&mut self) {
         let panicking = std::thread::panicking();
         self.close(if panicking { Status::Failed("the program panicked".to_owned()) } else { Status::Finished });
+        self.wait();
         if let Some(held) = self.news.take() {
             held.notices.iter().for_each(|notice| tracing::info!(?notice, "the last of a logger"));
         }

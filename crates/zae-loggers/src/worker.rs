@@ -10,7 +10,7 @@ use zae_core::{
     error::Fallible,
 };
 
-use crate::{Entries, News, Status, Writer};
+use crate::{Aside, Entries, News, Status, Writer, clock::now, system::Sampler};
 
 /// An entry waits no longer than this before it is written.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
@@ -87,8 +87,9 @@ impl Shared {
         true
     }
 
-    /// Waits for entries, and lets a few gather; adds them to those that could not be written.
-    fn next(&self, entries: &mut Entries) -> Todo {
+    /// Waits for entries, and lets a few gather, or until it is time for a sample; adds them to those that could not be
+    /// written.
+    fn next(&self, entries: &mut Entries, sample_due: Option<Instant>) -> Todo {
         let mut queue = self.lock();
         let again = Instant::now() + RETRY_EVERY;
         while queue.failing && queue.end.is_none() {
@@ -100,7 +101,11 @@ impl Shared {
         }
         while !queue.is_urgent() && !queue.failing {
             if queue.entries.is_empty() {
-                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = match sample_due.map(|due| due.saturating_duration_since(Instant::now())) {
+                    None => self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                    Some(left) if left.is_zero() => break,
+                    Some(left) => self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
+                };
                 continue;
             }
             let waited = self.work.wait_timeout(queue, FLUSH_EVERY).unwrap_or_else(PoisonError::into_inner);
@@ -119,14 +124,18 @@ impl Shared {
     }
 
     /// What the thread does.
-    fn write(&self, name: &str, writer: Box<dyn Writer>, news: &News) {
+    fn write(&self, name: &str, writer: Box<dyn Writer>, mut sampler: Option<Sampler>, news: &News) {
         let _ended = Ended { shared: self, name, news };
         // Gone before the end is told: whoever waits for it may open the same files.
         let mut writer = writer;
-        let mut entries = Entries::default();
+        let (mut entries, mut last_step) = (Entries::default(), 0);
         loop {
-            let Todo { handed, sync, end } = self.next(&mut entries);
+            let Todo { handed, sync, end } = self.next(&mut entries, sampler.as_ref().map(Sampler::due));
             let sync = sync || end.is_some();
+            last_step = entries.last_step().unwrap_or(last_step);
+            if let Some(values) = sampler.as_mut().and_then(Sampler::sample) {
+                entries.push_aside(Aside::System { time: now(), step: last_step, values });
+            }
             let result = writer.write(&entries).and_then(|()| {
                 entries.clear();
                 if sync { writer.sync() } else { Ok(()) }
@@ -188,10 +197,15 @@ impl Drop for Ended<'_> {
 }
 
 impl Worker {
-    pub(crate) fn start(name: &'static str, writer: Box<dyn Writer>, news: News) -> Fallible<Self> {
+    pub(crate) fn start(
+        name: &'static str,
+        writer: Box<dyn Writer>,
+        sampler: Option<Sampler>,
+        news: News,
+    ) -> Fallible<Self> {
         let shared = Arc::<Shared>::default();
         let its = shared.clone();
-        let work = move || its.write(name, writer, &news);
+        let work = move || its.write(name, writer, sampler, &news);
         std::thread::Builder::new().name(format!("zae-{name}")).spawn(work)?;
         Ok(Self { name, shared })
     }
@@ -206,12 +220,12 @@ impl Worker {
             queue.dropped += count;
             return;
         }
-        let before = queue.entries.len();
+        let (was_empty, before) = (queue.entries.is_empty(), queue.entries.len());
         fill(&mut queue.entries);
         let after = queue.entries.len();
         queue.handed += count;
         drop(queue);
-        if before == 0 || (before < ENOUGH && after >= ENOUGH) {
+        if was_empty || (before < ENOUGH && after >= ENOUGH) {
             self.shared.work.notify_one();
         }
     }
@@ -236,20 +250,35 @@ impl Worker {
         })
     }
 
-    /// Ends the run. Returns what people should know.
+    /// Begins to end the run.
+    pub(crate) fn end(self, status: Status, deadline: Instant) -> Ending {
+        self.shared.lock().end = Some((status, deadline));
+        self.shared.work.notify_one();
+        Ending { worker: self, since: Instant::now(), deadline }
+    }
+}
+
+/// A run that ends.
+pub(crate) struct Ending {
+    worker: Worker,
+    pub(crate) since: Instant,
+    deadline: Instant,
+}
+
+impl Ending {
+    /// Waits until it has ended. Returns what people should know.
     ///
     /// # Errors
     /// When the disk hangs. The thread is left to itself, and whenever the disk goes on, so does it: its files must not be
     /// opened again.
-    pub(crate) fn end(self, status: Status, deadline: Instant) -> Result<Option<Notice>, Notice> {
-        self.shared.lock().end = Some((status, deadline));
-        if !self.shared.wait(deadline + GRACE, |queue| queue.ended) {
+    pub(crate) fn wait(self) -> Result<Option<Notice>, Notice> {
+        let Worker { name, shared } = self.worker;
+        if !shared.wait(self.deadline + GRACE, |queue| queue.ended) {
             return Err(Notice::Warning(format!(
-                "{}: the disk hangs: the end of its log is left to itself, and nothing more is logged by this program",
-                self.name
+                "{name}: the disk hangs: the end of its log is left to itself, and nothing more is logged by this program",
             )));
         }
-        Ok(self.shared.lock().last_words.take())
+        Ok(shared.lock().last_words.take())
     }
 }
 

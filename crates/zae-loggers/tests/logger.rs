@@ -2,129 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+mod tracker;
 
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tracker::Tracker;
 use zae_core::{
-    add_on::Notice,
     data::from_fn,
-    error::Fallible,
-    state::State,
     step::Step,
     task::{At, StepResult, Task},
     testing::null::{Null, batches, loss, trainer},
     trainer::{Trainer, Until},
 };
-use zae_loggers::{Entries, Kind, Logger, Opened, Sink, Start, Status, Writer, mark};
-
-/// An entry as it was written.
-#[derive(Clone, PartialEq, Debug)]
-struct Line {
-    kind: Kind,
-    index: u64,
-    epoch: u64,
-    step: u64,
-    values: Vec<(String, f64)>,
-}
-
-#[derive(Default)]
-struct Kept {
-    lines: Vec<Line>,
-    /// Of each time it was opened: entries, and whether it goes on.
-    opened: Vec<(u64, bool)>,
-    ended: Vec<Status>,
-    /// So many entries are said to be kept.
-    keep: u64,
-}
-
-/// Remembers.
-#[derive(Clone, Default)]
-struct Tracker {
-    kept: Arc<Mutex<Kept>>,
-    /// Whether nothing is written until it is opened.
-    gate: Arc<(Mutex<bool>, Condvar)>,
-    fails_to_open: Arc<AtomicBool>,
-}
-
-impl Tracker {
-    fn close_gate(&self, closed: bool) {
-        *self.gate.0.lock().unwrap() = closed;
-        self.gate.1.notify_all();
-    }
-    fn lines(&self) -> Vec<Line> {
-        self.kept.lock().unwrap().lines.clone()
-    }
-    fn steps(&self) -> Vec<u64> {
-        self.lines().iter().filter(|line| line.kind == Kind::Step).map(|line| line.step).collect()
-    }
-    fn logger(&self) -> Logger<Tracker> {
-        Logger::with(self.clone())
-    }
-    fn opened(&self) -> Vec<(u64, bool)> {
-        self.kept.lock().unwrap().opened.clone()
-    }
-    fn ended(&self) -> Vec<Status> {
-        self.kept.lock().unwrap().ended.clone()
-    }
-    #[track_caller]
-    fn assert_counted(&self) {
-        let indices: Vec<_> = self.lines().iter().map(|line| line.index).collect();
-        assert_eq!(indices, (0..indices.len() as u64).collect::<Vec<_>>());
-    }
-}
-
-impl Sink for Tracker {
-    fn name(&self) -> &'static str {
-        "tracker"
-    }
-    fn open(&mut self, start: &Start<'_>) -> Fallible<Opened> {
-        if self.fails_to_open.load(Ordering::SeqCst) {
-            return Err("it is shut".into());
-        }
-        let mut kept = self.kept.lock().unwrap();
-        kept.opened.push((start.entries, start.resume.is_some()));
-        let stays = kept.keep.max(start.entries);
-        kept.lines.truncate(stays as usize);
-        let ahead = kept.lines.iter().skip(start.entries as usize);
-        let ahead = ahead.map(|line| mark(line.step, line.values.iter().map(|(name, _)| &**name))).collect();
-        Ok(Opened { writer: Box::new(self.clone()), identity: State::encode("me")?, ahead })
-    }
-}
-
-impl Writer for Tracker {
-    fn write(&mut self, entries: &Entries) -> Fallible {
-        let mut closed = self.gate.0.lock().unwrap();
-        while *closed && !entries.is_empty() {
-            closed = self.gate.1.wait(closed).unwrap();
-        }
-        drop(closed);
-        let lines = entries.iter().map(|entry| Line {
-            kind: entry.kind,
-            index: entry.index,
-            epoch: entry.epoch,
-            step: entry.step,
-            values: entry.names.iter().map(ToString::to_string).zip(entry.values.iter().copied()).collect(),
-        });
-        self.kept.lock().unwrap().lines.extend(lines);
-        Ok(())
-    }
-    fn sync(&mut self) -> Fallible {
-        Ok(())
-    }
-    fn end(&mut self, status: &Status, _: Instant) -> Fallible<Option<Notice>> {
-        self.kept.lock().unwrap().ended.push(status.clone());
-        Ok(None)
-    }
-    fn path(&self) -> PathBuf {
-        "memory".into()
-    }
-}
+use zae_loggers::{Kind, Status};
 
 #[test]
 fn a_run_is_told_of_entry_by_entry() {

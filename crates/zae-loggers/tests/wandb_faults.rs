@@ -311,6 +311,9 @@ impl AddOn for Many {
         }
         self.0.on_run_end(run, cx)
     }
+    fn finish(&mut self, cx: &mut Context<'_>) -> Fallible {
+        self.0.finish(cx)
+    }
 }
 
 #[test]

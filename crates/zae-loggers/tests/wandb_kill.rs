@@ -20,7 +20,10 @@ use tempfile::tempdir;
 use wandb_runs::{EPOCHS, LINES, Notices, assert_on_disk, assert_whole, files_of, logger, of, run, wait_for, watched};
 use wandb_server::Wandb;
 use zae_checkpoint::StateManager;
-use zae_core::{data::Loader, testing::null::batches};
+use zae_core::{
+    data::{Loader, from_fn},
+    testing::null::batches,
+};
 
 // ---- a disk that is full ----
 
@@ -45,11 +48,22 @@ fn slow() -> impl Loader<f64> {
 fn child() {
     let Ok(dir) = std::env::var(DIR).map(PathBuf::from) else { return };
     let (url, kind) = (std::env::var(URL).unwrap(), std::env::var(KIND).unwrap());
-    let told = Notices::default();
+    let (told, told_in) = (Notices::default(), dir.join("told"));
     let mut trainer = of(&dir, logger(&url)).add_on(told.clone());
     match &*kind {
         "full" => {
-            let run = trainer.run(1, batches(20_000), ()).unwrap();
+            // A part is written while there is room, for a write is all or nothing.
+            let written = move || fs::metadata(files_of(&dir).0).map_or(0, |file| file.len());
+            let data = from_fn(move |_| {
+                let written = written.clone();
+                (0..20_000u32).map(move |i| {
+                    if i == 1500 {
+                        wait_for("a part of the file", || written() > 150_000);
+                    }
+                    Ok(f64::from(i))
+                })
+            });
+            let run = trainer.run(1, data, ()).unwrap();
             assert_eq!(run.history.epochs[0].step, 20_000);
         }
         _ => {
@@ -57,7 +71,7 @@ fn child() {
             trainer.run(EPOCHS, slow(), batches(3)).unwrap();
         }
     }
-    fs::write(dir.join("told"), told.warnings().join("\n")).unwrap();
+    fs::write(told_in, told.warnings().join("\n")).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Trainer;
 use crate::{
-    add_on::Pass,
+    add_on::{AddOn, Pass},
     data::{Draw, Loader},
     error::{Error, Fallible, Stage},
     learner::Learner,
@@ -61,9 +61,10 @@ impl<T: Task> Trainer<T> {
         self.close(result)
     }
 
-    fn close<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
-        if let Err(error) = &result {
-            self.report(error);
+    fn close<R>(&mut self, mut result: Result<R, Error>) -> Result<R, Error> {
+        match &result {
+            Ok(_) => result = self.guard(|t| t.each(AddOn::finish)).and(result),
+            Err(error) => self.report(error),
         }
         self.signals = None;
         result

@@ -132,7 +132,8 @@ impl<T: Task> Trainer<T> {
             }
             let run = Run { outcome, history: t.state.history.clone() };
             ended = true;
-            t.each(|add_on, cx| add_on.on_run_end(&run, cx))?;
+            let told = t.each(|add_on, cx| add_on.on_run_end(&run, cx));
+            told.and(t.each(AddOn::finish))?;
             tracing::info!(outcome = ?run.outcome, step = t.state.progress.step, "the run has ended");
             Ok(run)
         });
@@ -150,7 +151,8 @@ impl<T: Task> Trainer<T> {
     /// Tells the add-ons of an error, after handing out every row that can still be read.
     pub(super) fn report(&mut self, error: &Error) {
         self.abandon();
-        if let Err(second) = self.guard(|t| t.each(|add_on, cx| add_on.on_error(error, cx))) {
+        let told = self.guard(|t| t.each(|add_on, cx| add_on.on_error(error, cx)));
+        if let Err(second) = told.and(self.guard(|t| t.each(AddOn::finish))) {
             tracing::error!(error = %second, "failed while an error was reported");
         }
     }

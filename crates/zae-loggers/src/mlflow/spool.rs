@@ -84,6 +84,7 @@ fn word(kind: Kind) -> &'static str {
         Kind::Step => "step",
         Kind::Evaluation => "evaluation",
         Kind::Epoch => "epoch",
+        Kind::Media => "media",
     }
 }
 
@@ -224,7 +225,7 @@ mod tests {
                 let own = match kind {
                     Kind::Step => 0,
                     Kind::Epoch => 1,
-                    Kind::Evaluation => 2,
+                    _ => 2,
                 };
                 if own == layout {
                     let head = Of { kind: *kind, layout, index, step: *step, ..Of::default() };

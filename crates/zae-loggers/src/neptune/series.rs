@@ -48,7 +48,18 @@ mod tests {
             let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
             let values = vec![0.0; names.len()];
             let (index, epoch, seconds, time, layout) = (0, 0, 0.0, 0.0, 0);
-            series.step(&Entry { kind, index, epoch, step, seconds, time, layout, names: &names, values: &values })
+            series.step(&Entry {
+                kind,
+                index,
+                epoch,
+                step,
+                seconds,
+                time,
+                layout,
+                names: &names,
+                values: &values,
+                media: None,
+            })
         };
         assert_eq!(step(Kind::Step, 0, &["train/loss"]), 0);
         assert_eq!(step(Kind::Evaluation, 1, &["valid/loss"]), MICRO);

@@ -122,7 +122,18 @@ mod tests {
     }
 
     fn entry<'a>(step: u64, names: &'a [Arc<str>], values: &'a [f64]) -> Entry<'a> {
-        Entry { kind: Kind::Step, index: 0, epoch: 0, step, seconds: 0.0, time: 2.5, layout: 0, names, values }
+        Entry {
+            kind: Kind::Step,
+            index: 0,
+            epoch: 0,
+            step,
+            seconds: 0.0,
+            time: 2.5,
+            layout: 0,
+            names,
+            values,
+            media: None,
+        }
     }
 
     /// The values of a summary, read with nothing of what wrote them.

@@ -57,7 +57,7 @@ impl Writer for Fake {
 
 fn start() -> (Worker, Arc<Disk>, News) {
     let (disk, news) = (Arc::<Disk>::default(), News::default());
-    let worker = Worker::start("fake", Box::new(Fake(disk.clone())), news.clone()).unwrap();
+    let worker = Worker::start("fake", Box::new(Fake(disk.clone())), None, news.clone()).unwrap();
     worker.push(0, |entries| entries.add_layout([Arc::from("loss")].into()));
     (worker, disk, news)
 }
@@ -99,7 +99,7 @@ fn entries_are_written_in_order_and_the_end_comes_last() {
     for i in 0..1000 {
         push(&worker, i * 7..(i + 1) * 7);
     }
-    let words = worker.end(Status::Failed("x".to_owned()), now()).unwrap();
+    let words = worker.end(Status::Failed("x".to_owned()), now()).wait().unwrap();
     assert_eq!(words, Some(Notice::Info("bye".to_owned())));
     assert_written(&disk, 7000);
     assert_eq!(disk.synced.load(Ordering::SeqCst), 7000);
@@ -149,7 +149,7 @@ fn a_disk_that_fails_and_recovers_gets_every_entry_once() {
     disk.fails.store(false, Ordering::SeqCst);
     wait_for(|| disk.written() == 2000);
     push(&worker, 2000..2010);
-    worker.end(Status::Finished, now()).unwrap();
+    worker.end(Status::Finished, now()).wait().unwrap();
     assert_written(&disk, 2010);
     let warnings = warnings(&news);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -161,7 +161,7 @@ fn what_the_disk_never_takes_is_counted() {
     let (worker, disk, news) = start();
     disk.fails.store(true, Ordering::SeqCst);
     push(&worker, 0..10);
-    let words = worker.end(Status::Finished, now()).unwrap();
+    let words = worker.end(Status::Finished, now()).wait().unwrap();
     // The run was ended all the same.
     assert_eq!(words, Some(Notice::Info("bye".to_owned())));
     let warnings = warnings(&news);
@@ -195,7 +195,7 @@ fn memory_is_bounded_while_the_disk_fails_or_hangs() {
         disk.hangs.store(false, Ordering::SeqCst);
         wait_for(|| disk.written() as u64 == taken && worker.shared.lock().held == 0);
         push(&worker, taken..taken + 1);
-        worker.end(Status::Finished, now()).unwrap();
+        worker.end(Status::Finished, now()).wait().unwrap();
         assert_written(&disk, taken + 1);
         assert!(warnings(&news).last().unwrap().contains("not taken 10000 entries"));
     }
@@ -209,7 +209,7 @@ fn a_writer_that_panics_is_told_of_and_waited_for_by_nobody() {
     wait_for(|| worker.shared.lock().ended);
     push(&worker, 1..2);
     worker.durable()().unwrap();
-    assert_eq!(worker.end(Status::Finished, now() + Duration::from_secs(1000)).unwrap(), None);
+    assert_eq!(worker.end(Status::Finished, now() + Duration::from_secs(1000)).wait().unwrap(), None);
     let warnings = warnings(&news);
     assert!(warnings.len() == 1 && warnings[0].contains("has died"), "{warnings:?}");
 }
@@ -219,7 +219,7 @@ fn the_end_does_not_wait_for_a_disk_that_hangs() {
     let (worker, disk, _) = start();
     disk.hangs.store(true, Ordering::SeqCst);
     push(&worker, 0..1);
-    let told = worker.end(Status::Finished, now()).unwrap_err();
+    let told = worker.end(Status::Finished, now()).wait().unwrap_err();
     assert!(format!("{told:?}").contains("the disk hangs"));
     disk.hangs.store(false, Ordering::SeqCst);
     // The thread goes on by itself.

@@ -2,7 +2,8 @@
 //!
 //! `row_ns_wandb`, `row_cpu_ns_wandb`: what a row of five values costs the training thread with the logger, against the same run
 //! without, in pairs; of wall time, and of the CPU time of that thread, where Linux tells it. The median, and in brackets what
-//! holds it with 95 %. `wandb_100k_rows_s`: from the first of 100,000 such rows until all are on disk in W&B's format, the making
+//! holds it with 95 %. `row_ns_all_sinks`, `row_cpu_ns_all_sinks`: the same with TensorBoard, W&B, Neptune and MLflow at once, the
+//! last with a server that is not there; steps take 50 microseconds, so that there is time for what all of them write. `wandb_100k_rows_s`: from the first of 100,000 such rows until all are on disk in W&B's format, the making
 //! of the rows included. `rss_mb_dead_server`: by how much more the memory of a process grows at most when it logs a million
 //! rows to a server that is not there than when it logs a hundred thousand.
 
@@ -26,7 +27,7 @@ use zae_core::{
     testing::null::Null,
     trainer::{Trainer, Until},
 };
-use zae_loggers::wandb::{Mode, WandbLogger};
+use zae_loggers::{MlflowLogger, NeptuneLogger, TensorBoardLogger, WandbLogger, wandb::Mode};
 
 /// Works for a while, and reports four metrics; the fifth is the learning rate.
 struct Working(Duration);
@@ -97,13 +98,13 @@ fn logged(dir: &Path) -> u64 {
     sizes.sum()
 }
 
-/// Nanoseconds per step, of time and of CPU time.
-fn steps(logger: Option<WandbLogger>, steps: u64) -> [f64; 2] {
+/// Nanoseconds per step, of time and of CPU time. A step works for so long.
+fn steps(loggers: Option<Vec<Box<dyn AddOn>>>, work: Duration, steps: u64) -> [f64; 2] {
     let dir = tempfile::tempdir().unwrap();
     let times = Arc::default();
     let watch = Stopwatch { last: steps, times: Arc::clone(&times) };
-    let is_logged = logger.is_some();
-    train(trainer(dir.path(), Duration::from_micros(5)).add_on((watch, logger)), steps);
+    let is_logged = loggers.is_some();
+    train(trainer(dir.path(), work).add_on((watch, loggers)), steps);
     assert!(!is_logged || logged(dir.path()) > steps * 100, "rows are missing");
     let times = times.lock().unwrap();
     let ((from, cpu_from), (to, cpu_to)) = (times[0], times[1]);
@@ -134,6 +135,34 @@ fn on_disk(rows: u64) -> f64 {
     times.lock().unwrap()[0].0.elapsed().as_secs_f64()
 }
 
+/// What a row costs with these loggers.
+fn row(name: &str, loggers: impl Fn() -> Vec<Box<dyn AddOn>>, work: Duration, rows: u64) {
+    let (mut wall, mut cpu) = (Vec::new(), Vec::new());
+    for i in 0..41u32 {
+        // Which one goes first changes, so that a machine that gets faster or slower favours none.
+        let with_first = i.is_multiple_of(2);
+        let run = |with: bool| steps(with.then(&loggers), work, rows);
+        let (first, second) = (run(with_first), run(!with_first));
+        let (with, without) = if with_first { (first, second) } else { (second, first) };
+        wall.push(with[0] - without[0]);
+        cpu.push(with[1] - without[1]);
+    }
+    report(&format!("row_ns_{name}"), wall, "ns", 1);
+    report(&format!("row_cpu_ns_{name}"), cpu, "ns", 1);
+}
+
+/// All there are. No server gets anything.
+fn all() -> Vec<Box<dyn AddOn>> {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mlflow = MlflowLogger::new("bench").tracking_uri(format!("http://{nobody}")).finish_within(Duration::ZERO);
+    vec![
+        Box::new(TensorBoardLogger::new()),
+        Box::new(wandb()),
+        Box::new(NeptuneLogger::new("me/bench").offline()),
+        Box::new(mlflow),
+    ]
+}
+
 const ROWS: &str = "ZAE_BENCH_ROWS";
 
 /// The most memory that a process takes that logs so many rows to nobody, in MiB.
@@ -160,18 +189,8 @@ fn main() {
         log_to_nobody(rows.parse().unwrap());
         return;
     }
-    let (mut wall, mut cpu) = (Vec::new(), Vec::new());
-    for i in 0..41u32 {
-        // Which one goes first changes, so that a machine that gets faster or slower favours none.
-        let with_first = i.is_multiple_of(2);
-        let run = |with: bool| steps(with.then(wandb), 20_000);
-        let (first, second) = (run(with_first), run(!with_first));
-        let (with, without) = if with_first { (first, second) } else { (second, first) };
-        wall.push(with[0] - without[0]);
-        cpu.push(with[1] - without[1]);
-    }
-    report("row_ns_wandb", wall, "ns", 1);
-    report("row_cpu_ns_wandb", cpu, "ns", 1);
+    row("wandb", || vec![Box::new(wandb())], Duration::from_micros(5), 20_000);
+    row("all_sinks", all, Duration::from_micros(50), 10_000);
     report("wandb_100k_rows_s", (0..11).map(|_| on_disk(100_000)).collect(), "s", 3);
     match peak(100_000).zip(peak(1_000_000)) {
         Some((few, many)) => println!("rss_mb_dead_server {:.1} MiB", many - few),

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -53,7 +53,9 @@ pub struct Logger<S> {
     /// Its thread hangs at the disk, and has its files.
     hangs: bool,
     /// The columns of entries seen so far, as the thread knows them: what they are of, and their names.
-    layouts: Vec<(Kind, Arc<[Arc<str>]>)>,
+    layouts: Vec<Layout>,
+    /// Their numbers.
+    numbers: HashMap<Layout, usize>,
     /// The one of the last step.
     last: usize,
     saved: Saved,
@@ -61,6 +63,9 @@ pub struct Logger<S> {
     ahead: VecDeque<u64>,
     status: Status,
 }
+
+/// What entries are of, and their columns.
+type Layout = (Kind, Arc<[Arc<str>]>);
 
 /// Something to look at, and where in the run it belongs.
 struct Shown {
@@ -94,6 +99,7 @@ impl<S: Sink> Logger<S> {
             off: false,
             hangs: false,
             layouts: Vec::new(),
+            numbers: HashMap::new(),
             last: 0,
             saved: Saved::default(),
             ahead: VecDeque::new(),
@@ -165,6 +171,7 @@ impl<S: Sink> Logger<S> {
                 self.saved.identity = Some(identity);
                 self.ahead = ahead.into();
                 self.layouts.clear();
+                self.numbers.clear();
             }
             Err(error) => self.news.warn(format!("{name}: nothing is logged there: {error}")),
         }
@@ -181,23 +188,23 @@ impl<S: Sink> Logger<S> {
     /// The number of a list of columns, and the list if the thread has yet to be told of it.
     fn layout(&mut self, kind: Kind, names: &[Arc<str>]) -> (usize, Option<Arc<[Arc<str>]>>) {
         // Nearly always the very names of the step before.
-        let same = |(of, layout): &(Kind, Arc<[Arc<str>]>)| {
+        let same = |(of, layout): &Layout| {
             *of == kind && layout.len() == names.len() && layout.iter().zip(names).all(|(a, b)| Arc::ptr_eq(a, b))
         };
         if self.layouts.get(self.last).is_some_and(same) {
             return (self.last, None);
         }
-        let known = self.layouts.iter().position(|(of, layout)| *of == kind && **layout == *names);
-        let index = known.unwrap_or(self.layouts.len());
-        if kind == Kind::Step {
-            self.last = index;
-        }
-        if known.is_some() {
-            return (index, None);
-        }
         let layout: Arc<[Arc<str>]> = names.into();
+        let known = self.layouts.len();
+        let number = *self.numbers.entry((kind, layout.clone())).or_insert(known);
+        if kind == Kind::Step {
+            self.last = number;
+        }
+        if number < known {
+            return (number, None);
+        }
         self.layouts.push((kind, layout.clone()));
-        (index, Some(layout))
+        (number, Some(layout))
     }
 
     /// Hands over entries with the same names: for each its head, without what is worked out here, and its values.

@@ -91,6 +91,37 @@ fn each_row_has_its_own_columns() {
     }
 }
 
+/// Each step reports 2,000 metrics that no other has, and the last one all of them.
+struct Many;
+
+const MANY: u64 = 50;
+
+impl Task for Many {
+    type Learner = Null;
+    type Batch = f64;
+    fn train_step(&self, (): &(), batch: f64, at: &At) -> StepResult<Self> {
+        let own = if at.step == MANY { 0..MANY * 2000 } else { at.step * 2000..(at.step + 1) * 2000 };
+        Ok(own.fold(Step::new(batch, 1), |step, key| step.metric(format!("metric_{key}"), key as f64)))
+    }
+    fn test_step(&self, model: &(), batch: f64, at: &At) -> StepResult<Self> {
+        self.train_step(model, batch, at)
+    }
+}
+
+/// In a second or so: what grows with the square of their number would take many minutes.
+#[test]
+fn a_hundred_thousand_metrics() {
+    let tracker = Tracker::default();
+    let mut trainer = Trainer::new(Many, Null::default()).scheduler(1e-3).add_on(tracker.logger());
+    trainer.run(Until::steps(MANY + 1), batches(100), ()).unwrap();
+    tracker.assert_counted();
+    let lines = tracker.lines();
+    assert_eq!(lines.iter().map(|line| line.values.len() as u64).sum::<u64>(), MANY * 4000 + 2 * (MANY + 1));
+    for (key, (name, value)) in lines[MANY as usize].values[1..].iter().take(100_000).enumerate() {
+        assert_eq!((name, *value), (&format!("train/metric_{key}"), key as f64));
+    }
+}
+
 #[test]
 fn an_evaluation_outside_of_a_run_opens_and_ends_it_again() {
     let tracker = Tracker::default();

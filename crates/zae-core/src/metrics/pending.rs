@@ -1,6 +1,6 @@
 //! [`Pending`]: losses and metrics that have not been read from the device yet.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     RowHead, Rows, Totals,
@@ -51,6 +51,8 @@ pub(crate) struct Pending<S> {
     /// Whether anybody looks at rows.
     pub(crate) wants_rows: bool,
     columns: Vec<Column>,
+    /// Their places, by the task's names.
+    places: HashMap<Name, usize>,
     lazy: Vec<S>,
     entries: Vec<Entry>,
     open: Vec<OpenRow>,
@@ -69,6 +71,7 @@ impl<S> Pending<S> {
             prefix: prefix.to_owned(),
             wants_rows: false,
             columns: Vec::new(),
+            places: HashMap::new(),
             lazy: Vec::new(),
             entries: Vec::new(),
             open: Vec::new(),
@@ -87,15 +90,17 @@ impl<S> Pending<S> {
     }
 
     fn column(&mut self, name: &Name, hint: usize) -> usize {
-        let is_it = |column: &Column| column.short == *name;
-        if self.columns.get(hint).is_some_and(is_it) {
+        if self.columns.get(hint).is_some_and(|column| column.short == *name) {
             return hint;
         }
-        self.columns.iter().position(is_it).unwrap_or_else(|| {
-            let full = format!("{}/{name}", self.prefix).into();
-            self.columns.push(Column { short: name.clone(), full, slot: usize::MAX, cell: 0 });
-            self.columns.len() - 1
-        })
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        let place = self.columns.len();
+        let full = format!("{}/{name}", self.prefix).into();
+        self.columns.push(Column { short: name.clone(), full, slot: usize::MAX, cell: 0 });
+        self.places.insert(name.clone(), place);
+        place
     }
 
     fn push(&mut self, column: usize, value: Value<S>, kind: Kind) {

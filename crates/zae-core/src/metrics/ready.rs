@@ -1,6 +1,6 @@
 //! [`Ready`]: rows that have been read and wait to be handed to the add-ons.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use super::{RowHead, Rows};
 
@@ -44,7 +44,7 @@ struct Group {
 }
 
 struct Layout {
-    columns: Vec<usize>,
+    columns: Arc<[usize]>,
     names: Vec<Arc<str>>,
 }
 
@@ -52,6 +52,10 @@ struct Layout {
 #[derive(Default)]
 pub(super) struct Ready {
     layouts: Vec<Layout>,
+    /// Their places, by their columns.
+    places: HashMap<Arc<[usize]>, usize>,
+    /// That of the last row.
+    last: usize,
     groups: Vec<Group>,
     heads: Vec<RowHead>,
     values: Vec<f64>,
@@ -62,13 +66,10 @@ impl Ready {
     pub(super) fn push(&mut self, head: RowHead, cells: &[Cell], lr: f64, name: impl Fn(usize) -> Arc<str>) {
         let fits = |layout: &Layout| layout.columns.iter().copied().eq(cells.iter().map(|cell| cell.column));
         let last = self.groups.last().map(|group| group.layout);
-        let layout = last.filter(|&l| fits(&self.layouts[l])).or_else(|| self.layouts.iter().position(fits));
-        let layout = layout.unwrap_or_else(|| {
-            let columns: Vec<_> = cells.iter().map(|cell| cell.column).collect();
-            let names = columns.iter().map(|&column| name(column)).chain(["lr".into()]).collect();
-            self.layouts.push(Layout { columns, names });
-            self.layouts.len() - 1
-        });
+        // The rows before were handed out, but their layout most likely stays.
+        let layout = last.unwrap_or(self.last);
+        let layout = if self.layouts.get(layout).is_some_and(fits) { layout } else { self.layout(cells, name) };
+        self.last = layout;
         if last != Some(layout) {
             let (heads, values) = (self.heads.len(), self.values.len());
             self.groups.push(Group { layout, heads: heads..heads, values: values..values });
@@ -80,6 +81,16 @@ impl Ready {
             group.heads.end = self.heads.len();
             group.values.end = self.values.len();
         }
+    }
+
+    /// The place of the layout of these cells.
+    fn layout(&mut self, cells: &[Cell], name: impl Fn(usize) -> Arc<str>) -> usize {
+        let columns: Arc<[usize]> = cells.iter().map(|cell| cell.column).collect();
+        *self.places.entry(columns.clone()).or_insert_with(|| {
+            let names = columns.iter().map(|&column| name(column)).chain(["lr".into()]).collect();
+            self.layouts.push(Layout { columns, names });
+            self.layouts.len() - 1
+        })
     }
 
     pub(super) fn groups(&self) -> impl Iterator<Item = Rows<'_>> {

@@ -1,6 +1,9 @@
 //! [`Totals`]: sums over an epoch or an evaluation.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +24,7 @@ pub struct Totals {
     // By slot, so that a step finds its sums without comparing names.
     names: Vec<Arc<str>>,
     sums: Vec<Option<Total>>,
+    slots: HashMap<Arc<str>, usize>,
     samples: f64,
 }
 
@@ -40,8 +44,10 @@ impl From<Totals> for Saved {
 
 impl From<Saved> for Totals {
     fn from(saved: Saved) -> Self {
-        let (names, sums) = saved.sums.into_iter().map(|(name, total)| (name.into(), Some(total))).unzip();
-        Self { names, sums, samples: saved.samples }
+        let (names, sums): (Vec<Arc<str>>, _) =
+            saved.sums.into_iter().map(|(name, total)| (name.into(), Some(total))).unzip();
+        let slots = names.iter().cloned().zip(0..).collect();
+        Self { names, sums, slots, samples: saved.samples }
     }
 }
 
@@ -54,7 +60,7 @@ impl PartialEq for Totals {
 impl Totals {
     /// The slot of a metric, the same until these totals are replaced.
     pub(crate) fn slot(&mut self, name: &Arc<str>) -> usize {
-        self.names.iter().position(|n| n == name).unwrap_or_else(|| {
+        *self.slots.entry(name.clone()).or_insert_with(|| {
             self.names.push(name.clone());
             self.sums.push(None);
             self.sums.len() - 1

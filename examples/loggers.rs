@@ -13,9 +13,16 @@
 use std::collections::BTreeMap;
 
 use burn::{nn, optim::AdamWConfig, prelude::*};
-use zae_engine::{datasets, prelude::*};
+use zae_engine::{
+    datasets,
+    loggers::{Histogram, Image},
+    prelude::*,
+};
 
-struct Digits;
+struct Digits {
+    /// Shows what is not a number.
+    log: LogHandle,
+}
 
 impl Task for Digits {
     type Learner = BurnLearner<nn::Linear>;
@@ -26,8 +33,16 @@ impl Task for Digits {
         let loss = nn::loss::CrossEntropyLossConfig::new().init(&logits.device()).forward(logits.clone(), y.clone());
         Ok(Step::new(loss, y.dims()[0]).metric("accuracy", accuracy(logits, y)))
     }
-    fn test_step(&self, model: &nn::Linear, batch: Self::Batch, at: &At) -> StepResult<Self> {
-        self.train_step(model, batch, at)
+    fn test_step(&self, model: &nn::Linear, (x, y): Self::Batch, at: &At) -> StepResult<Self> {
+        // A picture of each evaluation, with what the model sees in it, and its weights.
+        if at.micro_batch == 0 {
+            let digit: Vec<f32> = x.clone().slice([0..1]).into_data().convert::<f32>().into_vec()?;
+            let sees = model.forward(x.clone().slice([0..1])).argmax(1).into_scalar::<i64>();
+            self.log.image("digit", Image::from_chw([1, 8, 8], &digit)?.caption(format!("a {sees}")));
+            let weights: Vec<f32> = model.weight.val().into_data().convert::<f32>().into_vec()?;
+            self.log.histogram("weights", Histogram::of(weights.into_iter().map(f64::from)));
+        }
+        self.train_step(model, (x, y), at)
     }
 }
 
@@ -49,16 +64,17 @@ fn main() -> Result<(), BoxError> {
     let server = std::env::var_os("MLFLOW_TRACKING_URI");
     let mlflow = server.map(|_| MlflowLogger::new("digits").config(&config));
 
-    let mut trainer = zae_engine::trainer(Digits, learner)
+    let log = LogHandle::new();
+    let mut trainer = zae_engine::trainer(Digits { log: log.clone() }, learner)
         .run_dir("runs/loggers")
         .seed(42)
         .scheduler(Cosine::new(1e-2))
         .add_on(StateManager::new())
         .add_on((
-            TensorBoardLogger::new().config(&config),
-            WandbLogger::new("digits").tags(["example"]).config(&config),
-            NeptuneLogger::new("me/digits").config(&config),
-            mlflow,
+            TensorBoardLogger::new().config(&config).handle(&log),
+            WandbLogger::new("digits").tags(["example"]).config(&config).handle(&log),
+            NeptuneLogger::new("me/digits").config(&config).handle(&log),
+            mlflow.map(|mlflow| mlflow.handle(&log)),
         ));
     trainer.run(10, &train.shuffle(true), &valid)?;
     println!("accuracy {:.4}", trainer.evaluate(&test)?.get("accuracy").unwrap_or_default());

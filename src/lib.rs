@@ -94,6 +94,8 @@ pub mod prelude {
     pub use zae_loggers::MlflowLogger;
     #[cfg(feature = "neptune")]
     pub use zae_loggers::NeptuneLogger;
+    #[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune", feature = "mlflow"))]
+    pub use zae_loggers::LogHandle;
     #[cfg(feature = "tensorboard")]
     pub use zae_loggers::TensorBoardLogger;
     #[cfg(feature = "wandb")]

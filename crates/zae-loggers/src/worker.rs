@@ -16,6 +16,8 @@ use crate::{Aside, Entries, News, Status, Writer, clock::now, system::Sampler};
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 /// So many entries are written at once.
 const ENOUGH: usize = 1024;
+/// So many entries are moved at once to where the writer takes them.
+const LATEST: usize = 64;
 /// So much memory entries may take that a full or hanging disk does not. What comes then is dropped and counted: training
 /// does not wait for a log.
 const BOUND: usize = 64 << 20;
@@ -46,6 +48,9 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     entries: Entries,
+    /// The latest of them. So few stay in the cache of the training thread's core, which buffers do not that another core has
+    /// read since they were last written.
+    latest: Entries,
     /// Entries ever handed over, how many of them are on disk for sure, and how many somebody waits for.
     handed: u64,
     synced: u64,
@@ -65,6 +70,10 @@ struct Queue {
 impl Queue {
     fn is_urgent(&self) -> bool {
         self.end.is_some() || self.wanted > self.synced || (self.entries.len() >= ENOUGH && !self.failing)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.latest.is_empty()
     }
 }
 
@@ -100,7 +109,7 @@ impl Shared {
             queue = self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         while !queue.is_urgent() && !queue.failing {
-            if queue.entries.is_empty() {
+            if queue.is_empty() {
                 queue = match sample_due.map(|due| due.saturating_duration_since(Instant::now())) {
                     None => self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
                     Some(left) if left.is_zero() => break,
@@ -119,6 +128,7 @@ impl Shared {
         } else {
             entries.append(&mut queue.entries);
         }
+        entries.append(&mut queue.latest);
         queue.held = entries.bytes();
         Todo { handed: queue.handed, sync: queue.wanted > queue.synced, end: queue.end.take() }
     }
@@ -212,19 +222,28 @@ impl Worker {
 
     /// Hands over so many entries, which `fill` adds. If there is no room for them, they are counted as dropped.
     pub(crate) fn push(&self, count: u64, fill: impl FnOnce(&mut Entries)) {
-        let mut queue = self.shared.lock();
-        if queue.ended {
+        self.push_after(count, |entries, _| fill(entries));
+    }
+
+    /// The same. `fill` is also told whether these are the first ones since the thread has taken what there was.
+    pub(crate) fn push_after(&self, count: u64, fill: impl FnOnce(&mut Entries, bool)) {
+        let mut lock = self.shared.lock();
+        if lock.ended {
             return;
         }
-        if queue.held + queue.entries.bytes() >= BOUND {
+        let queue = &mut *lock;
+        if queue.held + queue.entries.bytes() + queue.latest.bytes() >= BOUND {
             queue.dropped += count;
             return;
         }
-        let (was_empty, before) = (queue.entries.is_empty(), queue.entries.len());
-        fill(&mut queue.entries);
+        let (was_empty, before) = (queue.is_empty(), queue.entries.len());
+        fill(&mut queue.latest, was_empty);
+        if queue.latest.len() >= LATEST {
+            queue.entries.append(&mut queue.latest);
+        }
         let after = queue.entries.len();
         queue.handed += count;
-        drop(queue);
+        drop(lock);
         if was_empty || (before < ENOUGH && after >= ENOUGH) {
             self.shared.work.notify_one();
         }

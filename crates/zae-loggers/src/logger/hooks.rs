@@ -1,0 +1,142 @@
+//! What a logger does when.
+
+use std::sync::Arc;
+
+use zae_core::{
+    add_on::{AddOn, Context, Durable, Phase},
+    error::{Error, Fallible},
+    metrics::{EpochSummary, Evaluation, Metrics, Rows},
+    state::State,
+    trainer::{Outcome, Run},
+};
+
+use super::Logger;
+use crate::{Kind, Sink, Status, entry::Head, worker::Worker};
+
+impl<S: Sink> AddOn for Logger<S> {
+    fn name(&self) -> &str {
+        self.sink.name()
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Report
+    }
+
+    fn claim(&mut self, _: Option<&std::path::Path>) -> Fallible {
+        if let Some(misuse) = self.config.misuse() {
+            return Err(misuse.into());
+        }
+        self.sink.check()
+    }
+
+    fn on_run_start(&mut self, cx: &mut Context<'_>) -> Fallible {
+        self.off = false;
+        self.open(cx);
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+        // The step is counted already.
+        self.collect(cx.progress.epoch(), cx.progress.step().saturating_sub(1), cx);
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn on_rows(&mut self, rows: &Rows<'_>, cx: &mut Context<'_>) -> Fallible {
+        self.open(cx);
+        let (names, mut done) = (rows.names(), 0);
+        // What is shown comes right behind the row of its step, so that a run that goes on logs all in the same order.
+        while let Some(shown) = self.shown.front() {
+            let step = shown.head.step;
+            let before = rows.iter().take_while(|row| row.head.step <= step).count();
+            if rows.iter().last().is_none_or(|row| row.head.step < step) {
+                break;
+            }
+            if before > done {
+                self.push_rows(names, rows.iter().take(before).skip(done), cx.progress);
+                done = before;
+            }
+            self.show_next();
+        }
+        if rows.len() > done {
+            self.push_rows(names, rows.iter().skip(done), cx.progress);
+        }
+        Ok(())
+    }
+
+    fn on_evaluation_end(&mut self, evaluation: &Evaluation, cx: &mut Context<'_>) -> Fallible {
+        let outside = self.worker.is_none();
+        self.open(cx);
+        self.collect(evaluation.epoch, evaluation.step, cx);
+        self.show_all();
+        let head = Head {
+            epoch: evaluation.epoch,
+            step: evaluation.step,
+            seconds: cx.progress.elapsed().as_secs_f64(),
+            ..Head::default()
+        };
+        let metrics = evaluation.metrics.iter().map(|(name, value)| (Arc::from(name.as_str()), *value)).collect();
+        self.push_metrics(Kind::Evaluation, head, metrics, cx.progress);
+        if outside {
+            self.close(self.status.clone());
+        }
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn on_epoch_end(&mut self, epoch: &EpochSummary, cx: &mut Context<'_>) -> Fallible {
+        self.collect(epoch.epoch, epoch.step, cx);
+        self.show_all();
+        let head =
+            Head { kind: Kind::Epoch, epoch: epoch.epoch, step: epoch.step, seconds: epoch.seconds, ..Head::default() };
+        self.push_metrics(Kind::Epoch, head, of_training(&epoch.metrics), cx.progress);
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn on_run_end(&mut self, run: &Run, cx: &mut Context<'_>) -> Fallible {
+        self.collect(cx.progress.epoch(), cx.progress.step(), cx);
+        self.show_all();
+        self.close(match &run.outcome {
+            Outcome::Interrupted { signal } => Status::Interrupted(signal),
+            _ => Status::Finished,
+        });
+        Ok(())
+    }
+
+    fn on_error(&mut self, error: &Error, cx: &mut Context<'_>) -> Fallible {
+        // No run is opened to tell of its end.
+        if self.worker.is_some() {
+            self.collect(cx.progress.epoch(), cx.progress.step(), cx);
+            self.show_all();
+        }
+        self.close(Status::Failed(error.to_string()));
+        Ok(())
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) -> Fallible {
+        self.wait();
+        self.tell(cx);
+        Ok(())
+    }
+
+    fn state(&self) -> Fallible<Option<State>> {
+        Ok(Some(State::encode(&self.saved)?))
+    }
+
+    fn restore(&mut self, state: &State) -> Fallible {
+        self.saved = state.decode()?;
+        Ok(())
+    }
+
+    fn durable(&self) -> Option<Durable> {
+        self.worker.as_ref().map(Worker::durable)
+    }
+}
+
+/// An epoch's own metrics, by the names that other trainers give them. Those of its validation were logged as such.
+fn of_training(metrics: &Metrics) -> Vec<(Arc<str>, f64)> {
+    let own = metrics.iter().filter(|(name, _)| name.starts_with("train/"));
+    own.map(|(name, value)| (format!("{name}_epoch").into(), *value)).collect()
+}

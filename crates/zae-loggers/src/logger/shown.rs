@@ -1,0 +1,63 @@
+//! What a logger shows beside curves, and tells beside entries: what came through its handle.
+
+use std::sync::Arc;
+
+use zae_core::add_on::Context;
+
+use super::Logger;
+use crate::{Kind, Media, Sink, clock::now, entry::Head, handle::Noted};
+
+/// Something to look at, and where in the run it belongs.
+pub(super) struct Shown {
+    pub(super) head: Head,
+    pub(super) name: Arc<str>,
+    pub(super) media: Arc<Media>,
+}
+
+impl<S: Sink> Logger<S> {
+    /// Takes what came through the handle: it belongs to what is just done.
+    pub(super) fn collect(&mut self, epoch: u64, step: u64, cx: &mut Context<'_>) {
+        let Some(held) = self.inbox.as_ref().and_then(|inbox| inbox.take()) else { return };
+        self.open(cx);
+        if held.dropped > 0 {
+            let name = self.sink.name();
+            self.news.warn(format!("{name}: there is no room for {} things that were to be logged", held.dropped));
+        }
+        let Some(worker) = &self.worker else { return };
+        let head =
+            Head { kind: Kind::Media, epoch, step, seconds: cx.progress.elapsed().as_secs_f64(), ..Head::default() };
+        let mut asides = Vec::new();
+        for noted in held.noted {
+            match noted {
+                Noted::Media(name, media) => self.shown.push_back(Shown { head, name, media }),
+                Noted::Aside(aside) => asides.push(aside),
+            }
+        }
+        if !asides.is_empty() {
+            worker.push(0, |entries| asides.into_iter().for_each(|aside| entries.push_aside(aside)));
+        }
+    }
+
+    /// Hands over the first thing to look at of those that wait.
+    pub(super) fn show_next(&mut self) {
+        let Some(Shown { head, name, media }) = self.shown.pop_front() else { return };
+        let names = [name];
+        if self.is_there(head.step, &names) {
+            return;
+        }
+        let Some(worker) = self.worker.take() else { return };
+        worker.push(1, |entries| {
+            let (layout, new) = self.layout(Kind::Media, &names);
+            new.into_iter().for_each(|new| entries.add_layout(new));
+            entries.push_media(Head { layout, index: self.saved.entries, time: now(), ..head }, media);
+            self.saved.entries += 1;
+        });
+        self.worker = Some(worker);
+    }
+
+    pub(super) fn show_all(&mut self) {
+        while !self.shown.is_empty() {
+            self.show_next();
+        }
+    }
+}

@@ -90,12 +90,12 @@ pub mod prelude {
         task::{At, Mode, Predict, StepResult, Task},
         trainer::{Every, NonFinite, Outcome, Run, Trainer, Until},
     };
+    #[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune", feature = "mlflow"))]
+    pub use zae_loggers::LogHandle;
     #[cfg(feature = "mlflow")]
     pub use zae_loggers::MlflowLogger;
     #[cfg(feature = "neptune")]
     pub use zae_loggers::NeptuneLogger;
-    #[cfg(any(feature = "tensorboard", feature = "wandb", feature = "neptune", feature = "mlflow"))]
-    pub use zae_loggers::LogHandle;
     #[cfg(feature = "tensorboard")]
     pub use zae_loggers::TensorBoardLogger;
     #[cfg(feature = "wandb")]

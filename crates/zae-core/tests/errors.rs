@@ -465,6 +465,7 @@ fn an_add_on_that_fails_in_any_hook() {
         "snapshot",
         "run_end",
         "error",
+        "finish",
     ];
     for (bad, panics) in hooks.into_iter().flat_map(|hook| [(hook, false), (hook, true)]) {
         let lines = Lines::default();
@@ -487,14 +488,16 @@ fn an_add_on_that_fails_in_any_hook() {
             if bad == "error" { &["train_step", "the first error"] } else { &["add-on `bad`", "epoch", "on purpose"] };
         let message = fails(result, words);
         assert_eq!(message.contains("panicked"), panics && bad != "error", "{message}");
-        let last = if bad == "run_end" { ["run_end"] } else { ["error"] };
+        // However it ends, each is told how, and then waited for.
+        let last = [if ["run_end", "finish"].contains(&bad) { "run_end" } else { "error" }, "finish"];
         for name in ["a", "bad", "z"] {
-            let ends =
-                |line: &String| ["run_end", "error"].iter().find(|end| *line == format!("{name}:{end}")).copied();
+            let ends = |line: &String| {
+                ["run_end", "error", "finish"].iter().find(|end| *line == format!("{name}:{end}")).copied()
+            };
             let ends: Vec<_> = lines.lock().unwrap().iter().filter_map(ends).collect();
             assert_eq!(ends, last, "`{name}` when one fails in {bad}, by a panic: {panics}");
         }
-        assert!(trainer.evaluate(valid_data()).is_ok() != ["pass", "evaluation_end"].contains(&bad), "{bad}");
+        assert!(trainer.evaluate(valid_data()).is_ok() != ["pass", "evaluation_end", "finish"].contains(&bad), "{bad}");
     }
 }
 

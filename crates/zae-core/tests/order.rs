@@ -97,6 +97,7 @@ fn phases_come_first_then_names() {
         "epoch_end",
         "snapshot",
         "run_end",
+        "finish",
     ] {
         assert_eq!(of(hook), ["m", "z", "a", "y", "b", "x", "c", "d"], "{hook}");
     }

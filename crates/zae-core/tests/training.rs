@@ -266,7 +266,8 @@ fn hooks_come_in_the_documented_order() {
         let steps = [step(first), step(first + 1)].concat();
         [vec!["epoch_start".to_owned()], steps, valid.map(str::to_owned).to_vec()].concat()
     };
-    let expected = [vec!["run_start".to_owned()], epoch(0), epoch(2), vec!["run_end".to_owned()]].concat();
+    let expected =
+        [vec!["run_start".to_owned()], epoch(0), epoch(2), vec!["run_end".to_owned(), "finish".to_owned()]].concat();
     assert_eq!(*lines.lock().unwrap(), expected.iter().map(|hook| format!("log:{hook}")).collect::<Vec<_>>());
 }
 

@@ -246,6 +246,9 @@ impl AddOn for Log {
     fn on_error(&mut self, _: &Error, cx: &mut Context<'_>) -> Fallible {
         self.hook("error", cx)
     }
+    fn finish(&mut self, cx: &mut Context<'_>) -> Fallible {
+        self.hook("finish", cx)
+    }
     fn wants_snapshot(&self, moment: Moment, _: &ProgressChecker) -> bool {
         self.snapshots && moment == Moment::Epoch
     }

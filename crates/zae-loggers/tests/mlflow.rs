@@ -5,12 +5,14 @@
 
 mod mlflow_mock;
 mod runs;
+mod server;
 
 use std::{fs, net::TcpListener, path::Path, time::Duration};
 
-use mlflow_mock::{Fault, Mock};
+use mlflow_mock::Fault;
 use runs::*;
 use serde_json::Value;
+use server::Answer;
 use tempfile::tempdir;
 use zae_core::trainer::{Outcome, Trainer};
 use zae_loggers::{MlflowLogger, Upload};
@@ -105,17 +107,16 @@ fn patient(run_dir: &Path, uri: &str) -> Trainer<Classify> {
 
 #[test]
 fn whatever_a_server_does_every_point_is_there_once() {
-    let busy = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
-    let broken = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
-    let other = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>";
-    let [busy, broken, other] = [busy, broken, other].map(Fault::Answer);
-    let faults = [Fault::Lost, busy, broken, Fault::Lost, other, Fault::Lost, broken, broken, busy];
-    let (dir, mock) = (tempdir().unwrap(), Mock::start(&faults));
+    let busy = || Fault::Answer(Answer::Status(429, vec![("Retry-After".to_owned(), "0".to_owned())], String::new()));
+    let broken = || Fault::Answer(Answer::Status(503, Vec::new(), "busy".to_owned()));
+    let other = Fault::Answer(Answer::Ok("<html>".to_owned()));
+    let faults = vec![Fault::Lost, busy(), broken(), Fault::Lost, other, Fault::Lost, broken(), broken(), busy()];
+    let (dir, (mock, server)) = (tempdir().unwrap(), mlflow_mock::start(faults));
     for (removed, epochs) in [(0, 3), (4, 5), (2, 6)] {
         if removed > 0 {
             remove_newest_checkpoints(dir.path(), removed);
         }
-        patient(dir.path(), &mock.uri).run(epochs, train_data(), valid_data()).unwrap();
+        patient(dir.path(), &server.url()).run(epochs, train_data(), valid_data()).unwrap();
         assert_eq!((mock.status().as_str(), mock.is_through()), ("FINISHED", true));
         let mut found = mock.points();
         found.sort();
@@ -125,18 +126,20 @@ fn whatever_a_server_does_every_point_is_there_once() {
         spool.values_mut().chain(expected.values_mut()).for_each(|points| points.sort_unstable());
         assert_eq!(spool, expected);
     }
-    assert_eq!((mock.runs_made(), mock.authorization()), (1, None));
+    let state = mock.lock();
+    assert_eq!((state.runs_made, state.authorization.as_deref()), (1, None));
 }
 
 #[test]
 fn a_server_that_wants_another_password_is_told_nothing_more() {
-    let refused = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 10\r\n\r\nnot s3cret";
-    let (dir, mock, notices) = (tempdir().unwrap(), Mock::start(&[Fault::Answer(refused)]), Notices::default());
-    let uri = mock.uri.replace("http://", "http://me:s3cret@");
+    let refused = Fault::Answer(Answer::Status(401, Vec::new(), "not s3cret".to_owned()));
+    let (dir, notices) = (tempdir().unwrap(), Notices::default());
+    let (mock, server) = mlflow_mock::start(vec![refused]);
+    let uri = server.url().replace("http://", "http://me:s3cret@");
     patient(dir.path(), &uri).add_on(notices.clone()).run(2, train_data(), valid_data()).unwrap();
     let warnings = notices.warnings().join("; ");
     assert!(warnings.contains("401") && !warnings.contains("s3cret"), "{warnings}");
-    assert_eq!((mock.points().len(), mock.authorization().as_deref()), (0, Some("Basic bWU6czNjcmV0")));
+    assert_eq!((mock.points().len(), mock.lock().authorization.as_deref()), (0, Some("Basic bWU6czNjcmV0")));
     assert_eq!(curves(dir.path()), expected(dir.path()));
     // With what is right it is sent.
     zae_loggers::mlflow::sync(dir.path().join("mlflow")).unwrap();

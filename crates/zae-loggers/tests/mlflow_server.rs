@@ -3,31 +3,37 @@
 #![cfg(all(feature = "mlflow", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod interpreter;
 mod mlflow_peer;
+mod mlflow_shown;
 mod runs;
 
 use std::{
     env,
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use base64::Engine;
 use mlflow_peer::{Server, free_port};
+use mlflow_shown::Showing;
 use runs::*;
 use serde_json::Value;
 use tempfile::tempdir;
 use zae_core::{
+    data::from_fn,
     step::Step,
     task::{At, StepResult, Task},
     testing::{
         Architecture, Fixture,
         reference::{Batch, Net, Reference, ReferenceLearner},
     },
-    trainer::{Outcome, Trainer},
+    trainer::{Outcome, Trainer, Until},
 };
-use zae_loggers::{MlflowLogger, Upload};
+use zae_loggers::{Level, LogHandle, MlflowLogger, Upload};
 
 fn logger(uri: &str, experiment: &str) -> MlflowLogger {
     let often =
@@ -84,6 +90,7 @@ fn runs_are_there_with_all_that_belongs_to_them() {
     a_run_that_goes_on_from_older_checkpoints(&server);
     steps_of_thousands_of_metrics(&server);
     a_run_that_is_killed_over_and_over(&server);
+    what_is_shown_by_a_run_that_is_killed(&server);
 }
 
 fn a_run_that_goes_on_from_older_checkpoints(server: &Server) {
@@ -203,40 +210,143 @@ fn steps_of_thousands_of_metrics(server: &Server) {
 
 const DIR: &str = "ZAE_CHILD_DIR";
 const URI: &str = "ZAE_CHILD_URI";
+const SHOWS: &str = "ZAE_CHILD_SHOWS";
 const EPOCHS: u64 = 40;
 
 /// Does nothing unless this process is the child.
 #[test]
 fn child() {
     let Ok(dir) = env::var(DIR).map(PathBuf::from) else { return };
-    train(&dir, &env::var(URI).unwrap(), "killed", EPOCHS);
+    let uri = env::var(URI).unwrap();
+    if env::var_os(SHOWS).is_some() {
+        show(&dir, &uri);
+    } else {
+        train(&dir, &uri, "killed", EPOCHS);
+    }
 }
 
-fn start(dir: &Path, uri: &str) -> Child {
+fn start(dir: &Path, uri: &str, shows: bool) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["child", "--exact"]).env(DIR, dir).env(URI, uri).stdout(Stdio::null()).stderr(Stdio::null());
+    if shows {
+        command.env(SHOWS, "1");
+    }
     command.spawn().unwrap()
+}
+
+/// When its spool has so many bytes.
+fn kill_at(mut child: Child, spool: &Path, bytes: u64) {
+    let since = Instant::now();
+    while spool.metadata().map_or(0, |meta| meta.len()) < bytes {
+        assert!(child.try_wait().unwrap().is_none() && since.elapsed() < Duration::from_secs(120));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 fn a_run_that_is_killed_over_and_over(server: &Server) {
     let dir = tempdir().unwrap();
     let spool = dir.path().join("mlflow/spool.jsonl");
     for kills in 1..=3 {
-        let mut child = start(dir.path(), &server.uri());
-        let since = Instant::now();
-        let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
-        while size(&spool) < kills * 12_000 {
-            assert!(child.try_wait().unwrap().is_none() && since.elapsed() < Duration::from_secs(120));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_at(start(dir.path(), &server.uri(), false), &spool, kills * 12_000);
         remove_newest_checkpoints(dir.path(), 2);
     }
     // What is left behind by the last that is killed.
     zae_loggers::mlflow::sync(spool.parent().unwrap()).unwrap();
     assert_eq!(the_run(server, "killed")["info"]["status"], "KILLED");
-    assert!(start(dir.path(), &server.uri()).wait().unwrap().success());
+    assert!(start(dir.path(), &server.uri(), false).wait().unwrap().success());
     let run = the_run(server, "killed");
     assert_eq!(run["info"]["status"], "FINISHED");
     assert_same(&server.curves(&run), &expected_there(dir.path()));
+}
+
+const STEPS: u64 = 240;
+
+/// Slowly enough to be killed in between.
+fn show(run_dir: &Path, uri: &str) {
+    let log = LogHandle::new();
+    let logger = logger(uri, "shown").handle(&log);
+    #[cfg(feature = "system-metrics")]
+    let logger = logger.system_metrics(Duration::from_millis(100));
+    let slow = from_fn(|_| {
+        (0..STEPS).map(|i| {
+            thread::sleep(Duration::from_millis(5));
+            Ok(i as f64)
+        })
+    });
+    log.file(env::current_exe().unwrap());
+    log.alert(Level::Warn, "Look", "at this");
+    writeln!(log.console(), "it shows").unwrap();
+    mlflow_shown::of(run_dir, Showing(log)).add_on(logger).run(Until::steps(STEPS), slow, ()).unwrap();
+}
+
+/// By MLflow's own client: every file once, images with the very pixels, and by the names that MLflow itself gives.
+fn what_is_shown_by_a_run_that_is_killed(server: &Server) {
+    let dir = tempdir().unwrap();
+    let spool = dir.path().join("mlflow/spool.jsonl");
+    for kills in 1..=3 {
+        kill_at(start(dir.path(), &server.uri(), true), &spool, kills * 12_000);
+        remove_newest_checkpoints(dir.path(), 2);
+    }
+    zae_loggers::mlflow::sync(spool.parent().unwrap()).unwrap();
+    assert!(start(dir.path(), &server.uri(), true).wait().unwrap().success());
+    let mut python = interpreter::python();
+    python.arg(interpreter::script("mlflow_read.py")).args([&server.uri(), "shown"]);
+    let found: Value = serde_json::from_str(&interpreter::output(&mut python)).unwrap();
+    assert_eq!((&found["status"], &found["tags"]["mlflow.loggedImages"]), (&"FINISHED".into(), &found["own"]["tag"]));
+    assert!(found["tags"]["zae.alerts"].as_str().unwrap().starts_with("warning: Look\nat this"));
+    let bytes = |text: &Value| base64::engine::general_purpose::STANDARD.decode(text.as_str().unwrap()).unwrap();
+    let files = found["files"].as_object().unwrap();
+    // Each step once, in all ways.
+    let mut names: Vec<String> = Vec::new();
+    for (path, image) in found["images"].as_object().unwrap() {
+        let parts: Vec<_> = path.split('+').collect();
+        let step: u64 = parts[2].parse().unwrap();
+        assert_eq!((&image["mode"], &image["size"]), (&"RGB".into(), &serde_json::json!([5, 3])));
+        assert_eq!(bytes(&image["pixels"]), mlflow_shown::pixels(step), "{path}");
+        names.push(shape(path));
+    }
+    let mut expected: Vec<_> = mlflow_shown::shown_at(STEPS)
+        .flat_map(|step| {
+            ["#.png", "#+compressed.png"].map(|end| format!("images/valid~samples+step+{step}+timestamp+#+{end}"))
+        })
+        .collect();
+    names.sort();
+    expected.sort();
+    assert_eq!(names, expected);
+    for own in found["own"]["images"].as_array().unwrap() {
+        let own = shape(own.as_str().unwrap()).replace(".webp", ".png");
+        assert!(names.contains(&own), "{own}");
+    }
+    let said = files.iter().filter(|(path, _)| path.starts_with("texts/said/"));
+    let mut said: Vec<_> = said.map(|(_, text)| String::from_utf8(bytes(text)).unwrap()).collect();
+    let mut expected: Vec<_> = mlflow_shown::shown_at(STEPS).map(|step| format!("At {step}")).collect();
+    said.sort();
+    expected.sort();
+    assert_eq!(said, expected);
+    for folder in ["tables/predictions/", "histograms/weights/", "captions/valid~samples/"] {
+        assert_eq!(files.keys().filter(|path| path.starts_with(folder)).count(), expected.len(), "{folder}");
+    }
+    let program = env::current_exe().unwrap();
+    let name = program.file_name().unwrap().to_str().unwrap();
+    assert!(bytes(&files[name]) == std::fs::read(&program).unwrap(), "the program is another");
+    assert!(bytes(&files["console.log"]).starts_with(b"it shows\n"));
+    let steps = |name: &str| {
+        let all = found["points"][name].as_array().unwrap();
+        all.iter().map(|point| point[0].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(steps("train/loss"), (0..STEPS).collect::<Vec<_>>());
+    if cfg!(feature = "system-metrics") {
+        let samples = steps("system/cpu_utilization_percentage");
+        assert!(samples.len() > 3 && samples == (0..samples.len() as u64).collect::<Vec<_>>(), "{samples:?}");
+    }
+}
+
+/// A name without its time and what makes it the only one.
+fn shape(path: &str) -> String {
+    let mut parts: Vec<_> = path.split('+').collect();
+    let end = parts[5].find('.').map_or("", |at| &parts[5][at..]);
+    let own = format!("#{end}");
+    (parts[4], parts[5]) = ("#", &own);
+    parts.join("+")
 }

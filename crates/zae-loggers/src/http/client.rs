@@ -1,9 +1,14 @@
 //! [`Client`]: what is asked of a server.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs::{self, File},
+    io::Read,
+    sync::Arc,
+    time::Duration,
+};
 
 use ureq::{
-    Agent, Body,
+    Agent, AsSendBody, Body, SendBody,
     http::{Response, header::RETRY_AFTER},
     tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
 };
@@ -23,6 +28,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     agent: Agent,
+    timeout: Duration,
     /// Taken out of all messages.
     secrets: Vec<Secret>,
 }
@@ -55,10 +61,9 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .tls_config(tls)
-            .timeout_global(Some(timeout.min(LONGEST_WAIT)))
             .user_agent(concat!("zae-engine/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.into(), secrets })
+        Ok(Self { agent: config.into(), timeout, secrets })
     }
 
     /// Also what is learned later, such as a token that a server gives.
@@ -73,11 +78,31 @@ impl Client {
     /// When there is no reply, or one whose status says that it was in vain. Which of these are final is W&B's own rule:
     /// 400, 401, 403, 404, 409, 410, 413, 422 and 501.
     pub(crate) fn ask(&self, request: &Request<'_>) -> Result<Reply, Failure> {
+        self.run(request, request.body, self.timeout)
+    }
+
+    /// Asks once, with what a file holds for a body. A second more is given for each mebibyte of it.
+    ///
+    /// # Errors
+    /// As for [`Client::ask`].
+    #[cfg_attr(not(feature = "mlflow"), allow(dead_code, reason = "not each tracker sends files"))]
+    pub(crate) fn send(&self, request: &Request<'_>, file: &File) -> Result<Reply, Failure> {
+        let size = file.metadata().map_err(|e| self.passing(request, &e.to_string()))?.len();
+        let length = size.to_string();
+        let headers = [request.headers, &[("Content-Length", &*length)]].concat();
+        // Of a file that grows meanwhile, what was there.
+        let mut body = file.take(size);
+        let timeout = self.timeout.saturating_add(Duration::from_secs(size >> 20));
+        self.run(&Request { headers: &headers, ..*request }, SendBody::from_reader(&mut body), timeout)
+    }
+
+    fn run(&self, request: &Request<'_>, body: impl AsSendBody, timeout: Duration) -> Result<Reply, Failure> {
         let mut built = ureq::http::Request::builder().method(request.method).uri(request.url);
         for &(name, value) in request.headers {
             built = built.header(name, value);
         }
-        let built = built.body(request.body).map_err(|e| self.lasting(request, &e.to_string()))?;
+        let built = built.body(body).map_err(|e| self.lasting(request, &e.to_string()))?;
+        let built = self.agent.configure_request(built).timeout_global(Some(timeout.min(LONGEST_WAIT))).build();
         let response = self.agent.run(built).map_err(|e| match e {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => self.lasting(request, &e.to_string()),
             _ => self.passing(request, &e.to_string()),
@@ -162,11 +187,7 @@ fn roots() -> Fallible<RootCerts> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{
-        io::{Read, Write},
-        net::TcpListener,
-        time::Instant,
-    };
+    use std::{io::Write, net::TcpListener, time::Instant};
 
     use super::*;
 

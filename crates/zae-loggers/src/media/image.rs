@@ -85,6 +85,12 @@ impl Image {
         self.channels
     }
 
+    /// One value for each channel of each pixel, row by row from the top.
+    #[must_use]
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
     /// The text to be shown with it.
     #[must_use]
     pub fn text(&self) -> Option<&str> {

@@ -1,12 +1,15 @@
 //! [`Api`]: MLflow's REST interface, version 2.0.
 
-use std::time::Duration;
+use std::{fs::File, time::Duration};
 
 use base64::Engine;
 use serde_json::{Value, json};
 use zae_core::error::Fallible;
 
 use crate::http::{Client, Failure, Request, Secret, escaped};
+
+/// Under it a server takes files.
+const ARTIFACTS: &str = "/api/2.0/mlflow-artifacts/artifacts/";
 
 /// A tracking server and who asks it.
 #[derive(Clone, Debug)]
@@ -59,6 +62,20 @@ impl Server {
         Ok(Self { uri: format!("{scheme}://{host}{path}"), authorization, secrets })
     }
 
+    /// The path below which it takes files for a run that has its artifacts there, if it takes them itself.
+    fn artifacts_at<'a>(&self, uri: &'a str) -> Option<&'a str> {
+        let path = match uri.strip_prefix("mlflow-artifacts:") {
+            // With a host, which may be another than this one.
+            Some(rest) => rest.strip_prefix("//").map_or(Some(rest), |rest| {
+                let (host, path) = rest.split_once('/')?;
+                let here = self.uri.split_once("://").is_some_and(|(_, own)| own.split('/').next() == Some(host));
+                (host.is_empty() || here).then_some(path)
+            })?,
+            None => uri.strip_prefix(&self.uri)?.strip_prefix(ARTIFACTS)?,
+        };
+        Some(path.trim_matches('/')).filter(|path| !path.is_empty())
+    }
+
     /// Its address, in which there is nothing to hide.
     pub(super) fn uri(&self) -> &str {
         &self.uri
@@ -66,6 +83,7 @@ impl Server {
 }
 
 /// Makes requests of a server.
+#[derive(Clone)]
 pub(super) struct Api {
     server: Server,
     client: Client,
@@ -81,15 +99,36 @@ impl Api {
         &self.server.uri
     }
 
+    fn authorization(&self) -> Option<(&str, &str)> {
+        self.server.authorization.as_ref().map(|own| ("Authorization", own.expose()))
+    }
+
     fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<Value, Failure> {
         let url = format!("{}/api/2.0/mlflow/{path}", self.server.uri);
         let mut headers = vec![("Content-Type", "application/json")];
-        headers.extend(self.server.authorization.as_ref().map(|own| ("Authorization", own.expose())));
+        headers.extend(self.authorization());
         let reply = self.client.ask(&Request { method, url: &url, headers: &headers, body })?;
         serde_json::from_slice(&reply.body).map_err(|e| {
             let url = &self.server.uri;
             Failure::passing(format!("{url}: the answer is not that of an MLflow server: {e}"))
         })
+    }
+
+    /// Puts a file among the artifacts of the server, at this path.
+    pub(super) fn put(&self, path: &str, file: &File) -> Result<(), Failure> {
+        let path = path.split('/').map(escaped).collect::<Vec<_>>().join("/");
+        let url = format!("{}{ARTIFACTS}{path}", self.server.uri);
+        let mut headers = vec![("Content-Type", "application/octet-stream")];
+        headers.extend(self.authorization());
+        self.client.send(&Request { method: "PUT", url: &url, headers: &headers, body: &[] }, file).map(drop)
+    }
+
+    /// Where the artifacts of a run are: the path that [`Api::put`] takes; or else the address of what the server itself does
+    /// not take them for.
+    pub(super) fn artifacts_of(&self, run: &str) -> Result<Result<String, String>, Failure> {
+        let reply = self.ask("GET", &format!("runs/get?run_id={}", escaped(run)), &[])?;
+        let uri = text_at(&reply, "/run/info/artifact_uri")?;
+        Ok(self.server.artifacts_at(&uri).map(str::to_owned).ok_or(uri.clone()))
     }
 
     /// Makes a request with this body.
@@ -150,6 +189,25 @@ mod tests {
         let login = Login { token: Secret::new("t0ken"), ..Login::default() };
         let server = Server::new("http://host", &login).unwrap();
         assert_eq!(server.authorization.as_ref().unwrap().expose(), "Bearer t0ken");
+    }
+
+    #[test]
+    fn files_go_to_the_server_itself_and_nowhere_else() {
+        let server = Server::new("http://host:1/base", &Login::default()).unwrap();
+        for (uri, path) in [
+            ("mlflow-artifacts:/7/abc/artifacts", Some("7/abc/artifacts")),
+            ("mlflow-artifacts:///7/abc/artifacts", Some("7/abc/artifacts")),
+            ("mlflow-artifacts://host:1/7/abc", Some("7/abc")),
+            ("http://host:1/base/api/2.0/mlflow-artifacts/artifacts/7/abc", Some("7/abc")),
+            ("mlflow-artifacts://another/7/abc", None),
+            ("http://host:1/other/api/2.0/mlflow-artifacts/artifacts/7/abc", None),
+            ("mlflow-artifacts:/", None),
+            ("s3://bucket/7/abc", None),
+            ("/srv/mlruns/7/abc", None),
+            ("file:///srv/mlruns/7/abc", None),
+        ] {
+            assert_eq!(server.artifacts_at(uri), path, "{uri}");
+        }
     }
 
     #[test]

@@ -8,18 +8,38 @@
 //! - The first line tells of the run: `spool` (the format's version, 1), `key` (the run's tag `zae.run`, by which its server
 //!   knows it), `tracking_uri` (without a password), `experiment`, `run_name`, `start_time`, `tags`, and `params` (pairs of
 //!   name and value).
-//! - A line with `index` is an entry, the one before which the run had so many: `kind` (`step`, `evaluation` or `epoch`),
-//!   `time`, `step` (optimizer steps done), `epoch`, and `metrics` by name. NaN and infinities are the texts `"NaN"`, `"Infinity"` and `"-Infinity"`.
+//! - A line with `index` is an entry, the one before which the run had so many: `kind` (`step`, `evaluation`, `epoch` or
+//!   `media`), `time`, `step` (optimizer steps done), `epoch`, and `metrics` by name. NaN and infinities are the texts `"NaN"`,
+//!   `"Infinity"` and `"-Infinity"`. Media has no metrics, but a `name` and `artifacts`, the paths of the files that show it.
+//! - A line with `sample` is how the machine is doing: the number of the sample, which is its step on the server, `time` and
+//!   `metrics`.
+//! - A line with `alert` is an alert: the word is `info`, `warning` or `error`, with `time`, `title` and `text`.
+//! - A line with `artifacts` and no `index` is a file of the user's that is kept with the run since `time`.
 //! - A line with `end` is the end of the run: `FINISHED`, `FAILED` or `KILLED`, at `time`. Without one the program was killed.
 //!
-//! Beside it, `sent.json` has MLflow's `run_id`, and how far the server has the spool. [`sync`] sends what it has not got.
+//! Beside it are:
+//!
+//! - `artifacts`, a folder of all files by their paths on the server. They are on disk before the line that names them. Images
+//!   are where MLflow's own `log_image` has them, with the entry's hash in place of its random number: `images/NAME+step+STEP+timestamp+TIME+HASH.png`,
+//!   and a small one beside it (`...+compressed.png`); of other media there is `FOLDER/NAME/STEP-HASH.ENDING` in `captions`
+//!   and `texts` (`.txt`), `tables` (`.csv`) and `histograms` (`.json`, with `edges` and `counts`). `console.log` has the
+//!   console's lines, and is in no line of the spool.
+//! - `sent.json`: MLflow's `run_id`, and how many lines the server has, and may have (`rows` and `maybe`; ends are not counted).
+//! - `sent_artifacts.json`: the bytes of the spool whose files the server has, and of the console.
+//!
+//! [`sync`] sends what the server has not got. Lines of a version before there were files and samples are read as ever.
 
 mod api;
+mod artifacts;
+mod item;
+mod machine;
 mod names;
+mod payload;
 mod remote;
 mod sent;
 mod settings;
 mod spool;
+mod store;
 mod writer;
 
 use std::{
@@ -29,11 +49,13 @@ use std::{
 };
 
 use api::{Api, Login, Server};
+use artifacts::{Artifacts, There};
 use remote::Tracking;
 use sent::Sent;
 use spool::Head;
+use store::Store;
 use writer::SpoolWriter;
-use zae_core::{error::Fallible, state::State};
+use zae_core::{add_on::Notice, error::Fallible, state::State};
 
 use crate::{
     Logger, News, Opened, Sink, Start, Upload,
@@ -51,6 +73,13 @@ use crate::{
 ///
 /// The run needs a folder, in which all of it is written before it is sent: so a server that is slow or away costs nothing
 /// but the sight of the curves. What the server has not got in the end is sent when the run goes on, or by [`sync`].
+///
+/// What is shown through a [`LogHandle`](crate::LogHandle) becomes artifacts, on a thread of its own, so that no metric waits
+/// for them: images for the page's image grid, by their names and steps (captions beside them, in `captions`), texts, tables
+/// as CSV, which the page shows as tables, and histograms as JSON. Files are artifacts by their own names, the lines of the
+/// console are `console.log`, and the latest alerts are the tag `zae.alerts`, for MLflow sends no messages. Samples of the
+/// machine are where MLflow has its own, among the system metrics. A server that keeps artifacts elsewhere (`s3://`, a folder)
+/// and takes none itself gets everything but these files: they stay in the run's folder, which is told once.
 ///
 /// What is not set here comes from the environment: `MLFLOW_TRACKING_URI`, `MLFLOW_TRACKING_USERNAME` and
 /// `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
@@ -172,9 +201,10 @@ impl Sink for Mlflow {
             Some(reopened) => reopened,
             None => (spool::create(&folder, &self.head(&key, &server, start))?, Vec::new()),
         };
-        let uploader = self.uploader(server, &folder, start.news);
-        let uploader = uploader.map_err(|e| start.news.warn(format!("mlflow: nothing is sent: {e}"))).ok();
-        let writer = Box::new(SpoolWriter::new(spool, uploader));
+        let uploaders = self.uploaders(server, &folder, start.news);
+        let uploaders = uploaders.map_err(|e| start.news.warn(format!("mlflow: nothing is sent: {e}")));
+        let store = Store::new(folder, start.news.clone());
+        let writer = Box::new(SpoolWriter::new(spool, store, uploaders.unwrap_or_default()));
         Ok(Opened { writer, identity: State::encode(&key)?, ahead })
     }
 }
@@ -194,11 +224,20 @@ impl Mlflow {
         }
     }
 
-    fn uploader(&self, server: Server, folder: &Path, news: &News) -> Fallible<Uploader> {
-        let api = Api::new(server, self.upload.timeout)?;
-        let tracking = Tracking::new(api, folder.to_owned(), news.clone())?;
-        Uploader::start("mlflow", tracking, self.upload, news.clone())
+    fn uploaders(&self, server: Server, folder: &Path, news: &News) -> Fallible<Vec<Uploader>> {
+        let (tracking, artifacts) = remotes(Api::new(server, self.upload.timeout)?, folder, news)?;
+        Ok(vec![
+            Uploader::start("mlflow", tracking, self.upload, news.clone())?,
+            Uploader::start("mlflow artifacts", artifacts, self.upload, news.clone())?,
+        ])
     }
+}
+
+/// What sends the spool in a folder, and what sends the files that belong to it.
+fn remotes(api: Api, folder: &Path, news: &News) -> Fallible<(Tracking, Artifacts)> {
+    let there = There::default();
+    let artifacts = Artifacts::new(api.clone(), folder.to_owned(), there.clone(), news.clone());
+    Ok((Tracking::new(api, folder.to_owned(), there, news.clone())?, artifacts))
 }
 
 /// A name that no other run has.
@@ -222,7 +261,13 @@ pub fn sync(folder: impl AsRef<Path>) -> Fallible {
     let (head, _) = spool::read(&folder.join(spool::FILE)).map_err(|e| format!("`{}`: {e}", folder.display()))?;
     let uri = variable("MLFLOW_TRACKING_URI").unwrap_or(head.tracking_uri);
     let api = Api::new(server(Some(&uri), &Login::default())?, Upload::default().timeout)?;
-    let mut tracking = Tracking::new(api, folder.to_owned(), News::default())?;
+    let news = News::default();
+    let (mut tracking, mut artifacts) = remotes(api, folder, &news)?;
     while tracking.send(true, &|| true)? == upload::Sent::More {}
-    Ok(())
+    while artifacts.send(true, &|| true)? == upload::Sent::More {}
+    // There is no run that could tell of files that are left out.
+    let told = news.take().map(|held| held.notices).unwrap_or_default();
+    let left: Vec<_> =
+        told.into_iter().filter_map(|own| if let Notice::Warning(text) = own { Some(text) } else { None }).collect();
+    if left.is_empty() { Ok(()) } else { Err(left.join("; ").into()) }
 }

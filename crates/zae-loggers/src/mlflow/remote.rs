@@ -10,9 +10,11 @@ use zae_core::{add_on::Notice, error::Fallible};
 
 use super::{
     api::{Api, text_at},
+    artifacts::{There, unreadable},
+    item::Item,
     names,
     sent::Sent,
-    spool::{self, End, Head, Line, Lines, Row},
+    spool::{self, Alert, End, Head, Line, Lines},
 };
 use crate::{
     News,
@@ -22,8 +24,8 @@ use crate::{
 
 /// The tag that has the spool's key: by it a run is found whose creation was never answered.
 const KEY_TAG: &str = "zae.run";
-/// In one request.
-const MOST_METRICS: usize = 1000;
+/// In one request: a thousand, with the tags that lines may have.
+const MOST_METRICS: usize = 990;
 const MOST_PARAMS: usize = 100;
 /// MLflow takes a million.
 const MOST_BYTES: usize = 900_000;
@@ -40,10 +42,16 @@ pub(super) struct Tracking {
     /// MLflow's name of the run, once it is known to be there.
     run: Option<String>,
     /// Read and not sent yet; of the first so many metrics are.
-    rows: VecDeque<Row>,
+    rows: VecDeque<Item>,
     part: usize,
-    /// Rows to be passed over, for the server has them.
+    /// Lines to be passed over, for the server has them.
     skip: u64,
+    /// So many bytes of the spool are there.
+    until: u64,
+    /// For the thread that sends files.
+    there: There,
+    /// All of them so far, oldest first.
+    alerts: Vec<Alert>,
     end: Option<End>,
     /// Names as MLflow takes them, in quotes.
     names: HashMap<String, String>,
@@ -55,7 +63,7 @@ impl Tracking {
     ///
     /// # Errors
     /// When there is none.
-    pub(super) fn new(api: Api, folder: PathBuf, news: News) -> Fallible<Self> {
+    pub(super) fn new(api: Api, folder: PathBuf, there: There, news: News) -> Fallible<Self> {
         let (head, lines) = spool::read(&folder.join(spool::FILE))?;
         let sent = Sent::of(&folder, &head.key);
         let skip = sent.rows;
@@ -70,6 +78,9 @@ impl Tracking {
             rows: VecDeque::new(),
             part: 0,
             skip,
+            until: 0,
+            there,
+            alerts: Vec::new(),
             end: None,
             names: HashMap::new(),
             only_ascii: false,
@@ -77,9 +88,7 @@ impl Tracking {
     }
 
     fn remember(&self) -> Result<(), Failure> {
-        self.sent
-            .save(&self.folder)
-            .map_err(|e| Failure::passing(format!("cannot write in `{}`: {e}", self.folder.display())))
+        self.sent.save(&self.folder)
     }
 
     /// Has the run there, and running.
@@ -147,32 +156,36 @@ impl Tracking {
 
     /// Reads on until there is enough for a request.
     fn read(&mut self) -> Result<(), Failure> {
-        let mut there: usize = self.rows.iter().map(|row| row.metrics.len()).sum();
+        let mut there: usize = self.rows.iter().map(Item::weight).sum();
         while there < MOST_METRICS + self.part {
-            let line = self.lines.next().map_err(|e| Failure::passing(format!("cannot read the spool: {e}")))?;
-            match line {
-                None => break,
-                Some(Line::End(end)) => self.end = Some(end),
-                Some(Line::Row(_)) if self.skip > 0 => {
-                    self.end = None;
-                    self.skip -= 1;
-                }
-                Some(Line::Row(row)) => {
-                    self.end = None;
-                    there += row.metrics.len();
-                    self.rows.push_back(row);
-                }
+            let Some(line) = self.lines.next().map_err(|e| unreadable(&e))? else { break };
+            if let Line::End(end) = line {
+                self.end = Some(end);
+                continue;
             }
+            self.end = None;
+            if let Line::Alert(alert) = &line {
+                self.alerts.push(alert.clone());
+            }
+            if self.skip > 0 {
+                self.skip -= 1;
+                self.until = self.lines.end;
+                continue;
+            }
+            let item = Item::of(line, self.lines.end, &self.alerts);
+            there += item.weight();
+            self.rows.push_back(item);
         }
         Ok(())
     }
 
-    /// A request for as much of what was read as one may hold; for so many rows, and so many metrics of the next.
-    fn request(&mut self, run: &str) -> (String, usize, usize) {
+    /// A request for as much of what was read as one may hold, if there is anything to ask for; for so many lines, and so many
+    /// metrics of the next.
+    fn request(&mut self, run: &str) -> (Option<String>, usize, usize) {
         let mut body = format!(r#"{{"run_id":{},"metrics":["#, json!(run));
-        let (mut metrics, mut rows, mut part) = (0, 0, self.part);
-        'rows: for row in &self.rows {
-            for (name, value) in row.metrics.iter().skip(part) {
+        let (mut metrics, mut rows, mut part, mut tags) = (0, 0, self.part, BTreeMap::new());
+        'rows: for Item { time, step, metrics: own, tag, .. } in &self.rows {
+            for (name, value) in own.iter().skip(part) {
                 if metrics == MOST_METRICS || body.len() > MOST_BYTES {
                     break 'rows;
                 }
@@ -180,14 +193,17 @@ impl Tracking {
                     self.names.insert(name.clone(), json!(names::allowed(name, self.only_ascii)).to_string());
                 }
                 let (name, comma) = (&self.names[name], if metrics == 0 { "" } else { "," });
-                let Row { time, step, .. } = row;
                 body.push_str(&format!(r#"{comma}{{"key":{name},"value":{value},"timestamp":{time},"step":{step}}}"#));
                 (metrics, part) = (metrics + 1, part + 1);
             }
+            // The latest counts.
+            tags.extend(tag.clone());
             (rows, part) = (rows + 1, 0);
         }
-        body.push_str("]}");
-        (body, rows, part)
+        let is_empty = metrics == 0 && tags.is_empty();
+        let tags: Vec<Value> = tags.into_iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+        body.push_str(&format!(r#"],"tags":{}}}"#, json!(tags)));
+        ((!is_empty).then_some(body), rows, part)
     }
 
     fn send_rows(&mut self, run: &str, go_on: &dyn Fn() -> bool) -> Result<(), Failure> {
@@ -200,15 +216,18 @@ impl Tracking {
             self.sent.maybe = touched;
             self.remember()?;
         }
-        match self.api.post("runs/log-batch", body.as_bytes()) {
-            Err(failure) if failure.status() == Some(400) && !self.only_ascii && !body.is_ascii() => {
+        match body.map(|body| (self.api.post("runs/log-batch", body.as_bytes()), body)) {
+            Some((Err(failure), body)) => {
+                if failure.status() != Some(400) || self.only_ascii || body.is_ascii() {
+                    return Err(failure);
+                }
                 self.only_ascii = true;
                 self.names.clear();
                 return Ok(());
             }
-            other => other.map(drop)?,
+            Some((Ok(_), _)) | None => {}
         }
-        self.rows.drain(..rows);
+        self.until = self.rows.drain(..rows).next_back().map_or(self.until, |row| row.end);
         self.sent.rows += rows as u64;
         self.part = part;
         if rows > 0 && go_on() { self.remember() } else { Ok(()) }
@@ -238,8 +257,10 @@ impl Remote for Tracking {
         self.read()?;
         if !self.rows.is_empty() {
             self.send_rows(&run, go_on)?;
+            self.there.set(&run, self.until);
             return Ok(upload::Sent::More);
         }
+        self.there.set(&run, self.until);
         if ending {
             self.finish(&run)?;
         }

@@ -18,6 +18,9 @@ use crate::{Entry, Kind, appended::Appended, mark};
 /// Its name in the run's folder.
 pub(super) const FILE: &str = "spool.jsonl";
 
+/// What a line with files has in it.
+const WITH_FILES: &[u8] = br#""artifacts":["#;
+
 /// The first line.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct Head {
@@ -40,6 +43,9 @@ pub(super) struct Head {
 #[serde(untagged)]
 pub(super) enum Line {
     Row(Row),
+    Sample(Sample),
+    Alert(Alert),
+    Kept(Kept),
     End(End),
 }
 
@@ -51,7 +57,46 @@ pub(super) struct Row {
     pub(super) time: u64,
     pub(super) step: u64,
     /// Numbers, or what JSON has none for as MLflow takes it: `"NaN"`, `"Infinity"`, `"-Infinity"`.
+    #[serde(default)]
     pub(super) metrics: BTreeMap<String, Value>,
+    /// Of something to look at.
+    pub(super) name: Option<String>,
+    /// Paths of the files that show it.
+    #[serde(default)]
+    pub(super) artifacts: Vec<String>,
+}
+
+impl Row {
+    /// What its entry had for a [`mark`].
+    fn mark(&self) -> u64 {
+        mark(self.step, self.metrics.keys().chain(&self.name).map(String::as_str))
+    }
+}
+
+/// How the machine is doing.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Sample {
+    /// How many came before.
+    pub(super) sample: u64,
+    pub(super) time: u64,
+    pub(super) metrics: BTreeMap<String, Value>,
+}
+
+/// Something that people should be told of.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Alert {
+    /// How bad it is, in one word.
+    pub(super) alert: String,
+    pub(super) time: u64,
+    pub(super) title: String,
+    pub(super) text: String,
+}
+
+/// A file of the user's that is kept with the run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) time: u64,
+    pub(super) artifacts: Vec<String>,
 }
 
 /// The end of a run for a process.
@@ -66,6 +111,8 @@ pub(super) struct End {
 pub(super) struct Spool {
     pub(super) path: PathBuf,
     pub(super) file: Appended,
+    /// Samples of the machine so far.
+    pub(super) samples: u64,
 }
 
 pub(super) fn milliseconds(seconds: f64) -> u64 {
@@ -88,19 +135,25 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
-/// As [`Row`] is read.
-pub(super) struct Written<'a>(pub(super) Entry<'a>);
+/// As [`Row`] is read: an entry, and the paths of the files that show it.
+pub(super) struct Written<'a>(pub(super) Entry<'a>, pub(super) &'a [String]);
 
 impl Serialize for Written<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let entry = &self.0;
+        let Self(entry, artifacts) = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("index", &entry.index)?;
         map.serialize_entry("kind", word(entry.kind))?;
         map.serialize_entry("time", &milliseconds(entry.time))?;
         map.serialize_entry("step", &entry.step)?;
         map.serialize_entry("epoch", &entry.epoch)?;
-        map.serialize_entry("metrics", &Metrics(entry))?;
+        match (entry.media, entry.names.first()) {
+            (Some(_), Some(name)) => {
+                map.serialize_entry("name", &**name)?;
+                map.serialize_entry("artifacts", artifacts)?;
+            }
+            _ => map.serialize_entry("metrics", &Metrics(entry))?,
+        }
         map.end()
     }
 }
@@ -129,12 +182,22 @@ pub(super) struct Lines {
     pub(super) end: u64,
 }
 
+/// Reads on in a spool.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn read_from(path: &Path, end: u64) -> io::Result<Lines> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(end))?;
+    Ok(Lines { input: BufReader::new(file), text: Vec::new(), end })
+}
+
 /// Reads a spool from its beginning.
 ///
 /// # Errors
 /// When there is none.
 pub(super) fn read(path: &Path) -> Fallible<(Head, Lines)> {
-    let mut lines = Lines { input: BufReader::new(File::open(path)?), text: Vec::new(), end: 0 };
+    let mut lines = read_from(path, 0)?;
     lines.next_text()?;
     let head = serde_json::from_slice(&lines.text);
     Ok((head.map_err(|e| format!("`{}` does not begin as a spool does: {e}", path.display()))?, lines))
@@ -163,29 +226,51 @@ impl Lines {
         }
         Ok(None)
     }
+
+    /// Paths of files that have to be sent, of the next line that has any and ends no later than there.
+    pub(super) fn next_artifacts(&mut self, until: u64) -> io::Result<Option<Vec<String>>> {
+        while self.end < until && self.next_text()? {
+            // Most lines have none, and need not be understood.
+            if !self.text.windows(WITH_FILES.len()).any(|part| part == WITH_FILES) {
+                continue;
+            }
+            match serde_json::from_slice(&self.text) {
+                Ok(Line::Row(Row { artifacts, .. }) | Line::Kept(Kept { artifacts, .. })) if !artifacts.is_empty() => {
+                    return Ok(Some(artifacts));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Opens the spool of a run with this key that goes on with so many entries. Of those behind, rows stay that the server may
-/// have: it may have so many in all. Their marks are returned too. `None` if the spool is not there.
+/// have: it may have so many lines in all. Their marks are returned too. `None` if the spool is not there.
 pub(super) fn reopen(path: &Path, key: &str, entries: u64, maybe: u64) -> Fallible<Option<(Spool, Vec<u64>)>> {
     let Ok((head, mut lines)) = read(path) else { return Ok(None) };
     if head.key != key {
         return Ok(None);
     }
-    let (mut rows, mut end, mut ahead) = (0, lines.end, Vec::new());
+    let (mut count, mut end, mut ahead, mut samples) = (0, lines.end, Vec::new(), 0);
     while let Some(line) = lines.next()? {
-        let Line::Row(row) = line else { continue };
-        if row.index >= entries {
-            if rows >= maybe {
-                break;
+        match line {
+            Line::Row(row) if row.index >= entries => {
+                if count >= maybe {
+                    break;
+                }
+                ahead.push(row.mark());
             }
-            ahead.push(mark(row.step, row.metrics.keys().map(String::as_str)));
+            Line::Sample(sample) => samples = sample.sample + 1,
+            // The run goes on.
+            Line::End(_) => continue,
+            Line::Row(_) | Line::Alert(_) | Line::Kept(_) => {}
         }
-        (rows, end) = (rows + 1, lines.end);
+        (count, end) = (count + 1, lines.end);
     }
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(end)?;
-    Ok(Some((Spool { path: path.to_owned(), file: Appended::at(file, end) }, ahead)))
+    Ok(Some((Spool { path: path.to_owned(), file: Appended::at(file, end), samples }, ahead)))
 }
 
 /// A new spool. An older folder of the name is moved aside.
@@ -204,7 +289,7 @@ pub(super) fn create(folder: &Path, head: &Head) -> Fallible<Spool> {
     let mut file = File::create(&path)?;
     io::Write::write_all(&mut file, &line)?;
     file.sync_all()?;
-    Ok(Spool { path, file: Appended::at(file, line.len() as u64) })
+    Ok(Spool { path, file: Appended::at(file, line.len() as u64), samples: 0 })
 }
 
 #[cfg(test)]
@@ -238,7 +323,7 @@ mod tests {
 
     fn write(spool: &mut Spool, entries: &Entries) {
         let mut out = Vec::new();
-        entries.iter().for_each(|entry| append(&mut out, &Written(entry)).unwrap());
+        entries.iter().for_each(|entry| append(&mut out, &Written(entry, &[])).unwrap());
         spool.file.append(&out).unwrap();
     }
 
@@ -285,6 +370,46 @@ mod tests {
         // Of what it cannot have, nothing stays.
         reopen(&path, "key", 1, 0).unwrap().unwrap();
         assert_eq!(rows(dir.path()), [(0, 0)]);
+    }
+
+    /// Of a spool as an older version wrote it, with what came since.
+    #[test]
+    fn lines_without_an_index_stay_before_the_rows_that_are_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let mut spool = create(dir.path(), &head()).unwrap();
+        let own = [
+            r#"{"index":0,"kind":"step","time":5,"step":0,"epoch":0,"metrics":{"x":1.5}}"#,
+            r#"{"index":1,"kind":"media","time":5,"step":0,"epoch":0,"name":"seen","artifacts":["a.png","b.png"]}"#,
+            r#"{"sample":0,"time":6,"metrics":{"system/x":1}}"#,
+            r#"{"alert":"info","time":6,"title":"t","text":""}"#,
+            r#"{"time":6,"artifacts":["model.onnx"]}"#,
+            r#"{"end":"KILLED","time":7}"#,
+            r#"{"index":2,"kind":"media","time":8,"step":1,"epoch":0,"name":"seen","artifacts":["c.png"]}"#,
+            r#"{"sample":1,"time":9,"metrics":{"system/x":"NaN"}}"#,
+        ];
+        spool.file.append((own.join("\n") + "\n").as_bytes()).unwrap();
+        let all = || {
+            let (_, mut lines) = read(&path).unwrap();
+            std::iter::from_fn(|| lines.next().unwrap()).collect::<Vec<_>>()
+        };
+        let before = all();
+        assert_eq!(before.len(), own.len());
+        assert!(matches!(&before[4], Line::Kept(Kept { time: 6, .. })), "{before:?}");
+        let mut files = read_from(&path, 0).unwrap();
+        let until = fs::read_to_string(&path).unwrap().find(r#"{"end""#).unwrap() as u64;
+        assert_eq!(files.next_artifacts(until).unwrap().unwrap(), ["a.png", "b.png"]);
+        assert_eq!(files.next_artifacts(until).unwrap().unwrap(), ["model.onnx"]);
+        assert_eq!(files.next_artifacts(until).unwrap(), None);
+        // The server may have all but the last.
+        let (spool, ahead) = reopen(&path, "key", 1, 6).unwrap().unwrap();
+        assert_eq!((ahead, spool.samples), (vec![mark(0, ["seen"]), mark(1, ["seen"])], 2));
+        assert_eq!(all(), before);
+        // It may have nothing: what belongs to no step was told before the next row.
+        let (spool, ahead) = reopen(&path, "key", 2, 0).unwrap().unwrap();
+        assert_eq!((ahead, spool.samples, all()), (Vec::new(), 1, before[..5].to_vec()));
+        let (spool, _) = reopen(&path, "key", 1, 0).unwrap().unwrap();
+        assert_eq!((spool.samples, all()), (0, before[..1].to_vec()));
     }
 
     #[test]

@@ -123,7 +123,8 @@ impl Artifacts {
         if !std::mem::replace(&mut self.is_told, true) {
             let folder = self.folder.display();
             self.news.warn(format!(
-                "mlflow: an artifact is not sent, `{path}`: {failure}; it stays in `{folder}`, and so do others that are refused"
+                "mlflow: an artifact is not sent, `{path}`: {failure}; it stays in `{folder}`, and so do others that are \
+                 refused"
             ));
         }
         Ok(())

@@ -19,12 +19,13 @@
 //!
 //! Beside it are:
 //!
-//! - `artifacts`, a folder of all files by their paths on the server. They are on disk before the line that names them. Images
-//!   are where MLflow's own `log_image` has them, with the entry's hash in place of its random number: `images/NAME+step+STEP+timestamp+TIME+HASH.png`,
-//!   and a small one beside it (`...+compressed.png`); of other media there is `FOLDER/NAME/STEP-HASH.ENDING` in `captions`
-//!   and `texts` (`.txt`), `tables` (`.csv`) and `histograms` (`.json`, with `edges` and `counts`). `console.log` has the
-//!   console's lines, and is in no line of the spool.
-//! - `sent.json`: MLflow's `run_id`, and how many lines the server has, and may have (`rows` and `maybe`; ends are not counted).
+//! - `artifacts`, a folder of all files by their paths on the server. They are written before the line that names them. Images
+//!   are where MLflow's own `log_image` has them, with a hash of the entry in place of its random number:
+//!   `images/NAME+step+STEP+timestamp+TIME+HASH.png`, and a small one beside it, `...+compressed.png`. Of other media there is
+//!   `FOLDER/NAME/STEP-HASH.ENDING` in `captions` and `texts` (`.txt`), `tables` (`.csv`) and `histograms` (`.json`, with
+//!   `edges` and `counts`). `console.log` has the console's lines, and is in no line of the spool.
+//! - `sent.json`: MLflow's `run_id`, and how many lines the server has, and may have (`rows` and `maybe`; ends are not
+//!   counted).
 //! - `sent_artifacts.json`: the bytes of the spool whose files the server has, and of the console.
 //!
 //! [`sync`] sends what the server has not got. Lines of a version before there were files and samples are read as ever.

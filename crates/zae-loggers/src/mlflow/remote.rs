@@ -39,7 +39,8 @@ pub(super) struct Tracking {
     lines: Lines,
     sent: Sent,
     news: News,
-    /// MLflow's name of the run, once it is known to be there.
+    /// MLflow's names of the experiment and of the run, once they are known to be there.
+    experiment: Option<String>,
     run: Option<String>,
     /// Read and not sent yet; of the first so many metrics are.
     rows: VecDeque<Item>,
@@ -74,6 +75,7 @@ impl Tracking {
             lines,
             sent,
             news,
+            experiment: None,
             run: None,
             rows: VecDeque::new(),
             part: 0,
@@ -93,7 +95,11 @@ impl Tracking {
 
     /// Has the run there, and running.
     fn begin(&mut self, go_on: &dyn Fn() -> bool) -> Result<(), Failure> {
-        let experiment = self.api.experiment(&self.head.experiment)?;
+        // Kept, so that a server that fails at every third request gets on, too.
+        let experiment = match &self.experiment {
+            Some(known) => known.clone(),
+            None => self.experiment.insert(self.api.experiment(&self.head.experiment)?).clone(),
+        };
         let known = match self.sent.run_id.clone() {
             None => self.api.find_run(&experiment, KEY_TAG, &self.head.key)?,
             known => known,

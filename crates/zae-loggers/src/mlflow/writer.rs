@@ -79,6 +79,7 @@ impl Writer for SpoolWriter {
     }
 
     fn sync(&mut self) -> Fallible {
+        self.store.sync()?;
         Ok(self.spool.file.sync()?)
     }
 

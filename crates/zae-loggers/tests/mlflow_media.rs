@@ -164,6 +164,10 @@ fn a_server_that_takes_no_files_from_us_gets_metrics() {
         let warnings = run(dir.path(), &server.url(), 20, LONG);
         assert!(warnings.len() == count && warnings[0].contains(told), "{warnings:?}");
         assert_eq!((mock.status().as_str(), mock.lock().artifacts.len()), ("FINISHED", 0));
+        if warnings.len() == 1 {
+            let error = zae_loggers::mlflow::sync(dir.path().join("mlflow")).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
         // Later it takes them.
         mock.lock().artifact_uri = "mlflow-artifacts:/7/abc/artifacts".to_owned();
         zae_loggers::mlflow::sync(dir.path().join("mlflow")).unwrap();

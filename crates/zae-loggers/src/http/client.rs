@@ -220,6 +220,39 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_sent_as_long_as_it_was() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, vec![b'a'; 3 << 20]).unwrap();
+        let (file, mut more) = (File::open(&path).unwrap(), File::options().append(true).open(&path).unwrap());
+        let server = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut all = vec![0; 1 << 16];
+            // Some of it is there, and the rest is not yet.
+            let read = stream.read(&mut all).unwrap();
+            more.write_all(b"more").unwrap();
+            all.truncate(read);
+            let head = |all: &[u8]| all.windows(4).position(|own| own == b"\r\n\r\n").map(|at| at + 4);
+            while head(&all).is_none_or(|head| all.len() < head + (3 << 20)) {
+                let mut part = vec![0; 1 << 16];
+                let read = stream.read(&mut part).unwrap();
+                assert!(read > 0);
+                all.extend_from_slice(&part[..read]);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            let head = head(&all).unwrap();
+            (String::from_utf8_lossy(&all[..head]).to_ascii_lowercase(), all.len() - head)
+        });
+        let client = Client::new(Duration::from_secs(20), Vec::new()).unwrap();
+        client.send(&Request { method: "PUT", url: &url, headers: &[], body: &[] }, &file).unwrap();
+        let (head, length) = server.join().unwrap();
+        assert!(head.contains("content-length: 3145728\r\n") && !head.contains("chunked"), "{head}");
+        assert_eq!(length, 3 << 20);
+    }
+
+    #[test]
     fn a_server_that_is_busy_says_for_how_long() {
         let url = server("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
         let failure = ask(&url, Duration::from_secs(20)).unwrap_err();

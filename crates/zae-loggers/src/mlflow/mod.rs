@@ -256,7 +256,7 @@ fn new_key() -> String {
 /// ```
 ///
 /// # Errors
-/// When there is no spool, or the server does not take it. What it took is remembered: call it again.
+/// When there is no spool, or the server does not take all of it. What it took is remembered: call it again.
 pub fn sync(folder: impl AsRef<Path>) -> Fallible {
     let folder = folder.as_ref();
     let (head, _) = spool::read(&folder.join(spool::FILE)).map_err(|e| format!("`{}`: {e}", folder.display()))?;

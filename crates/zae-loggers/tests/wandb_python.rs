@@ -103,7 +103,7 @@ fn their_messages_read_ours_without_a_rest() {
     let records: Vec<Value> = serde_json::from_str(&text).unwrap();
     let kinds: Vec<&str> = records.iter().map(|record| record["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds[..5], ["header", "run", "metric", "metric", "environment"]);
-    assert_eq!(kinds[kinds.len() - 2..], ["summary", "exit"]);
+    assert_eq!(kinds[kinds.len() - 4..], ["summary", "files", "files", "exit"]);
     assert_eq!(kinds.iter().filter(|kind| **kind == "history").count(), 2 * 502);
     assert!(records.iter().zip(1..).all(|(record, number)| record["num"].as_u64() == Some(number)));
 }

@@ -85,7 +85,10 @@ impl Client {
     ///
     /// # Errors
     /// As for [`Client::ask`].
-    #[cfg_attr(not(feature = "mlflow"), allow(dead_code, reason = "not each tracker sends files"))]
+    #[cfg_attr(
+        not(any(feature = "mlflow", feature = "wandb")),
+        allow(dead_code, reason = "not each tracker sends files")
+    )]
     pub(crate) fn send(&self, request: &Request<'_>, file: &File) -> Result<Reply, Failure> {
         let size = file.metadata().map_err(|e| self.passing(request, &e.to_string()))?.len();
         let length = size.to_string();

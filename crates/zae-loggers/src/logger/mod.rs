@@ -120,11 +120,11 @@ impl<S: Sink> Logger<S> {
 
     /// Logs how the machine is doing, one sample in so much time: CPU, memory, disk and network of the machine, and of the
     /// program; with the feature `nvml` also NVIDIA's GPUs. They are not among the metrics: how many there are depends on the
-    /// time that a run takes.
+    /// time that a run takes. With `Duration::MAX` there is none.
     #[cfg(feature = "system-metrics")]
     #[must_use]
     pub fn system_metrics(mut self, every: Duration) -> Self {
-        self.sample_every = Some(every.max(Duration::from_millis(100)));
+        self.sample_every = (every < Duration::MAX).then(|| every.max(Duration::from_millis(100)));
         self
     }
 

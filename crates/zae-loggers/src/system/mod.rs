@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "system-metrics")]
 use machine::Machine;
 
+use crate::clock::later;
+
 /// Takes samples of the machine, one in so much time.
 pub(crate) struct Sampler {
     every: Duration,
@@ -46,7 +48,7 @@ impl Sampler {
         if now < self.due {
             return None;
         }
-        self.due = now + self.every;
+        self.due = later(now, self.every);
         #[cfg_attr(not(feature = "system-metrics"), allow(unused_mut, reason = "nothing is known of the machine"))]
         let mut values = Vec::new();
         #[cfg(feature = "system-metrics")]

@@ -1,8 +1,11 @@
 //! [`Ending`]: how a run's file gets to the server, and what people are told at its end.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
-use zae_core::add_on::Notice;
+use zae_core::{add_on::Notice, error::Fallible};
 
 use super::{remainder, sent::Sent};
 use crate::upload::Uploader;
@@ -41,11 +44,11 @@ impl Ending {
                     Ok(uploader) => uploader.finish(deadline).err()?,
                     Err(why) => why.clone(),
                 };
-                let rest = Sent::read(file).map_err(Into::into).and_then(|sent| remainder::write(file, &sent));
-                Some(Notice::Warning(match rest {
-                    Ok(folder) => format!(
-                        "wandb: not all of the run is on the server ({why}); to upload the rest: {}",
-                        command(base_url.as_deref(), &folder)
+                Some(Notice::Warning(match rest(file) {
+                    Ok((folder, maybe)) => format!(
+                        "wandb: not all of the run is on the server ({why}); to upload the rest: {}{}",
+                        command(base_url.as_deref(), &folder),
+                        doubt(maybe)
                     ),
                     Err(error) => format!(
                         "wandb: not all of the run is on the server ({why}); all of it is in `{}`, but its rest cannot be \
@@ -56,6 +59,23 @@ impl Ending {
             }
         }
     }
+}
+
+/// Writes what the server has not got. Returns the folder, and how many entries of it the server may have.
+fn rest(file: &Path) -> Fallible<(PathBuf, u64)> {
+    let sent = Sent::read(file)?;
+    Ok((remainder::write(file, &sent)?, sent.maybe.saturating_sub(sent.entries)))
+}
+
+/// What has to be known of a rest before it is uploaded: `wandb sync` does not ask what of it is there.
+fn doubt(maybe: u64) -> String {
+    if maybe == 0 {
+        return String::new();
+    }
+    format!(
+        " (its first {maybe} rows were sent, but the server has not answered: where it has them all the same, they would be \
+         there twice; a program that goes on from a checkpoint sends them as what they are)"
+    )
 }
 
 /// What uploads a folder. `wandb` is W&B's own program.

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{record::Run, summary};
+use super::{
+    record::{self, Run},
+    summary,
+};
 use crate::protobuf::{Field, Fields};
 
 /// What a record is about: the number and the bytes of its message.
@@ -17,14 +20,31 @@ pub(super) fn content(record: &[u8]) -> Option<(u32, &[u8])> {
 pub(super) fn items(message: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     Fields(message).filter_map(|field| {
         let Field::Bytes(1, item) = field else { return None };
-        let text = |wanted| {
-            Fields(item).find_map(|field| match field {
-                Field::Bytes(number, bytes) if number == wanted => std::str::from_utf8(bytes).ok(),
-                _ => None,
-            })
-        };
-        Some((text(1)?, text(16)?))
+        Some((text(item, 1)?, text(item, 16)?))
     })
+}
+
+/// The first text of this field.
+pub(super) fn text(message: &[u8], wanted: u32) -> Option<&str> {
+    std::str::from_utf8(self::message(message, wanted)?).ok()
+}
+
+/// The first bytes of this field.
+pub(super) fn message(message: &[u8], wanted: u32) -> Option<&[u8]> {
+    Fields(message).find_map(|field| match field {
+        Field::Bytes(number, bytes) if number == wanted => Some(bytes),
+        _ => None,
+    })
+}
+
+/// The names of a record's files.
+pub(super) fn files(message: &[u8]) -> impl Iterator<Item = &str> {
+    Fields(message).filter_map(|field| if let Field::Bytes(1, file) = field { text(file, 1) } else { None })
+}
+
+/// Whether a record of files is about something that an entry shows.
+pub(super) fn is_media(message: &[u8]) -> bool {
+    self::message(message, 1).is_some_and(|file| number(file, 3) == Some(record::Type::Media as u64))
 }
 
 /// The first number of this field.
@@ -73,6 +93,7 @@ pub(super) fn run(message: &[u8]) -> Run {
             9 => run.notes = text(),
             10 => run.tags.push(text()),
             13 => run.host = text(),
+            17 => run.started = record::seconds(bytes),
             _ => {}
         }
     }

@@ -1,5 +1,7 @@
 //! Numbers and texts as W&B's JSON has them.
 
+use std::borrow::Cow;
+
 /// Appends a number: as Python writes it, NaN and infinities included, which W&B takes.
 pub(super) fn number(out: &mut Vec<u8>, value: f64) {
     match value {
@@ -32,10 +34,16 @@ pub(super) fn line<'a>(items: impl Iterator<Item = (&'a str, &'a str)>, first_st
     if first_step == 0 {
         return object(items);
     }
-    let step = |text: &str| (text.parse::<f64>().unwrap_or(0.0) as u64 + first_step).to_string();
-    let all: Vec<(&str, String)> =
-        items.map(|(name, json)| (name, if name == "_step" { step(json) } else { json.to_owned() })).collect();
-    object(all.iter().map(|(name, json)| (*name, json.as_str())))
+    let all: Vec<_> = items.map(|(name, json)| (name, step(name, json, first_step))).collect();
+    object(all.iter().map(|(name, json)| (*name, &**json)))
+}
+
+/// A value; if it is a `_step`, that many more.
+pub(super) fn step<'a>(name: &str, json: &'a str, first_step: u64) -> Cow<'a, str> {
+    if name != "_step" {
+        return json.into();
+    }
+    (json.parse::<f64>().unwrap_or(0.0) as u64 + first_step).to_string().into()
 }
 
 fn object<'a>(items: impl Iterator<Item = (&'a str, &'a str)>) -> String {

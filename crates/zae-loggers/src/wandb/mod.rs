@@ -1,11 +1,16 @@
 //! Weights & Biases: [`WandbLogger`].
 
+mod aside;
+mod date;
 mod ending;
 mod environment;
 mod fields;
+mod files;
 mod framing;
 mod graphql;
 mod json;
+mod media;
+mod metric;
 mod place;
 mod record;
 mod remainder;
@@ -14,12 +19,14 @@ mod scan;
 mod sent;
 mod settings;
 mod summary;
+mod uploads;
 mod writer;
+mod yaml;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use zae_core::{
@@ -38,7 +45,13 @@ use self::{
 };
 use crate::{Entries, Logger, Opened, Sink, Start, Status, Upload, Writer, http::Secret, upload::Uploader};
 
-pub use self::settings::{Mode, ResumeRun};
+pub use self::{
+    metric::{Aggregate, Goal, Metric},
+    settings::{Mode, ResumeRun},
+};
+
+/// Between two samples of how the machine is doing: what W&B's own client takes.
+const SAMPLE_EVERY: Duration = Duration::from_secs(15);
 
 /// Logs to Weights & Biases.
 ///
@@ -51,6 +64,10 @@ pub use self::settings::{Mode, ResumeRun};
 /// key: from `WANDB_API_KEY`, or where `wandb login` has put it. Without a key, or with `WANDB_MODE=offline`, the file is all, and
 /// `wandb sync FOLDER` uploads it at any time. What the server has not got when the run ends is told, with the command that
 /// uploads it.
+///
+/// Images, histograms, tables, texts, console lines, alerts and files come through a [`LogHandle`](crate::LogHandle): a text is
+/// shown as a page, and a table without versions, which would make it an artifact. With the feature `system-metrics` the
+/// machine is watched every 15 seconds, as W&B's own client does; `system_metrics(Duration::MAX)` turns that off.
 ///
 /// Curves have the optimizer step as their x-axis (`trainer/global_step`), and each row its `epoch`. The summary has the last
 /// value of each metric, and of the metrics of evaluations the best (`valid/loss.best`).
@@ -74,7 +91,12 @@ impl WandbLogger {
     /// Logs to this project. If it is empty, to `WANDB_PROJECT`.
     #[must_use]
     pub fn new(project: impl Into<String>) -> Self {
-        Self::with(Wandb { settings: Settings { project: project.into(), ..Settings::default() }, told: false })
+        let settings = Settings { project: project.into(), ..Settings::default() };
+        let mut logger = Self::with(Wandb { settings, told: false });
+        if cfg!(feature = "system-metrics") {
+            logger.sample_every = Some(SAMPLE_EVERY);
+        }
+        logger
     }
 
     fn set(mut self, set: impl FnOnce(&mut Settings)) -> Self {
@@ -155,6 +177,12 @@ impl WandbLogger {
         self.set(|own| own.base_url = Some(url.into()))
     }
 
+    /// How W&B shows a metric, or all metrics whose names begin alike. May be called again for more.
+    #[must_use]
+    pub fn define_metric(self, metric: Metric) -> Self {
+        self.set(|own| metric.add_to(&mut own.metrics))
+    }
+
     /// When the server is told, and how patiently.
     #[must_use]
     pub fn upload(self, upload: Upload) -> Self {
@@ -198,10 +226,7 @@ impl Sink for Wandb {
         let base_url = settings.base_url.clone();
         let ending =
             Ending::Offline { folder: fs::canonicalize(&folder).unwrap_or(folder), base_url: base_url.clone(), told };
-        let mut writer = match &place.found {
-            Some(found) => RunFile::go_on(&place.file, found, &run, ending)?,
-            None => RunFile::create(&place.file, &run, ending)?,
-        };
+        let mut writer = RunFile::open(&place, run, ending, start.news.clone())?;
         // Not before the file is what it is going to be.
         if let (Mode::Online, Some(key)) = (mode, key) {
             let remote = Remote::new(&key, &settings, &place, writer.readable(), start);
@@ -232,6 +257,7 @@ fn run(settings: &Settings, identity: &Identity, start: &Start<'_>) -> Run {
         started: identity.started,
         starting_step: identity.before,
         config: start.config.values().clone(),
+        metrics: settings.metrics.clone(),
         ..Run::default()
     }
 }

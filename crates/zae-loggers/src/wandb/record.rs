@@ -3,16 +3,20 @@
 
 use serde_json::{Map, Value};
 
-use crate::protobuf::Message;
+use crate::protobuf::{Field, Fields, Message};
 
-use super::json;
+use super::{json, metric::Metric};
 
 /// Which of a record's fields holds what it is about.
 pub(super) mod field {
     pub(in crate::wandb) const HISTORY: u32 = 2;
     pub(in crate::wandb) const SUMMARY: u32 = 3;
     pub(in crate::wandb) const CONFIG: u32 = 5;
+    pub(in crate::wandb) const FILES: u32 = 6;
+    pub(in crate::wandb) const STATS: u32 = 7;
+    pub(in crate::wandb) const ALERT: u32 = 10;
     pub(in crate::wandb) const METRIC: u32 = 12;
+    pub(in crate::wandb) const OUTPUT: u32 = 13;
     pub(in crate::wandb) const RUN: u32 = 17;
     pub(in crate::wandb) const EXIT: u32 = 18;
     pub(in crate::wandb) const HEADER: u32 = 21;
@@ -67,6 +71,7 @@ pub(super) struct Run {
     pub(super) commit: String,
     pub(super) repository: String,
     pub(super) config: Map<String, Value>,
+    pub(super) metrics: Vec<Metric>,
 }
 
 pub(super) fn header(message: &mut Message<'_>) {
@@ -104,6 +109,30 @@ pub(super) fn begins_at(message: &mut Message<'_>, entries: u64) {
 
 pub(super) fn timestamp(message: &mut Message<'_>, seconds: f64) {
     message.varint(1, seconds as u64).varint(2, (seconds.fract() * 1e9) as u64);
+}
+
+/// What [`timestamp`] has written.
+pub(super) fn seconds(message: &[u8]) -> f64 {
+    Fields(message).fold(0.0, |time, field| match field {
+        Field::Number(1, seconds) => time + seconds as f64,
+        Field::Number(2, nanos) => time + nanos as f64 * 1e-9,
+        _ => time,
+    })
+}
+
+/// What kind of file it is, for W&B's page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Type {
+    Other = 0,
+    Wandb = 1,
+    Media = 2,
+}
+
+/// A file in the folder `files`, to be uploaded at once.
+pub(super) fn file(message: &mut Message<'_>, path: &str, of: Type) {
+    message.message(1, |file| {
+        file.string(1, path).varint(2, 0).varint(3, of as u64);
+    });
 }
 
 pub(super) fn config(message: &mut Message<'_>, config: &Map<String, Value>) {

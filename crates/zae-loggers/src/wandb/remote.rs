@@ -1,7 +1,7 @@
 //! [`Remote`]: W&B's server, told what a run's file holds.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs::File,
     io::{BufReader, Read, Seek, SeekFrom},
     path::PathBuf,
@@ -17,15 +17,18 @@ use serde_json::{Value, json};
 use zae_core::error::Fallible;
 
 use super::{
-    Place, ResumeRun,
-    fields::{config, content, environment, index, items, number, run},
+    Place, ResumeRun, aside,
+    fields::{self, config, content, environment, index, items, number, run},
+    files,
     framing::Records,
-    graphql,
-    json::{self, line},
+    graphql::{self, There},
+    json::line,
+    metric::Metric,
     record::{Run, field},
-    sent::{Ask, Sent},
+    sent::{Ask, Sent, Stream},
     settings::Settings,
-    summary::STEP,
+    summary,
+    uploads::Uploads,
 };
 use crate::{
     News, Start,
@@ -37,6 +40,9 @@ use crate::{
 const ENOUGH: usize = 4 << 20;
 /// The server takes a run that is silent for longer for a crashed one.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// So often a server that answers may fail at an alert.
+const ALERT_TRIES: u32 = 8;
 
 /// W&B's server, and how far it has a run's file.
 pub(super) struct Remote {
@@ -54,17 +60,23 @@ pub(super) struct Remote {
     resume: ResumeRun,
     /// Entries before this one are on the server.
     skip_before: u64,
+    /// Entries of the run that are in earlier files.
+    before: u64,
     /// As the file has it so far.
     run: Option<Run>,
     /// The server knows the run as the file has it.
     is_known: bool,
     /// Where the server has put it: entity and project.
     place: Option<(String, String)>,
-    /// Behind the last record that was read from the file, and entries up to there.
+    /// Behind the last record that was read from the file, and how many of each kind there are up to there.
     read: u64,
-    entries: u64,
-    /// What was read and not yet sent.
+    seen: Seen,
+    /// What was read and not yet sent: lines of the history, about the machine and of the console.
     lines: Vec<String>,
+    events: Vec<String>,
+    output: Vec<String>,
+    alerts: VecDeque<Vec<u8>>,
+    uploads: Uploads,
     bytes: usize,
     summary: BTreeMap<String, String>,
     summary_is_new: bool,
@@ -72,6 +84,18 @@ pub(super) struct Remote {
     exit: Option<u64>,
     is_complete: bool,
     last_request: Option<Instant>,
+    /// How often the server has failed at the first alert that waits, and that one was refused.
+    alert_tries: u32,
+    is_told: bool,
+}
+
+#[derive(Default)]
+struct Seen {
+    entries: u64,
+    events: u64,
+    output: u64,
+    alerts: u64,
+    files: u64,
 }
 
 impl Remote {
@@ -97,12 +121,17 @@ impl Remote {
             ask: place.sent.ask,
             resume: settings.resume.unwrap_or(ResumeRun::Allow),
             skip_before: 0,
+            before: place.identity.before,
             run: None,
             is_known: false,
             place: None,
             read: 0,
-            entries: 0,
+            seen: Seen::default(),
             lines: Vec::new(),
+            events: Vec::new(),
+            output: Vec::new(),
+            alerts: VecDeque::new(),
+            uploads: Uploads::new(files::folder(&place.file), settings.upload, start.news.clone()),
             bytes: 0,
             summary: BTreeMap::new(),
             summary_is_new: false,
@@ -110,6 +139,8 @@ impl Remote {
             exit: None,
             is_complete: false,
             last_request: None,
+            alert_tries: 0,
+            is_told: false,
         })
     }
 
@@ -138,19 +169,54 @@ impl Remote {
                     self.is_known = false;
                 }
             }
+            field::METRIC => {
+                if let (Some(run), Some(metric)) = (&mut self.run, Metric::read(message)) {
+                    metric.add_to(&mut run.metrics);
+                    self.is_known = false;
+                }
+            }
             field::HISTORY => {
-                self.entries += 1;
+                self.seen.entries += 1;
                 // What was sent before is read again for what else there is.
-                if self.entries <= self.sent.entries {
+                if self.seen.entries <= self.sent.entries {
                     return;
                 }
                 if index(message).is_some_and(|index| index < self.skip_before) {
-                    self.sent.entries = self.entries;
+                    self.sent.entries = self.seen.entries;
                     return;
                 }
                 let line = line(items(message), self.sent.first_step);
                 self.bytes += line.len();
                 self.lines.push(line);
+            }
+            field::STATS => {
+                self.seen.events += 1;
+                if self.sent.events.records.is_none_or(|sent| self.seen.events > sent) {
+                    let started = self.run.as_ref().map_or(0.0, |run| run.started);
+                    let line = aside::event(message, started);
+                    self.bytes += line.len();
+                    self.events.push(line);
+                }
+            }
+            field::OUTPUT => {
+                self.seen.output += 1;
+                if self.sent.output.records.is_none_or(|sent| self.seen.output > sent) {
+                    let line = aside::output(message);
+                    self.bytes += line.len();
+                    self.output.push(line);
+                }
+            }
+            field::ALERT => {
+                self.seen.alerts += 1;
+                if self.seen.alerts > self.sent.alerts {
+                    self.alerts.push_back(message.to_vec());
+                }
+            }
+            field::FILES => {
+                self.seen.files += 1;
+                if self.seen.files > self.sent.files {
+                    fields::files(message).for_each(|name| self.uploads.push(name));
+                }
             }
             field::SUMMARY => {
                 self.summary.extend(items(message).map(|(name, json)| (name.to_owned(), json.to_owned())));
@@ -189,15 +255,15 @@ impl Remote {
             let found = graphql::found(&reply).map_err(|failure| self.client.said(failure))?;
             self.go_on_behind(ask, found, &run.id)?;
         }
-        let reply = self.ask("/graphql", &graphql::upsert(&run, &metrics()))?;
+        let reply = self.ask("/graphql", &graphql::upsert(&run))?;
         self.place = Some(graphql::upserted(&reply).map_err(|failure| self.client.said(failure))?);
         self.is_known = true;
         Ok(())
     }
 
     /// Goes on behind the lines and steps that the server has.
-    fn go_on_behind(&mut self, ask: Ask, found: Option<(u64, u64)>, id: &str) -> Result<(), Failure> {
-        let (lines, step) = found.unwrap_or_default();
+    fn go_on_behind(&mut self, ask: Ask, found: Option<There>, id: &str) -> Result<(), Failure> {
+        let There { lines, step, events, output } = found.unwrap_or_default();
         match (ask, self.resume, found) {
             (Ask::Other, ResumeRun::Never, Some(_)) => {
                 return Err(Failure::lasting(format!("there is a run `{id}` already: give this one another id")));
@@ -210,9 +276,16 @@ impl Remote {
         }
         self.ask = None;
         (self.sent.entries, self.sent.lines) = (0, lines);
+        for (stream, count) in [(&mut self.sent.events, events), (&mut self.sent.output, output)] {
+            // What nobody knows any more: if this is the run's only file, its first records are what the server has.
+            let records = stream.records.unwrap_or(if self.before == 0 { count } else { 0 });
+            *stream = Stream { records: Some(records), line: count };
+        }
         // Nothing was sent yet, so all lines are made anew.
-        (self.read, self.entries, self.bytes) = (0, 0, 0);
-        self.lines.clear();
+        (self.read, self.seen, self.bytes) = (0, Seen::default(), 0);
+        [&mut self.lines, &mut self.events, &mut self.output].into_iter().for_each(Vec::clear);
+        self.alerts.clear();
+        self.uploads.clear();
         if ask == Ask::Own {
             // Which of the file's entries these lines are will be known when it was read again.
             return Ok(());
@@ -231,23 +304,28 @@ impl Remote {
             body.extend_from_slice(text.as_bytes());
             separator = ",";
         };
-        let mut files = Vec::new();
-        if !self.lines.is_empty() {
-            files.push(json!({"offset": self.sent.lines, "content": self.lines}).to_string());
-            files[0].insert_str(0, "\"wandb-history.jsonl\":");
-        }
-        // How long it took, where W&B looks for it.
-        let seconds = self.summary.get("_runtime").and_then(|json| json::parse(json)).unwrap_or(0.0);
-        let own = format!("{{\"runtime\":{}}}", seconds as u64);
+        let streams = [
+            ("wandb-history.jsonl", self.sent.lines, &self.lines),
+            ("wandb-events.jsonl", self.sent.events.line, &self.events),
+            ("output.log", self.sent.output.line, &self.output),
+        ];
+        let streams = streams.into_iter().filter(|(_, _, lines)| !lines.is_empty());
+        let mut files: Vec<String> = streams
+            .map(|(name, offset, lines)| format!("\"{name}\":{}", json!({"offset": offset, "content": lines})))
+            .collect();
+        let own = summary::runtime(self.summary.get("_runtime").map(String::as_str));
         let items = self.summary.iter().map(|(name, json)| (name.as_str(), json.as_str()));
         let summary = self.summary_is_new.then(|| line(items.chain([("_wandb", own.as_str())]), self.sent.first_step));
         // One of very many metrics has a request to itself.
-        let fits = self.lines.is_empty() || self.bytes + summary.as_ref().map_or(0, String::len) < 2 * ENOUGH;
+        let fits = self.bytes == 0 || self.bytes + summary.as_ref().map_or(0, String::len) < 2 * ENOUGH;
         if let Some(summary) = summary.filter(|_| fits) {
             files.push(format!("\"wandb-summary.json\":{}", json!({"offset": 0, "content": [summary]})));
         }
         if !files.is_empty() {
             add(&format!("\"files\":{{{}}}", files.join(",")));
+        }
+        if !self.uploads.uploaded.is_empty() {
+            add(&format!("\"uploaded\":{}", json!(self.uploads.uploaded)));
         }
         if self.preempting {
             add("\"preempting\":true");
@@ -281,6 +359,13 @@ impl Remote {
             .map_err(|_| Failure::passing("the server has answered with something that is not JSON"))?;
         self.sent.entries += self.lines.len() as u64;
         self.sent.lines += self.lines.len() as u64;
+        for (stream, lines) in [(&mut self.sent.events, &mut self.events), (&mut self.sent.output, &mut self.output)] {
+            let count = lines.len() as u64;
+            *stream = Stream { records: stream.records.map(|own| own + count), line: stream.line + count };
+            lines.clear();
+        }
+        self.sent.files += std::mem::take(&mut self.uploads.done);
+        self.uploads.uploaded.clear();
         self.lines.clear();
         (self.bytes, self.summary_is_new, self.is_complete) = (0, !is_all, ends && is_all);
         if reply["stopped"].as_bool() == Some(true) || reply["exitcode"].as_str() == Some("stopped") {
@@ -290,6 +375,47 @@ impl Remote {
             self.remember()?;
         }
         Ok(is_all)
+    }
+
+    /// # Errors
+    /// When the server cannot be told. An alert that it refuses, or fails at again and again, is told here, once for all.
+    fn send_alerts(&mut self, go_on: &dyn Fn() -> bool) -> Result<(), Failure> {
+        while let (Some(alert), Some((entity, project)), Some(run)) = (self.alerts.front(), &self.place, &self.run) {
+            let body = aside::notify(alert, entity, project, run);
+            let reply = self.ask("/graphql", &body);
+            let has_answered = reply.as_ref().map_or_else(|failure| failure.status().is_some(), |_| true);
+            let reply = reply.and_then(|reply| graphql::done(&reply).map_err(|failure| self.client.said(failure)));
+            self.alert_tries += u32::from(has_answered);
+            match reply {
+                Err(failure) if failure.is_final() || self.alert_tries >= ALERT_TRIES => {
+                    if !std::mem::replace(&mut self.is_told, true) {
+                        self.news.warn(format!("wandb: an alert was not sent: {failure}"));
+                    }
+                }
+                reply => reply?,
+            }
+            self.alerts.pop_front();
+            self.alert_tries = 0;
+            self.sent.alerts += 1;
+            if !go_on() {
+                return Err(Failure::passing("it is over"));
+            }
+            self.remember()?;
+        }
+        Ok(())
+    }
+
+    /// Uploads a few files. Returns why not, while they do not get there; nothing else waits for them.
+    fn upload(&mut self, ending: bool, go_on: &dyn Fn() -> bool) -> Option<Failure> {
+        let (Some((entity, project)), Some(run)) = (&self.place, &self.run) else { return None };
+        if let Some(names) = self.uploads.next(ending) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let body = graphql::create_files(entity, project, run, &names);
+            let reply = self.ask("/graphql", &body);
+            let targets = reply.and_then(|reply| graphql::created(&reply).map_err(|failure| self.client.said(failure)));
+            self.uploads.put(targets, &self.client, (&self.url, &self.authorization), go_on);
+        }
+        self.uploads.trouble().cloned()
     }
 
     fn remember(&self) -> Result<(), Failure> {
@@ -312,12 +438,25 @@ impl upload::Remote for Remote {
             self.introduce()?;
             is_all = self.read().map_err(|e| unreadable(e, &self.file))?;
         }
-        let ends = ending && is_all && self.exit.is_some();
+        // Files first: a run that has ended should have them. But for those it is not kept waiting that do not get there.
+        let is_ready = self.alerts.is_empty() && (self.uploads.is_empty() || self.uploads.trouble().is_some());
+        let ends = ending && is_all && self.exit.is_some() && is_ready;
         let is_silent = self.last_request.is_none_or(|last| last.elapsed() >= HEARTBEAT);
-        if !self.lines.is_empty() || self.summary_is_new || (ends && !self.is_complete) || is_silent {
+        let is_new = self.bytes > 0 || self.summary_is_new || self.uploads.done > 0;
+        if is_new || (ends && !self.is_complete) || is_silent {
             is_all &= self.stream(ends, go_on)?;
         }
-        Ok(if is_all && self.is_known { upload::Sent::All } else { upload::Sent::More })
+        self.send_alerts(go_on)?;
+        let Some(trouble) = self.upload(ending, go_on) else {
+            let is_done = is_all && self.is_known && self.uploads.is_empty() && self.uploads.done == 0;
+            let is_ended = !ending || self.is_complete || self.exit.is_none();
+            return Ok(if is_done && is_ended { upload::Sent::All } else { upload::Sent::More });
+        };
+        match (ending, is_all) {
+            (true, true) if self.is_complete || self.exit.is_none() => Err(trouble),
+            (false, true) => Ok(upload::Sent::All),
+            _ => Ok(upload::Sent::More),
+        }
     }
 }
 
@@ -331,9 +470,4 @@ fn explained(failure: Failure) -> Failure {
         Some(409) => Failure::passing(failure.to_string()).after(failure.retry_after()),
         _ => failure,
     }
-}
-
-/// The x-axis of all metrics, in the numbers that W&B has for it.
-fn metrics() -> [Value; 2] {
-    [json!({"1": STEP, "6": [3], "7": []}), json!({"2": "*", "5": 1, "6": [1], "7": []})]
 }

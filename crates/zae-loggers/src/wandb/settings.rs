@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf};
 
 use zae_core::error::Fallible;
 
+use super::metric::Metric;
 use crate::{Upload, http::Secret};
 
 /// Where W&B is, unless `WANDB_BASE_URL` says otherwise.
@@ -49,6 +50,7 @@ pub(super) struct Settings {
     pub(super) api_key: Option<Secret>,
     pub(super) base_url: Option<String>,
     pub(super) upload: Upload,
+    pub(super) metrics: Vec<Metric>,
 }
 
 impl Settings {
@@ -98,11 +100,14 @@ impl Settings {
             };
         }
         settings.api_key = settings.api_key.or_else(|| Secret::new(&variable("WANDB_API_KEY")?));
+        settings.metrics = Metric::base().to_vec();
+        self.metrics.iter().cloned().for_each(|metric| metric.add_to(&mut settings.metrics));
         settings.check()?;
         Ok(settings)
     }
 
     fn check(&self) -> Fallible {
+        self.metrics.iter().try_for_each(Metric::check)?;
         if let Some(c) = self.project.chars().find(|c| "/\\#?%:".contains(*c)) {
             return Err(
                 format!("the project `{}` has a `{c}`, which W&B does not take: rename it", self.project).into()

@@ -2,7 +2,7 @@
 
 use std::{
     fs::OpenOptions,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,24 +13,32 @@ use std::{
 use zae_core::{add_on::Notice, error::Fallible};
 
 use super::{
+    Place, aside,
     ending::Ending,
-    environment, framing,
-    record::{self, Maker, Run, field},
+    environment::Environment,
+    files::Files,
+    framing, graphql,
+    json::line,
+    media::{Shown, shown},
+    record::{self, Maker, Run, Type, field},
     scan::Found,
     summary::{self, Summary},
+    yaml::yaml,
 };
-use crate::{Entries, Status, Writer, appended::Appended};
+use crate::{Aside, Entries, Entry, News, Status, Writer, appended::Appended, protobuf::Message};
 
 /// How often the summary is written while entries come.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 
-/// A run's file, and what sends it.
+/// A run's file, the files beside it, and what sends them.
 pub(super) struct RunFile {
     path: PathBuf,
     file: Appended,
+    files: Files,
     /// Where it ends, for whoever reads it meanwhile.
     end: Arc<AtomicU64>,
     maker: Maker,
+    run: Run,
     /// On their way to the file: records, and the text of a number.
     out: Vec<u8>,
     text: Vec<u8>,
@@ -38,65 +46,67 @@ pub(super) struct RunFile {
     summarised: Instant,
     /// Whether the file says where the run is made. That is worked out on the thread that writes: it reads files.
     has_environment: bool,
+    news: News,
+    /// Files that could not be kept, while the same entries are written again and again.
+    told: Vec<PathBuf>,
     pub(super) ending: Ending,
 }
 
 impl RunFile {
-    /// A new file. There is none of that name.
+    /// The file of a run: a new one, of whose name there is none, or that of an earlier process, cut back to what was found.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub(super) fn create(path: &Path, run: &Run, ending: Ending) -> Fallible<Self> {
-        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        let mut new = Self::of(path, Appended::at(file, 0), ending);
-        new.out.extend(framing::HEADER);
-        new.add(field::HEADER, record::header);
-        new.add(field::RUN, |message| record::run(message, run));
-        new.add(field::METRIC, |message| {
-            message.string(1, summary::STEP);
-        });
-        new.add(field::METRIC, |message| {
-            message.string(2, "*").string(4, summary::STEP).message(6, |options| {
-                options.varint(1, 1);
-            });
-        });
-        new.append()?;
-        Ok(new)
-    }
-
-    /// A file of an earlier process, cut back to what was found.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(super) fn go_on(path: &Path, found: &Found, run: &Run, ending: Ending) -> Fallible<Self> {
-        let file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(found.end)?;
-        let mut old = Self::of(path, Appended::at(file, found.end), ending);
-        old.end.store(found.end, Ordering::Release);
-        old.maker.number = found.records;
-        old.summary = found.summary.clone();
-        old.add(field::CONFIG, |message| record::config(message, &run.config));
-        old.append()?;
-        Ok(old)
-    }
-
-    fn of(path: &Path, file: Appended, ending: Ending) -> Self {
-        Self {
-            path: path.to_owned(),
-            file,
-            end: Arc::default(),
+    /// When it cannot be made or written.
+    pub(super) fn open(place: &Place, run: Run, ending: Ending, news: News) -> Fallible<Self> {
+        let (file, end) = match &place.found {
+            Some(found) => {
+                let file = OpenOptions::new().write(true).open(&place.file)?;
+                file.set_len(found.end)?;
+                (file, found.end)
+            }
+            None => (OpenOptions::new().write(true).create_new(true).open(&place.file)?, 0),
+        };
+        let mut own = Self {
+            path: place.file.clone(),
+            file: Appended::at(file, end),
+            files: Files::of(&place.file),
+            end: Arc::new(AtomicU64::new(end)),
             maker: Maker::default(),
+            run,
             out: Vec::new(),
             text: Vec::new(),
-            summary: Summary::default(),
+            summary: place.summary.clone(),
             summarised: Instant::now(),
             has_environment: false,
+            news,
+            told: Vec::new(),
             ending,
+        };
+        let run = own.run.clone();
+        match &place.found {
+            Some(Found { records, .. }) => {
+                own.maker.number = *records;
+                own.add(field::CONFIG, |message| record::config(message, &run.config));
+            }
+            None => {
+                own.out.extend(framing::HEADER);
+                own.add(field::HEADER, record::header);
+                own.add(field::RUN, |message| record::run(message, &run));
+            }
         }
+        run.metrics.iter().for_each(|metric| own.add(field::METRIC, |message| metric.write(message)));
+        let asides = place.found.as_ref().map_or(&place.asides, |found| &found.asides);
+        for (field, bytes) in asides {
+            own.add(*field, |message| {
+                message.raw(bytes);
+            });
+        }
+        own.append()?;
+        Ok(own)
     }
 
     /// One more record, to be appended.
-    fn add(&mut self, field: u32, fill: impl FnOnce(&mut crate::protobuf::Message<'_>)) {
+    fn add(&mut self, field: u32, fill: impl FnOnce(&mut Message<'_>)) {
         let at = self.file.end() + self.out.len() as u64;
         framing::put(&mut self.out, at, self.maker.make(field, fill));
     }
@@ -120,17 +130,18 @@ impl RunFile {
         self.summary = summary;
         self.summarised = Instant::now();
     }
-}
 
-impl Writer for RunFile {
-    fn write(&mut self, entries: &Entries) -> Fallible {
-        let before = self.maker.number;
+    /// Adds all that is to be written.
+    fn fill(&mut self, entries: &Entries) -> Fallible {
         if !self.has_environment {
-            self.add(field::ENVIRONMENT, environment::write);
+            let environment = Environment::new(self.run.started);
+            self.add(field::ENVIRONMENT, |message| environment.write(message));
+            self.put("wandb-metadata.json", environment.json().as_bytes())?;
         }
         let mut text = std::mem::take(&mut self.text);
         for entry in entries.iter() {
-            self.summary.update(&entry);
+            let shown = entry.media.map(|media| self.show(&entry, media)).transpose()?;
+            self.summary.update(&entry, shown.as_deref());
             self.add(field::HISTORY, |message| {
                 for (name, value) in summary::head(&entry) {
                     record::number(message, name, value, &mut text);
@@ -138,26 +149,96 @@ impl Writer for RunFile {
                 for (name, value) in entry.names.iter().zip(entry.values) {
                     record::number(message, name, *value, &mut text);
                 }
+                if let (Some(name), Some(shown)) = (entry.names.first(), &shown) {
+                    record::item(message, name, shown.as_bytes());
+                }
                 message.message(2, |step| {
                     step.varint(1, entry.index);
                 });
             });
         }
         self.text = text;
-        if !entries.is_empty() && self.summarised.elapsed() >= SUMMARY_EVERY {
+        entries.asides().iter().for_each(|aside| self.add_aside(aside));
+        if entries.iter().next().is_some() && self.summarised.elapsed() >= SUMMARY_EVERY {
             self.add_summary();
         }
-        self.append().inspect_err(|_| self.maker.number = before)?;
+        Ok(())
+    }
+
+    /// Writes the file of something to look at. Returns its JSON.
+    fn show(&mut self, entry: &Entry<'_>, media: &crate::Media) -> Fallible<String> {
+        let name = entry.names.first().map_or("", |name| &**name);
+        let Shown { value, file } = shown(name, entry.index, media);
+        if let Some((path, bytes)) = file {
+            self.files.put(&path, &bytes)?;
+            self.add(field::FILES, |message| record::file(message, &path, Type::Media));
+        }
+        Ok(value.to_string())
+    }
+
+    fn add_aside(&mut self, aside: &Aside) {
+        match aside {
+            Aside::System { values, .. } if values.is_empty() => {}
+            Aside::System { time, values, .. } => {
+                self.add(field::STATS, |message| aside::system(message, *time, values));
+            }
+            Aside::Console { time, line } => self.add(field::OUTPUT, |message| aside::console(message, *time, line)),
+            Aside::Alert { title, text, level, .. } => {
+                self.add(field::ALERT, |message| aside::alert(message, title, text, *level));
+            }
+            Aside::File { path, .. } => match self.files.keep(path) {
+                Ok(name) => self.add(field::FILES, |message| record::file(message, &name, Type::Other)),
+                Err(error) if !self.told.contains(path) => {
+                    self.news.warn(format!("wandb: the file `{}` cannot be kept: {error}", path.display()));
+                    self.told.push(path.clone());
+                }
+                Err(_) => {}
+            },
+        }
+    }
+
+    /// Writes a file that W&B's page looks for.
+    fn put(&mut self, name: &str, bytes: &[u8]) -> Fallible {
+        self.files.put(name, bytes)?;
+        self.add(field::FILES, |message| record::file(message, name, Type::Wandb));
+        Ok(())
+    }
+
+    /// What W&B's page shows of a run that has ended.
+    fn put_last(&mut self) -> Fallible {
+        self.put("config.yaml", yaml(&graphql::config(&self.run)).as_bytes())?;
+        let mut all = Vec::new();
+        self.summary.each(|name, json| all.push((name.to_owned(), String::from_utf8_lossy(json).into_owned())));
+        let runtime = all.iter().find(|(name, _)| name == "_runtime").map(|(_, json)| summary::runtime(Some(json)));
+        all.push(("_wandb".to_owned(), runtime.unwrap_or_else(|| summary::runtime(None))));
+        let line = line(all.iter().map(|(name, json)| (name.as_str(), json.as_str())), 0);
+        self.put("wandb-summary.json", line.as_bytes())
+    }
+}
+
+impl Writer for RunFile {
+    fn write(&mut self, entries: &Entries) -> Fallible {
+        let before = self.maker.number;
+        let result = self.fill(entries).and_then(|()| self.append());
+        if result.is_err() {
+            // Files that were written are written again.
+            self.out.clear();
+            self.maker.number = before;
+            return result;
+        }
         self.has_environment = true;
+        self.told.clear();
         Ok(())
     }
 
     fn sync(&mut self) -> Fallible {
+        self.files.sync()?;
         Ok(self.file.sync()?)
     }
 
     fn end(&mut self, status: &Status, deadline: Instant) -> Fallible<Option<Notice>> {
         self.add_summary();
+        let put = self.put_last();
         if let Status::Interrupted(_) = status {
             self.add(field::PREEMPTING, |_| {});
         }
@@ -167,7 +248,7 @@ impl Writer for RunFile {
         let written = self.append().and_then(|()| self.sync());
         // What is in the file gets to the server also if its end cannot be written.
         let words = self.ending.wait(deadline);
-        written.map(|()| words)
+        put.and(written).map(|()| words)
     }
 
     fn path(&self) -> PathBuf {

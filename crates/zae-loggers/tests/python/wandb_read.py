@@ -15,7 +15,7 @@ def check(message):
     unknown = [field.field_number for field in UnknownFieldSet(message)]
     assert not unknown, (type(message).__name__, unknown)
     for field, value in message.ListFields():
-        if field.message_type is not None:
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
             for part in value if hasattr(value, "__len__") else [value]:
                 check(part)
 

@@ -73,6 +73,11 @@ fn fields(mut bytes: &[u8]) -> Vec<Record> {
     fields
 }
 
+/// How many records there are of a field.
+pub(crate) fn count(path: &Path, field: u64) -> usize {
+    records(path).iter().filter(|(own, _)| *own == field).count()
+}
+
 /// The items of a config, history or summary, as texts.
 pub(crate) fn items(message: &[u8]) -> Vec<(String, String)> {
     let text = |fields: &[Record], wanted: u64| {

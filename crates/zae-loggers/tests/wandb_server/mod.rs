@@ -20,7 +20,14 @@ pub(crate) struct RunThere {
     pub(crate) summary: String,
     pub(crate) exit_code: Option<i64>,
     pub(crate) preempting: bool,
-    pub(crate) output: Vec<String>,
+    /// Lines of the console and about the machine, by number.
+    pub(crate) output: BTreeMap<u64, String>,
+    pub(crate) events: BTreeMap<u64, String>,
+    /// Files by name, and those that the server was told of.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) uploaded: Vec<String>,
+    /// Title, text and severity.
+    pub(crate) alerts: Vec<[String; 3]>,
 }
 
 /// All runs by id, and what was asked.
@@ -45,7 +52,15 @@ impl Wandb {
         }
         let body: Value = serde_json::from_slice(&asked.body).unwrap_or(Value::Null);
         if asked.path == "/graphql" {
-            return graphql(&mut kept, &body);
+            return graphql(&mut kept, &body, asked.header("host").unwrap_or_default());
+        }
+        if let (Some(rest), "PUT") = (asked.path.strip_prefix("/storage/"), &*asked.method) {
+            // As a storage that belongs to somebody else.
+            assert!(asked.header("authorization").is_none(), "the key is no business of the storage");
+            assert_eq!(asked.header("x-storage"), Some("a: b"));
+            let (id, name) = rest.split_once('/').unwrap();
+            kept.runs.get_mut(id).unwrap().files.insert(unhex(name), asked.body.clone());
+            return Answer::Ok(String::new());
         }
         let stopped = kept.stopped;
         if let ["", "files", _, _, id, "file_stream"] = asked.path.split('/').collect::<Vec<_>>()[..] {
@@ -64,7 +79,16 @@ impl Wandb {
     }
 }
 
-fn graphql(kept: &mut Kept, body: &Value) -> Answer {
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> String {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    String::from_utf8(text.as_bytes().chunks(2).map(byte).collect()).unwrap()
+}
+
+fn graphql(kept: &mut Kept, body: &Value, host: &str) -> Answer {
     let query = body["query"].as_str().unwrap_or_default();
     let variables = &body["variables"];
     if query.contains("upsertBucket") {
@@ -92,7 +116,7 @@ fn graphql(kept: &mut Kept, body: &Value) -> Answer {
             json!({
                 "id": "x", "name": id, "summaryMetrics": if run.summary.is_empty() { "{}" } else { &run.summary },
                 "displayName": "brave-robot-1", "logLineCount": run.output.len(), "historyLineCount": run.lines.len(),
-                "eventsLineCount": 0, "historyTail": serde_json::to_string(&tail).unwrap(), "eventsTail": "[]",
+                "eventsLineCount": run.events.len(), "historyTail": serde_json::to_string(&tail).unwrap(), "eventsTail": "[]",
                 "config": run.upsert["config"], "tags": run.upsert["tags"], "wandbConfig": "{\"t\":{\"12\":\"0\"}}",
             })
         });
@@ -100,9 +124,19 @@ fn graphql(kept: &mut Kept, body: &Value) -> Answer {
     }
     if query.contains("createRunFiles") {
         let files = variables["files"].as_array().cloned().unwrap_or_default();
-        let files: Vec<Value> = files.iter().map(|name| json!({"name": name, "uploadUrl": null})).collect();
-        let reply = json!({"data": {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}});
+        let id = variables["run"].as_str().unwrap();
+        let url = |name: &str| format!("http://{host}/storage/{id}/{}", hex(name));
+        let files: Vec<Value> =
+            files.iter().map(|name| json!({"name": name, "uploadUrl": url(name.as_str().unwrap())})).collect();
+        let headers = ["X-Storage: a: b"];
+        let reply = json!({"data": {"createRunFiles": {"runID": "x", "uploadHeaders": headers, "files": files}}});
         return Answer::Ok(reply.to_string());
+    }
+    if query.contains("notifyScriptableRunAlert") {
+        let text = |name: &str| variables[name].as_str().unwrap().to_owned();
+        let run = kept.runs.get_mut(&text("runName")).unwrap();
+        run.alerts.push([text("title"), text("text"), text("severity")]);
+        return Answer::Ok(json!({"data": {"notifyScriptableRunAlert": {"success": true}}}).to_string());
     }
     if query.contains("serverInfo") {
         let info = json!({"cliVersionInfo": {"max_cli_version": "9.9.9", "min_cli_version": "0.0.1"},
@@ -133,9 +167,17 @@ fn stream(run: &mut RunThere, body: &Value, text: &str) {
     if let Some(summary) = files["wandb-summary.json"]["content"][0].as_str() {
         run.summary = summary.to_owned();
     }
-    for line in files["output.log"]["content"].as_array().into_iter().flatten() {
-        run.output.push(line.as_str().unwrap().to_owned());
+    for (name, kept) in [("output.log", &mut run.output), ("wandb-events.jsonl", &mut run.events)] {
+        let offset = files[name]["offset"].as_u64().unwrap_or(0);
+        for (i, line) in files[name]["content"].as_array().into_iter().flatten().enumerate() {
+            let number = offset + i as u64;
+            assert!(number <= kept.len() as u64, "{name}: line {number} comes after {}", kept.len());
+            // The console of W&B's own client changes lines that it has sent.
+            kept.insert(number, line.as_str().unwrap().to_owned());
+        }
     }
+    let uploaded = body["uploaded"].as_array().into_iter().flatten();
+    run.uploaded.extend(uploaded.map(|name| name.as_str().unwrap().to_owned()));
     run.preempting |= body["preempting"].as_bool() == Some(true);
     if body["complete"].as_bool() == Some(true) {
         run.exit_code = body["exitcode"].as_i64();

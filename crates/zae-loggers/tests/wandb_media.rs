@@ -373,6 +373,52 @@ fn a_rest_begins_behind_the_run_that_it_goes_on_with() {
     assert!((last..=last + 1).contains(&(steps.last().unwrap() + 1)), "{steps:?}");
 }
 
+/// Lines of the console and about the machine, too.
+#[test]
+fn a_run_that_goes_on_with_another_adds_to_what_that_has_told() {
+    let (wandb, server) = wandb_runs::wandb();
+    let (first, second) = (tempdir().unwrap(), tempdir().unwrap());
+    let with = || logger(&server.url()).id("mine");
+    trainer(first.path(), with()).0.run(Until::steps(6), batches(100), ()).unwrap();
+    let before = wandb.only_run();
+    trainer(second.path(), with().resume(ResumeRun::Allow)).0.run(Until::steps(3), batches(100), ()).unwrap();
+    let run = wandb.only_run();
+    let said_of = |steps: u64| (0..steps).map(|step| format!("step {step}"));
+    assert_eq!(said(&run), said_of(6).chain(said_of(3)).collect::<Vec<_>>());
+    assert!(before.events.iter().all(|(number, line)| run.events[number] == *line));
+    assert_eq!(run.events.len(), 2 * before.events.len());
+}
+
+/// A server of one's own that keeps the files itself.
+#[test]
+fn files_go_to_addresses_of_the_server_itself() {
+    let its = Wandb::default();
+    let wandb = its.clone();
+    let put = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = put.clone();
+    let server = Server::start(move |asked| {
+        if asked.method == "PUT" {
+            seen.lock().unwrap().push((asked.path.clone(), asked.header("authorization").is_some()));
+            return Answer::Ok(String::new());
+        }
+        if !has(asked, "createRunFiles") {
+            return its.answer(asked);
+        }
+        let files = json(&String::from_utf8_lossy(&asked.body))["variables"]["files"].as_array().unwrap().clone();
+        let file = |name: &Value| serde_json::json!({"name": name, "uploadUrl": "/own/file"});
+        let files: Vec<Value> = files.iter().map(file).collect();
+        let reply = serde_json::json!({"data": {"createRunFiles": {"uploadHeaders": [], "files": files}}});
+        Answer::Ok(reply.to_string())
+    });
+    let dir = tempdir().unwrap();
+    let (mut trainer, _, told) = trainer(dir.path(), logger(&server.url()));
+    trainer.run(Until::steps(2), batches(100), ()).unwrap();
+    assert_eq!(told.warnings(), Vec::<String>::new());
+    let put = put.lock().unwrap();
+    assert!(put.len() == 6 && put.iter().all(|(path, has_key)| path == "/own/file" && *has_key), "{put:?}");
+    assert_eq!(wandb.only_run().uploaded.len(), 6);
+}
+
 // ---- programs that are killed ----
 
 const DIR: &str = "ZAE_CHILD_DIR";

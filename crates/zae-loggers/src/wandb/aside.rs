@@ -53,16 +53,7 @@ pub(super) fn console(message: &mut Message<'_>, time: f64, line: &str) {
 /// The same as a line of the run's output, as W&B's own client sends it.
 pub(super) fn output(message: &[u8]) -> String {
     let line = text(message, 3).unwrap_or_default();
-    format!("{} {}", date::iso(time(message)), without_colors(line.trim_end_matches('\n')))
-}
-
-/// Without the sequences that colour a terminal: W&B's own client takes them out, too.
-fn without_colors(line: &str) -> String {
-    let mut parts = line.split("\u{1b}[");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    // A sequence ends with its first letter.
-    parts.for_each(|part| plain.push_str(part.split_once(|c| ('@'..='~').contains(&c)).map_or("", |(_, rest)| rest)));
-    plain
+    format!("{} {}", date::iso(time(message)), line.trim_end_matches('\n'))
 }
 
 /// A record of an alert.
@@ -107,8 +98,8 @@ mod tests {
             "{\"_wandb\":true,\"_timestamp\":100.5,\"_runtime\":0.5,\"system.cpu\":0.25,\"system.gpu.0.temp\":NaN}";
         assert_eq!(event(&bytes, 100.0), line);
         bytes.clear();
-        console(&mut Message::new(&mut bytes), 0.0, "\u{1b}[32m INFO\u{1b}[0m é \u{1b}[");
-        assert_eq!(output(&bytes), "1970-01-01T00:00:00.000000  INFO é ");
+        console(&mut Message::new(&mut bytes), 0.0, "\u{1b}[32m INFO\u{1b}[0m é");
+        assert_eq!(output(&bytes), "1970-01-01T00:00:00.000000 \u{1b}[32m INFO\u{1b}[0m é");
         bytes.clear();
         alert(&mut Message::new(&mut bytes), "high", "it is", Level::Warn);
         let asked = notify(&bytes, "e", "p", &Run { id: "r".into(), ..Run::default() });

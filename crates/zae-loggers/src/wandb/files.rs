@@ -38,6 +38,9 @@ impl Files {
             return Err("it is no file".into());
         }
         let name = path.file_name().ok_or("it has no name")?.to_string_lossy().into_owned();
+        if name == "media" {
+            return Err("W&B has a folder of that name".into());
+        }
         self.replace(&name, |new| Ok(fs::copy(path, new).map(|_| ())?))?;
         Ok(name)
     }

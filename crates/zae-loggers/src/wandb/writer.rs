@@ -95,6 +95,7 @@ impl RunFile {
             }
         }
         run.metrics.iter().for_each(|metric| own.add(field::METRIC, |message| metric.write(message)));
+        // What was behind the cut and belongs to no step.
         let asides = place.found.as_ref().map_or(&place.asides, |found| &found.asides);
         for (field, bytes) in asides {
             own.add(*field, |message| {

@@ -255,30 +255,6 @@ fn an_answer_that_is_lost() {
     });
 }
 
-/// Nobody knows whether the server has them, and `wandb sync` does not ask: people are told.
-#[test]
-fn an_answer_that_never_comes_is_told_with_what_it_means() {
-    let wandb = Wandb::default();
-    let its = wandb.clone();
-    let server = Server::start(move |asked| {
-        let answer = its.answer(asked);
-        if asked.path.ends_with("file_stream") { Answer::Nothing } else { answer }
-    });
-    let dir = tempdir().unwrap();
-    let told = Notices::default();
-    let lines = move || wandb.0.lock().unwrap().runs.values().next().map_or(0, |run| run.lines.len());
-    let data = watched(move |step| {
-        if step == 60 {
-            wait_for("a line", || lines() > 0);
-        }
-    });
-    let logger = logger(&server.url()).finish_within(SHORT);
-    of(dir.path(), logger).add_on(told.clone()).run(EPOCHS, data, batches(3)).unwrap();
-    let last = told.warnings().pop().unwrap();
-    assert!(last.contains("wandb sync '") && last.contains("would be there twice"), "{last}");
-    assert_on_disk(dir.path(), 0);
-}
-
 // ---- values ----
 
 /// Many metrics, of names that depend on the step.

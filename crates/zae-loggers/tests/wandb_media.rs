@@ -1,5 +1,5 @@
-//! Images, histograms, tables, texts, console lines, alerts and files at Weights & Biases: each once, whatever happens, and rows
-//! wait for none of them.
+//! Images, histograms, tables, texts, console lines, alerts and files at Weights & Biases: each once, also of programs that are
+//! killed. (Servers that refuse them: `wandb_media_faults.rs`.)
 
 #![cfg(all(feature = "wandb", unix))]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -9,120 +9,26 @@ mod server;
 mod wandb_file;
 mod wandb_runs;
 mod wandb_server;
+mod wandb_shown;
 
 use std::{
     fs,
-    io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde_json::Value;
-use server::{Answer, Asked, Server};
-use sha2::{Digest, Sha256};
 use tempfile::tempdir;
-use wandb_runs::{Notices, files_of, logger, wait_for};
-use wandb_server::{RunThere, Wandb};
+use wandb_runs::{files_of, logger, wait_for};
+use wandb_shown::{STEPS, assert_asides, assert_shown, assert_shown_there, json, said, trainer};
 use zae_checkpoint::StateManager;
-use zae_core::{
-    step::Step,
-    task::{At, StepResult, Task},
-    testing::null::{Null, batches},
-    trainer::{Trainer, Until},
-};
+use zae_core::{testing::null::batches, trainer::Until};
 use zae_loggers::{
-    Histogram, Image, Level, LogHandle, Table, Upload, WandbLogger,
+    Level, Upload, WandbLogger,
     wandb::{Aggregate, Metric, Mode, ResumeRun},
 };
-
-const STEPS: u64 = 60;
-
-/// Shows something of each kind at every third step, and writes a line at each.
-struct Showing(LogHandle);
-
-impl Task for Showing {
-    type Learner = Null;
-    type Batch = f64;
-    fn train_step(&self, (): &(), batch: f64, at: &At) -> StepResult<Self> {
-        let log = &self.0;
-        writeln!(log.console(), "step {}", at.step).unwrap();
-        if at.step.is_multiple_of(3) {
-            let image = Image::gray(2, 1, vec![at.step as u8, 255]).unwrap().caption(format!("at {}", at.step));
-            log.image("samples/größe?", image);
-            log.histogram("weights", Histogram::of([batch, at.step as f64]));
-            let mut table = Table::new(["step", "text"]);
-            table.row([(at.step as i64).into(), "<é>".into()]).unwrap();
-            log.table("t", table);
-            log.text("said", format!("<b> {}", at.step));
-        }
-        Ok(Step::new(batch, 1))
-    }
-    fn test_step(&self, (): &(), batch: f64, _: &At) -> StepResult<Self> {
-        Ok(Step::new(batch, 1))
-    }
-}
-
-fn trainer(dir: &Path, logger: WandbLogger) -> (Trainer<Showing>, LogHandle, Notices) {
-    let (log, told) = (LogHandle::new(), Notices::default());
-    let logger = logger.handle(&log);
-    let trainer = Trainer::new(Showing(log.clone()), Null::default()).scheduler(1e-3).run_dir(dir);
-    (trainer.handle_signals(false).add_on((logger, told.clone())), log, told)
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
-
-/// What the history has to have, each once and in order, and the files that it names with the bytes that it names.
-#[track_caller]
-fn assert_shown(lines: &[Value], file: impl Fn(&str) -> Option<Vec<u8>>, steps: u64) {
-    let mut expected = Vec::new();
-    for step in 0..steps {
-        let names: &[&str] =
-            if step % 3 == 0 { &["train/loss", "samples/größe?", "weights", "t", "said"] } else { &["train/loss"] };
-        expected.extend(names.iter().map(|name| (step, *name)));
-    }
-    let of_steps = lines.iter().filter(|line| line.get("train/loss_epoch").is_none());
-    let of_steps: Vec<&Value> = of_steps.collect();
-    assert_eq!(of_steps.len(), expected.len());
-    for (index, line) in lines.iter().enumerate() {
-        assert_eq!(line["_step"], index as f64);
-    }
-    for (line, (step, name)) in of_steps.into_iter().zip(expected) {
-        assert_eq!(line["trainer/global_step"], step as f64);
-        let value = line.get(name).unwrap_or_else(|| panic!("{name} is not in {line}"));
-        let Some(path) = value["path"].as_str() else { continue };
-        let bytes = file(path).unwrap_or_else(|| panic!("`{path}` is not there"));
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!((value["sha256"].as_str(), value["size"].as_u64()), (Some(&*hash), Some(bytes.len() as u64)));
-    }
-}
-
-#[track_caller]
-fn assert_shown_there(run: &RunThere, steps: u64) {
-    let lines: Vec<Value> = run.lines.values().map(|line| json(line)).collect();
-    assert_shown(
-        &lines,
-        |path| run.files.get(path).filter(|_| run.uploaded.iter().any(|own| own == path)).cloned(),
-        steps,
-    );
-}
-
-/// The server has each record of the file once that is none of the history.
-#[track_caller]
-fn assert_asides(run: &RunThere, file: &Path) {
-    let count = |field| wandb_file::count(file, field);
-    assert_eq!((run.events.len(), run.output.len(), run.alerts.len()), (count(7), count(13), count(10)));
-}
-
-fn said(run: &RunThere) -> Vec<String> {
-    run.output.values().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
-}
 
 #[test]
 fn whatever_is_shown_and_told_is_on_the_server() {
@@ -182,134 +88,6 @@ fn without_a_server_all_of_it_is_on_disk() {
     assert_eq!(wandb_file::summary(&file)["t"]["_type"], "table-file");
 }
 
-/// A server that treats files like this.
-fn with(answer: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> (Wandb, Server) {
-    let wandb = Wandb::default();
-    let its = wandb.clone();
-    (wandb, Server::start(move |asked| answer(asked).unwrap_or_else(|| its.answer(asked))))
-}
-
-fn has(asked: &Asked, text: &str) -> bool {
-    String::from_utf8_lossy(&asked.body).contains(text)
-}
-
-/// Rows come as if there were no files, and people are told once.
-#[test]
-fn files_that_are_refused_stop_nothing_else() {
-    let refused = |status| Some(Answer::Status(status, Vec::new(), "no room".to_owned()));
-    let nowhere = |asked: &Asked| {
-        let reply = r#"{"data": {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": []}}}"#;
-        has(asked, "createRunFiles").then(|| Answer::Ok(reply.to_owned()))
-    };
-    let denied = |asked: &Asked| {
-        has(asked, "createRunFiles").then(|| Answer::Ok(r#"{"errors": [{"message": "permission denied"}]}"#.to_owned()))
-    };
-    type Treats = Box<dyn Fn(&Asked) -> Option<Answer> + Send + Sync>;
-    let servers: [(&str, Treats); 4] = [
-        ("no room", Box::new(move |asked| if asked.method == "PUT" { refused(404) } else { None })),
-        ("no room", Box::new(move |asked| if has(asked, "createRunFiles") { refused(403) } else { None })),
-        ("no place", Box::new(nowhere)),
-        ("permission denied", Box::new(denied)),
-    ];
-    for (why, treats) in servers {
-        let (wandb, server) = with(treats);
-        let dir = tempdir().unwrap();
-        let (mut trainer, _, told) = trainer(dir.path(), logger(&server.url()));
-        trainer.run(Until::steps(STEPS), batches(1000), ()).unwrap();
-        let run = wandb.only_run();
-        assert_eq!((run.lines.len() as u64, run.exit_code), (STEPS + 4 * STEPS.div_ceil(3), Some(0)));
-        assert!(run.uploaded.is_empty());
-        let warnings = told.warnings();
-        assert!(warnings.len() == 1 && warnings[0].contains(why), "{warnings:?}");
-    }
-}
-
-#[test]
-fn one_file_that_is_refused_is_told_once_and_the_others_are_there() {
-    let (wandb, server) = with(|asked| {
-        (asked.method == "PUT" && has(asked, "&lt;b&gt; 6<")).then(|| Answer::Status(404, Vec::new(), "odd".to_owned()))
-    });
-    let dir = tempdir().unwrap();
-    let (mut trainer, _, told) = trainer(dir.path(), logger(&server.url()));
-    trainer.run(Until::steps(STEPS), batches(1000), ()).unwrap();
-    let run = wandb.only_run();
-    // Those of the run, and three for each third step.
-    assert_eq!(run.files.len() as u64, 3 + 3 * STEPS.div_ceil(3) - 1);
-    let warnings = told.warnings();
-    assert!(warnings.len() == 1 && warnings[0].contains("html") && warnings[0].contains("odd"), "{warnings:?}");
-}
-
-/// A storage that is down for a time, then for good.
-#[test]
-fn a_storage_that_fails_is_waited_for_while_rows_come() {
-    let down = Arc::new(AtomicBool::new(true));
-    let its = down.clone();
-    let (wandb, server) = with(move |asked| {
-        (asked.method == "PUT" && its.load(Ordering::SeqCst)).then(|| Answer::Status(500, Vec::new(), String::new()))
-    });
-    let dir = tempdir().unwrap();
-    let logger = logger(&server.url()).finish_within(Duration::from_millis(300));
-    let (mut first, _, told) = trainer(dir.path(), logger);
-    first.run(Until::steps(STEPS), batches(1000), ()).unwrap();
-    let run = wandb.only_run();
-    assert_eq!((run.lines.len() as u64, run.exit_code), (STEPS + 4 * STEPS.div_ceil(3), Some(0)));
-    let warnings = told.warnings();
-    assert!(warnings.last().unwrap().contains("wandb sync"), "{warnings:?}");
-    // The rest has the files, and no row.
-    let rest = files_of(dir.path()).1.unwrap();
-    assert_eq!(wandb_file::lines(&rest), Vec::<Value>::new());
-    let folder = rest.parent().unwrap().join("files/media");
-    assert!(folder.join("images/samples").is_dir() && folder.join("table").is_dir());
-    let snapshot = first.snapshot().unwrap();
-    drop(first);
-    down.store(false, Ordering::SeqCst);
-    let (mut second, _, told) = trainer(dir.path(), wandb_runs::logger(&server.url()));
-    second.restore(&snapshot).unwrap();
-    second.run(Until::steps(STEPS + 6), batches(1000), ()).unwrap();
-    assert_eq!(told.warnings(), Vec::<String>::new());
-    assert_shown_there(&wandb.only_run(), STEPS + 6);
-    assert_asides(&wandb.only_run(), &files_of(dir.path()).0);
-}
-
-/// The server has files and has not been told so: the next process does.
-#[test]
-fn a_server_that_dies_between_a_file_and_the_word_that_it_is_there() {
-    let dead = Arc::new(AtomicBool::new(true));
-    let its = dead.clone();
-    let (wandb, server) =
-        with(move |asked| (has(asked, "\"uploaded\":") && its.load(Ordering::SeqCst)).then_some(Answer::Nothing));
-    let dir = tempdir().unwrap();
-    let logger = logger(&server.url()).finish_within(Duration::from_millis(300));
-    let (mut first, ..) = trainer(dir.path(), logger);
-    first.run(Until::steps(STEPS), batches(1000), ()).unwrap();
-    assert!(!wandb.only_run().files.is_empty() && wandb.only_run().uploaded.is_empty());
-    let snapshot = first.snapshot().unwrap();
-    drop(first);
-    dead.store(false, Ordering::SeqCst);
-    let (mut second, _, told) = trainer(dir.path(), wandb_runs::logger(&server.url()));
-    second.restore(&snapshot).unwrap();
-    second.run(Until::steps(STEPS + 3), batches(1000), ()).unwrap();
-    assert_eq!(told.warnings(), Vec::<String>::new());
-    assert_shown_there(&wandb.only_run(), STEPS + 3);
-    assert_asides(&wandb.only_run(), &files_of(dir.path()).0);
-}
-
-#[test]
-fn an_alert_that_is_refused_is_told_once() {
-    let (wandb, server) = with(|asked| {
-        has(asked, "notifyScriptableRunAlert").then(|| Answer::Status(500, Vec::new(), "no mail".to_owned()))
-    });
-    let dir = tempdir().unwrap();
-    let (mut trainer, log, told) = trainer(dir.path(), logger(&server.url()));
-    log.alert(Level::Error, "a", "b");
-    log.alert(Level::Error, "c", "d");
-    trainer.run(Until::steps(STEPS), batches(1000), ()).unwrap();
-    assert_shown_there(&wandb.only_run(), STEPS);
-    assert_eq!(wandb.only_run().exit_code, Some(0));
-    let warnings = told.warnings();
-    assert_eq!(warnings.iter().filter(|text| text.contains("an alert was not sent")).count(), 1, "{warnings:?}");
-}
-
 #[test]
 fn metrics_are_shown_as_they_were_defined() {
     let (wandb, server) = wandb_runs::wandb();
@@ -350,7 +128,7 @@ fn a_rest_begins_behind_the_run_that_it_goes_on_with() {
     first.run(Until::steps(9), batches(100), ()).unwrap();
     assert_eq!(wandb.only_run().lines.len(), 9);
     let own = dir.path().join("second");
-    let (its, server) = (wandb.clone(), Arc::new(std::sync::Mutex::new(Some(server))));
+    let (its, server) = (wandb.clone(), Arc::new(Mutex::new(Some(server))));
     let url = server.lock().unwrap().as_ref().unwrap().url();
     let data = wandb_runs::watched(move |step| {
         if step == 20 {
@@ -387,36 +165,6 @@ fn a_run_that_goes_on_with_another_adds_to_what_that_has_told() {
     assert_eq!(said(&run), said_of(6).chain(said_of(3)).collect::<Vec<_>>());
     assert!(before.events.iter().all(|(number, line)| run.events[number] == *line));
     assert_eq!(run.events.len(), 2 * before.events.len());
-}
-
-/// A server of one's own that keeps the files itself.
-#[test]
-fn files_go_to_addresses_of_the_server_itself() {
-    let its = Wandb::default();
-    let wandb = its.clone();
-    let put = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let seen = put.clone();
-    let server = Server::start(move |asked| {
-        if asked.method == "PUT" {
-            seen.lock().unwrap().push((asked.path.clone(), asked.header("authorization").is_some()));
-            return Answer::Ok(String::new());
-        }
-        if !has(asked, "createRunFiles") {
-            return its.answer(asked);
-        }
-        let files = json(&String::from_utf8_lossy(&asked.body))["variables"]["files"].as_array().unwrap().clone();
-        let file = |name: &Value| serde_json::json!({"name": name, "uploadUrl": "/own/file"});
-        let files: Vec<Value> = files.iter().map(file).collect();
-        let reply = serde_json::json!({"data": {"createRunFiles": {"uploadHeaders": [], "files": files}}});
-        Answer::Ok(reply.to_string())
-    });
-    let dir = tempdir().unwrap();
-    let (mut trainer, _, told) = trainer(dir.path(), logger(&server.url()));
-    trainer.run(Until::steps(2), batches(100), ()).unwrap();
-    assert_eq!(told.warnings(), Vec::<String>::new());
-    let put = put.lock().unwrap();
-    assert!(put.len() == 6 && put.iter().all(|(path, has_key)| path == "/own/file" && *has_key), "{put:?}");
-    assert_eq!(wandb.only_run().uploaded.len(), 6);
 }
 
 // ---- programs that are killed ----

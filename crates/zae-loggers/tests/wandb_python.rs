@@ -10,13 +10,13 @@ mod wandb_server;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use interpreter::{output, python, script};
 use serde_json::Value;
-use server::Server;
+use server::{Answer, Server};
 use tempfile::tempdir;
 use wandb_server::{RunThere, Wandb};
 use zae_core::{
@@ -138,20 +138,33 @@ fn a_run_that_was_synced_goes_on_in_a_file_of_its_own() {
 #[test]
 #[ignore = "needs ZAE_PYTHON with wandb"]
 fn wandb_sync_adds_the_rest_of_a_run_that_lost_its_server() {
-    let (wandb, server) = start();
+    let (wandb, is_gone) = (Wandb::default(), Arc::new(Mutex::new(false)));
+    let (answers, its) = (wandb.clone(), is_gone.clone());
+    let server = Server::start(move |asked| {
+        let is_gone = its.lock().unwrap();
+        if *is_gone { Answer::Status(503, Vec::new(), String::new()) } else { answers.answer(asked) }
+    });
     let dir = tempdir().unwrap();
     let upload =
         Upload::default().every(Duration::from_millis(5)).retry(Duration::from_millis(5), Duration::from_millis(5));
     let logger = WandbLogger::new("digits").base_url(server.url()).api_key(KEY).upload(upload);
     let address = server.address;
     let server = Mutex::new(Some(server));
-    // It dies once it has a part.
-    let has_a_part = || wandb.0.lock().unwrap().runs.values().any(|run| run.lines.len() > 10);
+    // It dies once it has a part, and has answered for it: `wandb sync` would add again what was not answered for.
+    let lines = || wandb.0.lock().unwrap().runs.values().map(|run| run.lines.len() as u64).sum::<u64>();
+    let answered = || {
+        let sent = fs::read(format!("{}.sent", file(dir.path()).display())).unwrap();
+        serde_json::from_slice::<Value>(&sent).unwrap()["lines"].as_u64().unwrap()
+    };
     let data = from_fn(|epoch| {
-        let (server, has_a_part) = (&server, &has_a_part);
+        let (server, is_gone, lines, answered) = (&server, &is_gone, &lines, &answered);
         (0..40).map(move |i| {
             if (epoch, i) == (1, 20) {
-                while !has_a_part() {
+                while lines() <= 10 {
+                    std::thread::yield_now();
+                }
+                *is_gone.lock().unwrap() = true;
+                while answered() < lines() {
                     std::thread::yield_now();
                 }
                 *server.lock().unwrap() = None;

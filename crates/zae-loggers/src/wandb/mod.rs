@@ -19,6 +19,7 @@ mod scan;
 mod sent;
 mod settings;
 mod summary;
+mod unsent;
 mod uploads;
 mod writer;
 mod yaml;

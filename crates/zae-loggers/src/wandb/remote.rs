@@ -1,7 +1,6 @@
 //! [`Remote`]: W&B's server, told what a run's file holds.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
     fs::File,
     io::{BufReader, Read, Seek, SeekFrom},
     path::PathBuf,
@@ -13,21 +12,18 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::{Value, json};
+use serde_json::Value;
 use zae_core::error::Fallible;
 
 use super::{
     Place, ResumeRun, aside,
-    fields::{self, config, content, environment, index, items, number, run},
+    fields::content,
     files,
     framing::Records,
     graphql::{self, There},
-    json::line,
-    metric::Metric,
-    record::{Run, field},
     sent::{Ask, Sent, Stream},
     settings::Settings,
-    summary,
+    unsent::{ENOUGH, Unsent},
     uploads::Uploads,
 };
 use crate::{
@@ -36,8 +32,6 @@ use crate::{
     upload,
 };
 
-/// A request has no more than about this many bytes: W&B takes 10 MiB.
-const ENOUGH: usize = 4 << 20;
 /// The server takes a run that is silent for longer for a crashed one.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
@@ -62,40 +56,18 @@ pub(super) struct Remote {
     skip_before: u64,
     /// Entries of the run that are in earlier files.
     before: u64,
-    /// As the file has it so far.
-    run: Option<Run>,
-    /// The server knows the run as the file has it.
-    is_known: bool,
     /// Where the server has put it: entity and project.
     place: Option<(String, String)>,
-    /// Behind the last record that was read from the file, and how many of each kind there are up to there.
+    /// Behind the last record that was read from the file.
     read: u64,
-    seen: Seen,
-    /// What was read and not yet sent: lines of the history, about the machine and of the console.
-    lines: Vec<String>,
-    events: Vec<String>,
-    output: Vec<String>,
-    alerts: VecDeque<Vec<u8>>,
+    /// What was read.
+    unsent: Unsent,
     uploads: Uploads,
-    bytes: usize,
-    summary: BTreeMap<String, String>,
-    summary_is_new: bool,
-    preempting: bool,
-    exit: Option<u64>,
     is_complete: bool,
     last_request: Option<Instant>,
     /// How often the server has failed at the first alert that waits, and that one was refused.
     alert_tries: u32,
     is_told: bool,
-}
-
-#[derive(Default)]
-struct Seen {
-    entries: u64,
-    events: u64,
-    output: u64,
-    alerts: u64,
-    files: u64,
 }
 
 impl Remote {
@@ -122,21 +94,10 @@ impl Remote {
             resume: settings.resume.unwrap_or(ResumeRun::Allow),
             skip_before: 0,
             before: place.identity.before,
-            run: None,
-            is_known: false,
             place: None,
             read: 0,
-            seen: Seen::default(),
-            lines: Vec::new(),
-            events: Vec::new(),
-            output: Vec::new(),
-            alerts: VecDeque::new(),
+            unsent: Unsent::default(),
             uploads: Uploads::new(files::folder(&place.file), settings.upload, start.news.clone()),
-            bytes: 0,
-            summary: BTreeMap::new(),
-            summary_is_new: false,
-            preempting: false,
-            exit: None,
             is_complete: false,
             last_request: None,
             alert_tries: 0,
@@ -150,88 +111,15 @@ impl Remote {
         file.seek(SeekFrom::Start(self.read))?;
         let there = file.take(self.readable.load(Ordering::Acquire).saturating_sub(self.read));
         let mut records = Records::at(BufReader::with_capacity(1 << 18, there), self.read);
-        while self.bytes < ENOUGH {
+        while self.unsent.bytes < ENOUGH {
             let Some(record) = records.next()? else { return Ok(true) };
             if let Some((field, message)) = content(record) {
-                self.take(field, message);
+                self.unsent.take(field, message, &mut self.sent, self.skip_before);
             }
+            self.unsent.files.drain(..).for_each(|name| self.uploads.push(name));
             self.read = records.position();
         }
         Ok(false)
-    }
-
-    fn take(&mut self, field: u32, message: &[u8]) {
-        match field {
-            field::RUN => self.run = Some(run(message)),
-            field::CONFIG => {
-                if let Some(run) = &mut self.run {
-                    run.config.extend(config(message));
-                    self.is_known = false;
-                }
-            }
-            field::METRIC => {
-                if let (Some(run), Some(metric)) = (&mut self.run, Metric::read(message)) {
-                    metric.add_to(&mut run.metrics);
-                    self.is_known = false;
-                }
-            }
-            field::HISTORY => {
-                self.seen.entries += 1;
-                // What was sent before is read again for what else there is.
-                if self.seen.entries <= self.sent.entries {
-                    return;
-                }
-                if index(message).is_some_and(|index| index < self.skip_before) {
-                    self.sent.entries = self.seen.entries;
-                    return;
-                }
-                let line = line(items(message), self.sent.first_step);
-                self.bytes += line.len();
-                self.lines.push(line);
-            }
-            field::STATS => {
-                self.seen.events += 1;
-                if self.sent.events.records.is_none_or(|sent| self.seen.events > sent) {
-                    let started = self.run.as_ref().map_or(0.0, |run| run.started);
-                    let line = aside::event(message, started);
-                    self.bytes += line.len();
-                    self.events.push(line);
-                }
-            }
-            field::OUTPUT => {
-                self.seen.output += 1;
-                if self.sent.output.records.is_none_or(|sent| self.seen.output > sent) {
-                    let line = aside::output(message);
-                    self.bytes += line.len();
-                    self.output.push(line);
-                }
-            }
-            field::ALERT => {
-                self.seen.alerts += 1;
-                if self.seen.alerts > self.sent.alerts {
-                    self.alerts.push_back(message.to_vec());
-                }
-            }
-            field::FILES => {
-                self.seen.files += 1;
-                if self.seen.files > self.sent.files {
-                    fields::files(message).for_each(|name| self.uploads.push(name));
-                }
-            }
-            field::SUMMARY => {
-                self.summary.extend(items(message).map(|(name, json)| (name.to_owned(), json.to_owned())));
-                self.summary_is_new = true;
-            }
-            field::ENVIRONMENT => {
-                if let Some(run) = &mut self.run {
-                    environment(run, message);
-                    self.is_known = false;
-                }
-            }
-            field::PREEMPTING => self.preempting = true,
-            field::EXIT => self.exit = Some(number(message, 1).unwrap_or(0)),
-            _ => {}
-        }
     }
 
     fn ask(&mut self, path: &str, body: &Value) -> Result<Vec<u8>, Failure> {
@@ -249,7 +137,7 @@ impl Remote {
 
     /// Makes the run known to the server, as it is now.
     fn introduce(&mut self) -> Result<(), Failure> {
-        let Some(run) = self.run.clone() else { return Ok(()) };
+        let Some(run) = self.unsent.run.clone() else { return Ok(()) };
         if let Some(ask) = self.ask {
             let reply = self.ask("/graphql", &graphql::status(&run))?;
             let found = graphql::found(&reply).map_err(|failure| self.client.said(failure))?;
@@ -257,7 +145,7 @@ impl Remote {
         }
         let reply = self.ask("/graphql", &graphql::upsert(&run))?;
         self.place = Some(graphql::upserted(&reply).map_err(|failure| self.client.said(failure))?);
-        self.is_known = true;
+        self.unsent.run_is_new = false;
         Ok(())
     }
 
@@ -282,9 +170,8 @@ impl Remote {
             *stream = Stream { records: Some(records), line: count };
         }
         // Nothing was sent yet, so all lines are made anew.
-        (self.read, self.seen, self.bytes) = (0, Seen::default(), 0);
-        [&mut self.lines, &mut self.events, &mut self.output].into_iter().for_each(Vec::clear);
-        self.alerts.clear();
+        self.read = 0;
+        self.unsent.forget();
         self.uploads.clear();
         if ask == Ask::Own {
             // Which of the file's entries these lines are will be known when it was read again.
@@ -295,79 +182,35 @@ impl Remote {
         self.remember()
     }
 
-    /// The body of the request that brings what was read, and whether that is all.
-    fn body(&self, ends: bool) -> (Vec<u8>, bool) {
-        let mut body = b"{".to_vec();
-        let mut separator = "";
-        let mut add = |text: &str| {
-            body.extend_from_slice(separator.as_bytes());
-            body.extend_from_slice(text.as_bytes());
-            separator = ",";
-        };
-        let streams = [
-            ("wandb-history.jsonl", self.sent.lines, &self.lines),
-            ("wandb-events.jsonl", self.sent.events.line, &self.events),
-            ("output.log", self.sent.output.line, &self.output),
-        ];
-        let streams = streams.into_iter().filter(|(_, _, lines)| !lines.is_empty());
-        let mut files: Vec<String> = streams
-            .map(|(name, offset, lines)| format!("\"{name}\":{}", json!({"offset": offset, "content": lines})))
-            .collect();
-        let own = summary::runtime(self.summary.get("_runtime").map(String::as_str));
-        let items = self.summary.iter().map(|(name, json)| (name.as_str(), json.as_str()));
-        let summary = self.summary_is_new.then(|| line(items.chain([("_wandb", own.as_str())]), self.sent.first_step));
-        // One of very many metrics has a request to itself.
-        let fits = self.bytes == 0 || self.bytes + summary.as_ref().map_or(0, String::len) < 2 * ENOUGH;
-        if let Some(summary) = summary.filter(|_| fits) {
-            files.push(format!("\"wandb-summary.json\":{}", json!({"offset": 0, "content": [summary]})));
-        }
-        if !files.is_empty() {
-            add(&format!("\"files\":{{{}}}", files.join(",")));
-        }
-        if !self.uploads.uploaded.is_empty() {
-            add(&format!("\"uploaded\":{}", json!(self.uploads.uploaded)));
-        }
-        if self.preempting {
-            add("\"preempting\":true");
-        }
-        if let Some(code) = self.exit.filter(|_| ends && fits) {
-            add(&format!("\"complete\":true,\"exitcode\":{code}"));
-        }
-        body.push(b'}');
-        (body, fits)
-    }
-
     /// Returns whether there is nothing more to be sent.
     ///
     /// # Errors
     /// When the disk does not remember it, or the server cannot be told.
     fn stream(&mut self, ends: bool, go_on: &dyn Fn() -> bool) -> Result<bool, Failure> {
         let Some((entity, project)) = &self.place else { return Ok(false) };
-        let id = self.run.as_ref().map_or("", |run| &run.id);
+        let id = self.unsent.run.as_ref().map_or("", |run| &run.id);
         let url = format!("{}/files/{}/{}/{}/file_stream", self.url, escaped(entity), escaped(project), escaped(id));
-        let (body, is_all) = self.body(ends);
-        if !self.lines.is_empty() {
+        let (body, is_all) = self.unsent.body(&self.sent, &self.uploads.uploaded, ends);
+        let lines = self.unsent.lines.len() as u64;
+        if lines > 0 {
             if !go_on() {
                 return Err(Failure::passing("it is over"));
             }
             self.sent.ask = None;
-            self.sent.maybe = self.sent.maybe.max(self.sent.entries + self.lines.len() as u64);
+            self.sent.maybe = self.sent.maybe.max(self.sent.entries + lines);
             self.remember()?;
         }
         let reply = self.post(&url, &body)?;
         let reply: Value = serde_json::from_slice(&reply)
             .map_err(|_| Failure::passing("the server has answered with something that is not JSON"))?;
-        self.sent.entries += self.lines.len() as u64;
-        self.sent.lines += self.lines.len() as u64;
-        for (stream, lines) in [(&mut self.sent.events, &mut self.events), (&mut self.sent.output, &mut self.output)] {
-            let count = lines.len() as u64;
-            *stream = Stream { records: stream.records.map(|own| own + count), line: stream.line + count };
-            lines.clear();
-        }
+        self.sent.entries += lines;
+        self.sent.lines += lines;
+        self.sent.events.add(self.unsent.events.len() as u64);
+        self.sent.output.add(self.unsent.output.len() as u64);
         self.sent.files += std::mem::take(&mut self.uploads.done);
         self.uploads.uploaded.clear();
-        self.lines.clear();
-        (self.bytes, self.summary_is_new, self.is_complete) = (0, !is_all, ends && is_all);
+        self.unsent.is_sent(is_all);
+        self.is_complete = ends && is_all;
         if reply["stopped"].as_bool() == Some(true) || reply["exitcode"].as_str() == Some("stopped") {
             self.news.stop("it was stopped on the run's page at W&B");
         }
@@ -380,7 +223,9 @@ impl Remote {
     /// # Errors
     /// When the server cannot be told. An alert that it refuses, or fails at again and again, is told here, once for all.
     fn send_alerts(&mut self, go_on: &dyn Fn() -> bool) -> Result<(), Failure> {
-        while let (Some(alert), Some((entity, project)), Some(run)) = (self.alerts.front(), &self.place, &self.run) {
+        while let (Some(alert), Some((entity, project)), Some(run)) =
+            (self.unsent.alerts.front(), &self.place, &self.unsent.run)
+        {
             let body = aside::notify(alert, entity, project, run);
             let reply = self.ask("/graphql", &body);
             let has_answered = reply.as_ref().map_or_else(|failure| failure.status().is_some(), |_| true);
@@ -394,7 +239,7 @@ impl Remote {
                 }
                 reply => reply?,
             }
-            self.alerts.pop_front();
+            self.unsent.alerts.pop_front();
             self.alert_tries = 0;
             self.sent.alerts += 1;
             if !go_on() {
@@ -407,7 +252,7 @@ impl Remote {
 
     /// Uploads a few files. Returns why not, while they do not get there; nothing else waits for them.
     fn upload(&mut self, ending: bool, go_on: &dyn Fn() -> bool) -> Option<Failure> {
-        let (Some((entity, project)), Some(run)) = (&self.place, &self.run) else { return None };
+        let (Some((entity, project)), Some(run)) = (&self.place, &self.unsent.run) else { return None };
         if let Some(names) = self.uploads.next(ending) {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let body = graphql::create_files(entity, project, run, &names);
@@ -431,29 +276,31 @@ impl upload::Remote for Remote {
             _ => Failure::passing(format!("`{}` cannot be read: {e}", file.display())),
         };
         let mut is_all = self.read().map_err(|e| unreadable(e, &self.file))?;
-        if self.run.is_none() {
+        if self.unsent.run.is_none() {
             return Ok(upload::Sent::All);
         }
-        if !self.is_known {
+        if self.unsent.run_is_new {
             self.introduce()?;
             is_all = self.read().map_err(|e| unreadable(e, &self.file))?;
         }
-        // Files first: a run that has ended should have them. But for those it is not kept waiting that do not get there.
-        let is_ready = self.alerts.is_empty() && (self.uploads.is_empty() || self.uploads.trouble().is_some());
-        let ends = ending && is_all && self.exit.is_some() && is_ready;
+        // Files and alerts first: a run that has ended should have them. But it is not kept waiting for those that do not get
+        // there.
+        let is_told = self.unsent.alerts.is_empty() || self.alert_tries > 0;
+        let is_ready = is_told && (self.uploads.is_empty() || self.uploads.trouble().is_some());
+        let ends = ending && is_all && self.unsent.exit.is_some() && is_ready;
         let is_silent = self.last_request.is_none_or(|last| last.elapsed() >= HEARTBEAT);
-        let is_new = self.bytes > 0 || self.summary_is_new || self.uploads.done > 0;
+        let is_new = self.unsent.bytes > 0 || self.unsent.summary_is_new || self.uploads.done > 0;
         if is_new || (ends && !self.is_complete) || is_silent {
             is_all &= self.stream(ends, go_on)?;
         }
         self.send_alerts(go_on)?;
         let Some(trouble) = self.upload(ending, go_on) else {
-            let is_done = is_all && self.is_known && self.uploads.is_empty() && self.uploads.done == 0;
-            let is_ended = !ending || self.is_complete || self.exit.is_none();
+            let is_done = is_all && !self.unsent.run_is_new && self.uploads.is_empty() && self.uploads.done == 0;
+            let is_ended = !ending || self.is_complete || self.unsent.exit.is_none();
             return Ok(if is_done && is_ended { upload::Sent::All } else { upload::Sent::More });
         };
         match (ending, is_all) {
-            (true, true) if self.is_complete || self.exit.is_none() => Err(trouble),
+            (true, true) if self.is_complete || self.unsent.exit.is_none() => Err(trouble),
             (false, true) => Ok(upload::Sent::All),
             _ => Ok(upload::Sent::More),
         }

@@ -52,6 +52,12 @@ impl Default for Stream {
 impl Stream {
     const UNKNOWN: Self = Self { records: None, line: 0 };
 
+    /// So many more are there.
+    pub(super) fn add(&mut self, records: u64) {
+        self.records = self.records.map(|own| own + records);
+        self.line += records;
+    }
+
     /// No more than this is in the file: what the disk has lost since it was sent is not expected there.
     pub(super) fn bounded(self, records: u64) -> Self {
         Self { records: self.records.map(|own| own.min(records)), ..self }

@@ -56,8 +56,8 @@ impl Uploads {
     }
 
     /// One more.
-    pub(super) fn push(&mut self, name: &str) {
-        self.waiting.push_back(name.to_owned());
+    pub(super) fn push(&mut self, name: String) {
+        self.waiting.push_back(name);
     }
 
     /// Forgets all of them: the run's file is read again.

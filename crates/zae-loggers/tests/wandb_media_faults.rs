@@ -25,7 +25,7 @@ use wandb_runs::{EPOCHS, Notices, assert_on_disk, files_of, logger, of, wait_for
 use wandb_server::Wandb;
 use wandb_shown::{STEPS, assert_asides, assert_shown_there, json, trainer};
 use zae_core::{testing::null::batches, trainer::Until};
-use zae_loggers::Level;
+use zae_loggers::{Level, Upload};
 
 /// A server that treats files like this.
 fn with(answer: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> (Wandb, Server) {
@@ -84,7 +84,7 @@ fn one_file_that_is_refused_is_told_once_and_the_others_are_there() {
     assert!(warnings.len() == 1 && warnings[0].contains("html") && warnings[0].contains("odd"), "{warnings:?}");
 }
 
-/// A storage that is down for a time, then for good.
+/// A storage that is down when a run ends, and back when it goes on.
 #[test]
 fn a_storage_that_fails_is_waited_for_while_rows_come() {
     let down = Arc::new(AtomicBool::new(true));
@@ -93,7 +93,9 @@ fn a_storage_that_fails_is_waited_for_while_rows_come() {
         (asked.method == "PUT" && its.load(Ordering::SeqCst)).then(|| Answer::Status(500, Vec::new(), String::new()))
     });
     let dir = tempdir().unwrap();
-    let logger = logger(&server.url()).finish_within(Duration::from_millis(300));
+    // Time enough for the rows, and not so many attempts that a file is given up.
+    let upload = Upload::default().every(Duration::from_millis(20)).retry(Duration::from_millis(100), Duration::MAX);
+    let logger = logger(&server.url()).upload(upload).finish_within(Duration::from_secs(2));
     let (mut first, _, told) = trainer(dir.path(), logger);
     first.run(Until::steps(STEPS), batches(1000), ()).unwrap();
     let run = wandb.only_run();
@@ -124,7 +126,7 @@ fn a_server_that_dies_between_a_file_and_the_word_that_it_is_there() {
     let (wandb, server) =
         with(move |asked| (has(asked, "\"uploaded\":") && its.load(Ordering::SeqCst)).then_some(Answer::Nothing));
     let dir = tempdir().unwrap();
-    let logger = logger(&server.url()).finish_within(Duration::from_millis(300));
+    let logger = logger(&server.url()).finish_within(Duration::from_secs(2));
     let (mut first, ..) = trainer(dir.path(), logger);
     first.run(Until::steps(STEPS), batches(1000), ()).unwrap();
     assert!(!wandb.only_run().files.is_empty() && wandb.only_run().uploaded.is_empty());

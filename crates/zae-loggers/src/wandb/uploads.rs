@@ -16,8 +16,9 @@ use crate::{
 
 /// So many files have one request to ask where they are to be put, and one to tell that they are.
 const AT_ONCE: usize = 16;
-/// A file that the server will not take now is left alone after so many attempts. One that cannot be asked is waited for.
-const TRIES: u32 = 8;
+/// A file that the server will not take now is left alone after so many attempts, as by W&B's own client. One that cannot be
+/// asked is waited for.
+const TRIES: u32 = 20;
 
 /// Files that are to be uploaded, in the order in which the run's file names them.
 pub(super) struct Uploads {

@@ -41,10 +41,9 @@ impl Histogram {
             let half = (least.abs() * 1e-6).max(0.5);
             ((least - half).max(f64::MIN), (greatest + half).min(f64::MAX))
         };
-        // Halved, so that no difference is infinite.
-        let at = |part: f64| low + (high / 2.0 - low / 2.0) * part * 2.0;
-        let edge = |i: usize| if i == Self::BINS { high } else { low.max(at(i as f64 / Self::BINS as f64)) };
-        let edges: Vec<f64> = (0..=Self::BINS).map(edge).collect();
+        // Without the difference of the two, which may be infinite.
+        let at = |part: f64| low * (1.0 - part) + high * part;
+        let edges: Vec<f64> = (0..=Self::BINS).map(|i| at(i as f64 / Self::BINS as f64)).collect();
         let mut counts = vec![0.0; Self::BINS];
         for value in &values {
             let bin = edges[1..Self::BINS].partition_point(|edge| edge <= value);
@@ -133,6 +132,13 @@ mod tests {
             assert_eq!(histogram.counts().iter().filter(|count| **count > 0.0).count(), 1, "{value}");
             assert!(histogram.edges().is_sorted_by(|a, b| a < b), "{value}: {:?}", histogram.edges());
         }
+    }
+
+    #[test]
+    fn values_may_be_further_apart_than_any_number() {
+        let histogram = Histogram::of([f64::MIN, f64::MAX, -8.4e307, 1.4e308]);
+        assert!(histogram.edges().iter().all(|edge| edge.is_finite()) && histogram.edges().is_sorted_by(|a, b| a < b));
+        assert_eq!(histogram.counts().iter().sum::<f64>(), 4.0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::graphql::Targets;
 use crate::{
     News, Upload,
     clock::later,
-    http::{Client, Failure},
+    http::{Client, Failure, Request},
 };
 
 /// So many files have one request to ask where they are to be put, and one to tell that they are.
@@ -137,11 +137,13 @@ impl Uploads {
         let file = File::open(self.folder.join(name)).map_err(|e| Failure::lasting(e.to_string()))?;
         let mut headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         // Servers of one's own may keep the files themselves.
-        if url.starts_with('/') {
+        let own = format!("{base}{url}");
+        let is_own = url.starts_with('/');
+        if is_own {
             headers.push(("Authorization", authorization));
-            return client.put(&format!("{base}{url}"), &headers, file).map(|_| ());
         }
-        client.put(url, &headers, file).map(|_| ())
+        let url = if is_own { &own } else { url };
+        client.send(&Request { method: "PUT", url, headers: &headers, body: &[] }, &file).map(|_| ())
     }
 
     fn is_well(&mut self) {

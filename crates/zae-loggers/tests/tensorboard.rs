@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod runs;
+mod showing;
 
 use std::{
     collections::BTreeMap,
@@ -16,22 +17,30 @@ use std::{
 };
 
 use runs::*;
+use serde_json::{Value, json};
+use showing::{ALERT_AT, Showing};
 use tempfile::tempdir;
 use zae_core::{
     testing::{Architecture, Fixture, reference::Reference},
     trainer::{Outcome, Trainer},
 };
-use zae_loggers::TensorBoardLogger;
+use zae_loggers::{LogHandle, Media, TensorBoardLogger};
 
-fn logged(run_dir: &Path) -> Trainer<Classify> {
-    let settings = serde_json::json!({"width": 24, "optimizer": {"name": "adam", "betas": [0.9, 0.999]}, "on": true});
-    trainer(run_dir).add_on(TensorBoardLogger::new().config(&settings))
+fn logged(run_dir: &Path) -> Trainer<Showing<Classify>> {
+    let settings = json!({"width": 24, "optimizer": {"name": "adam", "betas": [0.9, 0.999]}, "on": true});
+    let log = LogHandle::new();
+    let logger = TensorBoardLogger::new().config(&settings).handle(&log);
+    #[cfg(feature = "system-metrics")]
+    let logger = logger.system_metrics(Duration::from_millis(100));
+    trainer_of(Showing { task: Classify, log }, run_dir).add_on(logger)
 }
 
 fn train(run_dir: &Path, epochs: u64) {
     let run = logged(run_dir).run(epochs, train_data(), valid_data()).unwrap();
     assert_eq!(run.outcome, Outcome::Complete);
 }
+
+const ALERT: &str = "alerts/Loss is high";
 
 // ---- a small reader, which knows nothing of the writer ----
 
@@ -68,9 +77,9 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
     all
 }
 
-/// All scalars of the files of a folder, which have to be whole.
-fn curves(folder: &Path) -> Curves {
-    let mut curves = Curves::new();
+/// All values of the files of a folder, which have to be whole: their steps and fields.
+fn values(folder: &Path) -> Vec<(u64, BTreeMap<u64, Vec<u8>>)> {
+    let mut all = Vec::new();
     for path in files(folder) {
         let bytes = fs::read(&path).unwrap();
         let mut rest = &bytes[..];
@@ -81,16 +90,82 @@ fn curves(folder: &Path) -> Curves {
             let of = |wanted| event.iter().find(|own| own.0 == wanted).map(|own| own.1);
             let step = of(2).map_or(0, varint);
             for (_, value) in of(5).map(fields).unwrap_or_default() {
-                let value: BTreeMap<_, _> = fields(value).into_iter().collect();
-                if let Some(number) = value.get(&2) {
-                    let number = f32::from_le_bytes((*number).try_into().unwrap());
-                    let name = String::from_utf8(value[&1].to_vec()).unwrap();
-                    curves.entry(name).or_default().push((step, bits(f64::from(number))));
-                }
+                all.push((step, fields(value).into_iter().map(|(field, own)| (field, own.to_vec())).collect()));
             }
         }
     }
+    all
+}
+
+fn name(value: &BTreeMap<u64, Vec<u8>>) -> String {
+    String::from_utf8(value[&1].clone()).unwrap()
+}
+
+/// All scalars but those of the system.
+fn curves(folder: &Path) -> Curves {
+    let mut curves = Curves::new();
+    for (step, value) in values(folder) {
+        if let Some(number) = value.get(&2).filter(|_| !name(&value).starts_with("system/")) {
+            let number = f32::from_le_bytes(number[..].try_into().unwrap());
+            curves.entry(name(&value)).or_default().push((step, bits(f64::from(number))));
+        }
+    }
     curves
+}
+
+/// What is to be seen of a run of so many epochs, as TensorBoard's plugins have it: by plugin and tag, in order.
+fn shown(epochs: u64) -> Value {
+    let mut shown = json!({"images": {}, "histograms": {}, "text": {}});
+    let mut push = |plugin: &str, tag: &str, step: u64, own: Value| {
+        let all = shown[plugin].as_object_mut().unwrap().entry(tag).or_insert_with(|| json!([]));
+        all.as_array_mut().unwrap().push(json!([step, own]));
+    };
+    for (step, name, media) in showing::of_run(epochs, 5, 3) {
+        match media {
+            Media::Image(image) => {
+                let mut png = png::Decoder::new(std::io::Cursor::new(image.png().unwrap())).read_info().unwrap();
+                let mut pixels = vec![0; png.output_buffer_size().unwrap()];
+                png.next_frame(&mut pixels).unwrap();
+                let hex: String = pixels.iter().map(|byte| format!("{byte:02x}")).collect();
+                push("images", name, step, json!([image.width(), image.height(), hex]));
+                if let Some(caption) = image.text() {
+                    push("text", &format!("{name}/caption"), step, caption.into());
+                }
+            }
+            Media::Histogram(histogram) => {
+                let bins = histogram.edges().windows(2).zip(histogram.counts());
+                let mut bins: Vec<_> = bins.skip_while(|bin| *bin.1 == 0.0).collect();
+                while bins.pop_if(|bin| *bin.1 == 0.0).is_some() {}
+                let single = |number: f64| f64::from(number as f32);
+                let bins: Vec<_> = bins.into_iter().map(|(edge, n)| [single(edge[0]), single(edge[1]), *n]).collect();
+                push("histograms", name, step, json!(bins));
+            }
+            Media::Table(table) => push("text", name, step, table.markdown(200).into()),
+            Media::Text(text) => push("text", name, step, text.into()),
+            _ => panic!("{name}"),
+        }
+    }
+    shown
+}
+
+/// Tags and the steps at which files have something to see, in order: not what it is.
+fn shown_in(folder: &Path) -> BTreeMap<String, Vec<u64>> {
+    let mut shown = BTreeMap::<String, Vec<u64>>::new();
+    for (step, value) in values(folder) {
+        if !value.contains_key(&2) && ![ALERT, "config/text_summary"].contains(&&*name(&value)) {
+            shown.entry(name(&value)).or_default().push(step);
+        }
+    }
+    shown.remove("_hparams_/session_start_info");
+    shown
+}
+
+#[track_caller]
+fn assert_all_is_shown(folder: &Path, epochs: u64) {
+    let shown = shown(epochs);
+    let expected = shown.as_object().unwrap().values().flat_map(|tags| tags.as_object().unwrap());
+    let steps = |all: &Value| all.as_array().unwrap().iter().map(|own| own[0].as_u64().unwrap()).collect();
+    assert_eq!(shown_in(folder), expected.map(|(tag, all)| (tag.clone(), steps(all))).collect());
 }
 
 #[track_caller]
@@ -112,6 +187,9 @@ fn a_run_and_what_follows_it_in_the_program_is_one_file() {
     drop(trainer);
     let found = curves(&dir.path().join("tensorboard"));
     assert_same(&found, &expected(dir.path()), "all of it");
+    let alerts: Vec<_> =
+        values(&dir.path().join("tensorboard")).into_iter().filter(|own| name(&own.1) == ALERT).collect();
+    assert!(matches!(alerts[..], [(ALERT_AT, _)]), "{alerts:?}");
     assert_eq!(found["train/loss"].iter().map(|own| own.0).collect::<Vec<_>>(), (0..15).collect::<Vec<_>>());
     assert_eq!(found["test/accuracy"].len(), 1);
     assert_eq!(found["train/loss_epoch"].len(), 3);
@@ -130,6 +208,7 @@ fn a_run_from_any_older_checkpoint_has_every_step_once() {
         remove_newest_checkpoints(dir.path(), removed);
         train(dir.path(), 4);
         assert_same(&curves(&dir.path().join("tensorboard")), &expected(whole.path()), "resumed");
+        assert_all_is_shown(&dir.path().join("tensorboard"), 4);
         assert_same(&expected(dir.path()), &expected(whole.path()), "what it is compared with");
     }
 }
@@ -219,6 +298,7 @@ fn a_run_that_is_killed_over_and_over_has_every_step_once() {
     let kills = killed_until_it_is_through(dir.path(), || {});
     assert!(kills > 0);
     assert_same(&curves(&dir.path().join("tensorboard")), &expected(whole.path()), "killed");
+    assert_all_is_shown(&dir.path().join("tensorboard"), EPOCHS);
 }
 
 #[test]
@@ -251,14 +331,24 @@ struct Reader {
 /// What it has read.
 struct Seen {
     curves: Curves,
-    rest: serde_json::Value,
+    rest: Value,
 }
 
 impl Reader {
+    /// What programs read with, and the pages.
     fn start(folder: &Path) -> Self {
+        Self::of("tensorboard_reader.py", folder)
+    }
+
+    /// The program that people start.
+    fn server(folder: &Path) -> Self {
+        Self::of("tensorboard_server.py", folder)
+    }
+
+    fn of(script: &str, folder: &Path) -> Self {
         let python =
             env::var_os("ZAE_PYTHON").expect("ZAE_PYTHON is not set: it has to name a Python with TensorBoard");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/tensorboard_reader.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
         let mut command = Command::new(python);
         command.arg(script).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
@@ -266,22 +356,83 @@ impl Reader {
         Self { process, to, from }
     }
 
-    fn read(&mut self, how: &str) -> Seen {
+    fn ask(&mut self, how: &str) -> Value {
         writeln!(self.to, "{how}").unwrap();
         let mut line = String::new();
         self.from.read_line(&mut line).unwrap();
-        let rest: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let number = |value: &serde_json::Value| bits(value.as_str().unwrap().parse().unwrap());
-        let curve = |points: &serde_json::Value| {
-            points.as_array().unwrap().iter().map(|point| (point[0].as_u64().unwrap(), number(&point[1]))).collect()
-        };
-        let curves = |scalars: &serde_json::Value| -> Curves {
-            scalars.as_object().unwrap().iter().map(|(name, points)| (name.clone(), curve(points))).collect()
-        };
-        let (for_programs, for_people) = (curves(&rest["scalars"]), curves(&rest["plugin"]));
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn read(&mut self, how: &str) -> Seen {
+        let rest = self.ask(how);
+        let (for_programs, for_people) = (scalars(&rest["scalars"]), scalars(&rest["plugin"]));
         assert_same(&for_people, &for_programs, &format!("{how}: TensorBoard itself"));
         Seen { curves: for_programs, rest }
     }
+
+    /// What it shows as soon as that is as it has to be, or after a time in which it should be.
+    fn settled(&mut self, is_right: impl Fn(&Value) -> bool) -> Value {
+        let since = Instant::now();
+        loop {
+            let seen = self.ask("");
+            if is_right(&seen) || since.elapsed() > Duration::from_secs(60) {
+                return seen;
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// All but those of the system, which are there.
+fn scalars(found: &Value) -> Curves {
+    let number = |value: &Value| bits(value.as_str().unwrap().parse().unwrap());
+    let point = |point: &Value| (point[0].as_u64().unwrap(), number(&point[1]));
+    let curve = |points: &Value| -> Vec<_> { points.as_array().unwrap().iter().map(point).collect() };
+    let all = found.as_object().unwrap().iter().map(|(name, points)| (name.clone(), curve(points)));
+    let (system, own): (Curves, Curves) = all.partition(|(name, _)| name.starts_with("system/"));
+    #[cfg(feature = "system-metrics")]
+    for name in ["system/cpu", "system/proc/memory/rssMB"] {
+        let steps = || system[name].iter().map(|own| own.0);
+        assert!(steps().is_sorted() && system[name].iter().all(|own| f32::from_bits(own.1) >= 0.0), "{system:?}");
+    }
+    assert_eq!(system.is_empty(), cfg!(not(feature = "system-metrics")));
+    own
+}
+
+fn items(list: &mut Value) -> &mut Vec<Value> {
+    list.as_array_mut().unwrap()
+}
+
+/// What plugins show of a run but for its settings and alerts.
+fn media(found: &Value) -> Value {
+    let mut media = found["media"].clone();
+    // The data server has more digits of histograms than the pages otherwise have.
+    let of_histograms = media["histograms"].as_object_mut().unwrap().values_mut();
+    for number in of_histograms.flat_map(items).flat_map(|own| items(&mut own[1])).flat_map(items) {
+        *number = f64::from(number.as_f64().unwrap() as f32).into();
+    }
+    ["config/text_summary", ALERT].iter().for_each(|tag| drop(media["text"].as_object_mut().unwrap().remove(*tag)));
+    media
+}
+
+/// The data server keeps one thing of a name for each step.
+fn last_of_each_step(mut shown: Value) -> Value {
+    for all in shown.as_object_mut().unwrap().values_mut().flat_map(|tags| tags.as_object_mut().unwrap().values_mut()) {
+        let by_step: BTreeMap<u64, Value> = items(all).drain(..).map(|own| (own[0].as_u64().unwrap(), own)).collect();
+        *all = by_step.into_values().collect();
+    }
+    shown
+}
+
+#[track_caller]
+fn assert_shows(seen: &Value, expected: &Value, what: &str) {
+    let found = media(seen);
+    for (plugin, tags) in expected.as_object().unwrap() {
+        for (tag, all) in tags.as_object().unwrap() {
+            assert_eq!(found[plugin][tag], *all, "{what}: {plugin} {tag}");
+        }
+    }
+    assert_eq!(found, *expected, "{what}");
 }
 
 impl Drop for Reader {
@@ -309,12 +460,21 @@ fn tensorboard_shows_every_step_once_also_while_runs_are_resumed() {
     );
     assert_eq!(rest["hparams"]["trainer/schedule"], "0.01");
     assert!(rest["text"][0].as_str().unwrap().contains("\n      \"width\": 24\n"), "{}", rest["text"]);
-    assert_eq!(rest["text_plugin"][0], "config/text_summary");
+    assert!(rest["text_plugin"].as_array().unwrap().contains(&"config/text_summary".into()));
+    assert_eq!(rest["media"]["text"][ALERT], json!([[ALERT_AT, "**Warning**: It is 7."]]));
+    assert_shows(rest, &shown(2), "the first part");
+    // As programs get them: with the sums of a histogram.
+    assert_eq!(rest["images"], rest["media"]["images"]);
+    let sums = (3.0 * 0.125 + 4.0 * 0.625, 3.0 * 0.015625 + 4.0 * 0.390625);
+    let whole_bins = json!([0.0, 1.0, 7.0, sums.0, sums.1, [0.25, 1.0], [3.0, 4.0]]);
+    assert_eq!(rest["histograms"]["bins"][1], json!([4, whole_bins]));
     for (removed, epochs) in [(3, 3), (0, 4), (4, 4), (6, 4)] {
         remove_newest_checkpoints(dir.path(), removed);
         train(dir.path(), epochs);
         for how in ["reload", "fresh"] {
-            assert_same(&reader.read(how).curves, &expected(dir.path()), how);
+            let seen = reader.read(how);
+            assert_same(&seen.curves, &expected(dir.path()), how);
+            assert_shows(&seen.rest, &shown(epochs), how);
         }
     }
     assert_same(&expected(dir.path()), &expected(whole.path()), "what it is compared with");
@@ -342,6 +502,36 @@ fn tensorboard_shows_every_step_once_of_a_run_that_is_killed_over_and_over() {
     let kills = killed_until_it_is_through(dir.path(), || drop(reader.read("reload")));
     assert!(kills > 0);
     for how in ["reload", "fresh"] {
-        assert_same(&reader.read(how).curves, &expected(whole.path()), how);
+        let seen = reader.read(how);
+        assert_same(&seen.curves, &expected(whole.path()), how);
+        assert_shows(&seen.rest, &shown(EPOCHS), how);
+    }
+}
+
+#[test]
+#[ignore = "needs Python with TensorBoard"]
+fn the_pages_of_a_running_tensorboard_show_a_run_while_it_is_resumed() {
+    let dir = tempdir().unwrap();
+    let folder = dir.path().join("tensorboard");
+    fs::create_dir(&folder).unwrap();
+    let mut live = Reader::server(&folder);
+    for (removed, epochs) in [(0, 2), (3, 3), (6, 4)] {
+        if removed > 0 {
+            remove_newest_checkpoints(dir.path(), removed);
+        }
+        train(dir.path(), epochs);
+        let (points, media_of_run) = (expected(dir.path()), last_of_each_step(shown(epochs)));
+        let is_right = |seen: &Value| {
+            !seen["scalars"].as_object().unwrap().is_empty()
+                && scalars(&seen["scalars"]) == points
+                && media(seen) == media_of_run
+        };
+        for (server, what) in [(&mut live, "live"), (&mut Reader::server(&folder), "fresh")] {
+            let seen = server.settled(is_right);
+            assert_same(&scalars(&seen["scalars"]), &points, what);
+            assert_shows(&seen, &media_of_run, what);
+            assert!(seen["media"]["text"]["config/text_summary"][0][1].as_str().unwrap().contains("\"width\": 24"));
+            assert_eq!(seen["media"]["text"][ALERT][0][0], ALERT_AT);
+        }
     }
 }

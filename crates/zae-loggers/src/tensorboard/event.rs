@@ -23,26 +23,53 @@ pub(super) fn restart(out: &mut Vec<u8>, time: f64, step: u64) {
     });
 }
 
-/// A summary of one value, that a plugin shows: `tensor` writes the value.
-pub(super) fn plugin(
-    out: &mut Vec<u8>,
-    time: f64,
-    tag: &str,
-    (name, content): (&str, &[u8]),
-    tensor: impl FnOnce(&mut Message<'_>),
-) {
-    const DATA_CLASS_TENSOR: u64 = 2;
+/// An event of values: `fill` writes them.
+pub(super) fn summary(out: &mut Vec<u8>, time: f64, step: u64, fill: impl FnOnce(&mut Message<'_>)) {
     record::append(out, |out| {
-        Message::new(out).double(1, time).varint(2, 0).message(5, |summary| {
-            summary.message(1, |value| {
-                value.string(1, tag).message(8, tensor).message(9, |metadata| {
-                    metadata.message(1, |plugin| {
-                        plugin.string(1, name).bytes(2, content);
-                    });
-                    metadata.varint(4, DATA_CLASS_TENSOR);
-                });
-            });
+        Message::new(out).double(1, time).varint(2, step).message(5, fill);
+    });
+}
+
+/// What the value of a plugin is, which the plugin's dashboard shows.
+#[derive(Clone, Copy)]
+pub(super) enum Class {
+    Scalar = 1,
+    Tensor = 2,
+}
+
+/// Says of a value which plugin it is for.
+pub(super) fn metadata(value: &mut Message<'_>, plugin: &str, content: &[u8], class: Class) {
+    value.message(9, |metadata| {
+        metadata.message(1, |data| {
+            data.string(1, plugin).bytes(2, content);
         });
+        metadata.varint(4, class as u64);
+    });
+}
+
+/// Whether something is an entry, and counted when files are opened again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Counts {
+    Yes,
+    No,
+}
+
+/// In the field for a node's name, of which there are none any more: readers look at it only if there is no tag.
+const ENTRY: &str = "zae.entry";
+
+/// Adds a text to a summary. It is shown as Markdown.
+pub(super) fn text(summary: &mut Message<'_>, tag: &str, text: &str, counts: Counts) {
+    const DT_STRING: u64 = 7;
+    summary.message(1, |value| {
+        value.string(1, tag);
+        if counts == Counts::Yes {
+            // It has metadata all the same.
+            value.string(7, ENTRY);
+        }
+        value.message(8, |tensor| {
+            tensor.varint(1, DT_STRING).message(2, |_| {}).string(8, text);
+        });
+        metadata(value, "text", b"", Class::Tensor);
     });
 }
 
@@ -76,21 +103,25 @@ impl Template {
     }
 }
 
-/// The step of an event, if it is of an entry.
-pub(super) fn step_of_entry(event: &[u8]) -> Option<u64> {
-    let (mut step, mut is_entry) = (0, false);
+/// The step of an event that has something to show, and whether it is an entry.
+pub(super) fn step_of_values(event: &[u8]) -> Option<(u64, Counts)> {
+    let (mut step, mut counts) = (0, None);
     for field in Fields(event) {
         match field {
             Field::Number(2, number) => step = number,
-            // What a plugin shows has metadata (9), and numbers have none.
-            Field::Bytes(5, summary) => {
-                let has_metadata = |value| Fields(value).any(|field| matches!(field, Field::Bytes(9, _)));
-                is_entry = !matches!(Fields(summary).next(), Some(Field::Bytes(1, value)) if has_metadata(value));
-            }
+            Field::Bytes(5, summary) => counts = Some(kind(summary)),
             _ => {}
         }
     }
-    is_entry.then_some(step)
+    counts.map(|counts| (step, counts))
+}
+
+/// The first value of a summary decides. One without metadata (9) is an entry's: numbers, images and histograms need none.
+fn kind(summary: &[u8]) -> Counts {
+    let Some(Field::Bytes(1, value)) = Fields(summary).next() else { return Counts::Yes };
+    let has_metadata = Fields(value).any(|field| matches!(field, Field::Bytes(9, _)));
+    let is_marked = Fields(value).any(|field| matches!(field, Field::Bytes(7, name) if name == ENTRY.as_bytes()));
+    if has_metadata && !is_marked { Counts::No } else { Counts::Yes }
 }
 
 #[cfg(test)]
@@ -102,7 +133,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Kind, tensorboard::record::Records};
+    use crate::{
+        Kind,
+        tensorboard::{record::Records, tests::step_of_entry},
+    };
 
     fn events(file: &[u8]) -> Vec<Vec<u8>> {
         let mut records = Records::new(file, file.len() as u64);
@@ -114,11 +148,16 @@ mod tests {
         let mut out = Vec::new();
         version(&mut out, 1.0);
         restart(&mut out, 1.0, 300);
-        plugin(&mut out, 1.0, "x", ("text", b"y"), |_| {});
+        summary(&mut out, 1.0, 5, |own| text(own, "x", "y", Counts::No));
+        summary(&mut out, 1.0, 6, |own| text(own, "x", "y", Counts::Yes));
         Template::new(&["a"]).append(&mut out, &entry(77, &["a".into()], &[f64::NAN]));
         Template::new(&[""; 0]).append(&mut out, &entry(0, &[], &[]));
-        let steps: Vec<_> = events(&out).iter().map(|event| step_of_entry(event)).collect();
-        assert_eq!(steps, [None, None, None, Some(77), Some(0)]);
+        let all = events(&out);
+        let steps: Vec<_> = all.iter().map(|event| step_of_entry(event)).collect();
+        assert_eq!(steps, [None, None, None, Some(6), Some(77), Some(0)]);
+        let told: Vec<_> =
+            all.iter().filter_map(|event| step_of_values(event)).filter(|own| own.1 == Counts::No).collect();
+        assert_eq!(told, [(5, Counts::No)]);
     }
 
     fn entry<'a>(step: u64, names: &'a [Arc<str>], values: &'a [f64]) -> Entry<'a> {

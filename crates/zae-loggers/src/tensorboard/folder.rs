@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    event,
+    event::{self, Counts},
     record::{self, Records},
 };
 use crate::appended::Appended;
@@ -25,6 +25,8 @@ const UNFINISHED: &str = ".zae-unfinished";
 pub(super) struct EventFile {
     pub(super) path: PathBuf,
     pub(super) file: Appended,
+    /// The step of the last entry; 0 if there is none.
+    pub(super) step: u64,
 }
 
 /// One of the files of a run.
@@ -33,8 +35,9 @@ struct Piece {
     size: u64,
     /// Entries of the run before it.
     first: u64,
-    /// How many of its entries stay.
+    /// How many of its entries stay, and the step of the last of these.
     kept: u64,
+    step: Option<u64>,
     /// Where the first that does not begins.
     cut: Option<u64>,
     /// Whether it ends with a whole record.
@@ -70,6 +73,7 @@ pub(super) fn open(
             Some(0)
         }
     };
+    let step = pieces.iter().rev().find_map(|piece| piece.step).unwrap_or(0);
     let mut first = entries.unwrap_or(0);
     if let Some(last) = pieces.last()
         && last.first + last.kept == first
@@ -78,23 +82,23 @@ pub(super) fn open(
         let (path, end) = (last.path.clone(), last.size);
         cut(&pieces)?;
         let file = OpenOptions::new().write(true).open(&path)?;
-        return Ok(EventFile { path, file: Appended::at(file, end) });
+        return Ok(EventFile { path, file: Appended::at(file, end), step });
     }
     let mut out = Vec::new();
     event::version(&mut out, now);
-    if pieces.is_empty() {
-        begin(&mut out);
-    }
     if let Some(step) = restart {
         event::restart(&mut out, now, step);
         first -= move_over(&mut pieces, step, &mut out)?;
+    }
+    if pieces.is_empty() {
+        begin(&mut out);
     }
     let name =
         format!("{PREFIX}{:010}.zae.{}.{first}", newest.map_or(0, |time| time + 1).max(now as u64), std::process::id());
     let file = create(folder, &name, &out)?;
     // Only now: killed in between, each entry is there twice rather than not at all, and the next resume sees to that.
     cut(&pieces)?;
-    Ok(EventFile { path: folder.join(name), file: Appended::at(file, out.len() as u64) })
+    Ok(EventFile { path: folder.join(name), file: Appended::at(file, out.len() as u64), step })
 }
 
 /// Our files, first to last, and the newest time in the name of any.
@@ -109,7 +113,7 @@ fn list(folder: &Path) -> io::Result<(Vec<Piece>, Option<u64>)> {
         let [_, "zae", _, first] = *parts else { continue };
         if let Ok(first) = first.parse() {
             let size = item.metadata()?.len();
-            pieces.push(Piece { path: item.path(), size, first, kept: 0, cut: None, whole: false });
+            pieces.push(Piece { path: item.path(), size, first, kept: 0, step: None, cut: None, whole: false });
         }
     }
     pieces.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -122,15 +126,22 @@ fn find(pieces: &mut [Piece], entries: u64) -> io::Result<Option<u64>> {
     for piece in pieces.iter_mut().rev() {
         let mut records = piece.records()?;
         let (mut index, mut begin) = (piece.first, 0);
-        while let Some(step) = records.next()?.map(event::step_of_entry) {
-            if let Some(step) = step {
-                if index >= limit {
-                    piece.cut_at(begin);
+        while let Some(own) = records.next()?.map(event::step_of_values) {
+            match own {
+                Some((step, Counts::Yes)) => {
+                    if index >= limit {
+                        piece.cut_at(begin);
+                    } else {
+                        piece.step = Some(step);
+                    }
+                    if index >= entries {
+                        again = Some(again.map_or(step, |again: u64| again.min(step)));
+                    }
+                    index += 1;
                 }
-                if index >= entries {
-                    again = Some(again.map_or(step, |again: u64| again.min(step)));
-                }
-                index += 1;
+                // It was told after an entry that does not stay.
+                Some((_, Counts::No)) if index > limit => piece.cut_at(begin),
+                _ => {}
             }
             begin = records.end();
         }
@@ -142,23 +153,23 @@ fn find(pieces: &mut [Piece], entries: u64) -> io::Result<Option<u64>> {
     Ok(again)
 }
 
-/// Appends the entries that a restart at a step would hide, though they stay: such as the evaluation before that step. Returns
-/// how many these are.
+/// Appends what a restart at a step would hide, though it stays: such as the evaluation before that step. Returns how many
+/// entries these are.
 fn move_over(pieces: &mut [Piece], step: u64, out: &mut Vec<u8>) -> io::Result<u64> {
-    let mut moved = 0;
+    let (mut moved, mut has_begun) = (0, false);
     for piece in pieces {
         let mut records = piece.records()?;
-        let (mut left, mut begin) = (piece.kept, 0);
-        while left > 0
+        let (end, mut begin) = (piece.cut.unwrap_or(piece.size), 0);
+        while begin < end
             && let Some(data) = records.next()?
         {
-            if let Some(own) = event::step_of_entry(data) {
-                left -= 1;
-                if moved > 0 || own >= step {
-                    moved += 1;
-                    record::append(out, |out| out.extend_from_slice(data));
-                    piece.cut_at(begin);
-                }
+            if let Some((own, counts)) = event::step_of_values(data)
+                && (has_begun || own >= step)
+            {
+                has_begun = true;
+                moved += u64::from(counts == Counts::Yes);
+                record::append(out, |out| out.extend_from_slice(data));
+                piece.cut_at(begin);
             }
             begin = records.end();
         }

@@ -4,6 +4,7 @@ mod event;
 mod folder;
 mod record;
 mod settings;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -20,6 +21,11 @@ use crate::{Logger, Opened, Sink, Start, clock::now};
 /// Every metric is a scalar by its own name; the x-axis is the count of optimizer steps. TensorBoard holds numbers as `f32`:
 /// those beyond its range become infinite. NaN and infinities are kept. The settings of a run are under HPARAMS, where runs
 /// can be compared, and under TEXT.
+///
+/// Images and histograms that a [`LogHandle`](crate::LogHandle) shows have dashboards of their own; texts, tables (up to 200
+/// rows), the captions of images (`NAME/caption`) and alerts (`alerts/TITLE`) are under TEXT. A name is for one kind of thing,
+/// and of several things of one name at one step TensorBoard's pages show the last. How the machine is doing is under SCALARS
+/// as `system/...`. There is no place for files and console lines.
 ///
 /// A resumed run goes on in the same folder, and every step is shown once: in files that are read anew, and by a TensorBoard
 /// that has read the steps which are made again. A new run in the folder of an older one moves that to the folder `earlier.1`

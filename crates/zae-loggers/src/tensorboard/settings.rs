@@ -2,28 +2,28 @@
 
 use serde_json::Value;
 
-use super::event;
+use super::event::{self, Class, Counts};
 use crate::{Config, protobuf::Message};
 
 /// Appends the records.
 pub(super) fn append(out: &mut Vec<u8>, time: f64, config: &Config) {
     const DT_FLOAT: u64 = 1;
-    const DT_STRING: u64 = 7;
     if config.values().is_empty() {
         return;
     }
-    let hparams = ("hparams", &*hparams(config, time));
-    event::plugin(out, time, "_hparams_/session_start_info", hparams, |tensor| {
-        tensor.varint(1, DT_FLOAT).message(2, |shape| {
-            shape.message(2, |dimension| {
-                dimension.varint(1, 0);
+    event::summary(out, time, 0, |summary| {
+        summary.message(1, |value| {
+            value.string(1, "_hparams_/session_start_info").message(8, |tensor| {
+                tensor.varint(1, DT_FLOAT).message(2, |shape| {
+                    shape.message(2, |dimension| {
+                        dimension.varint(1, 0);
+                    });
+                });
             });
+            event::metadata(value, "hparams", &hparams(config, time), Class::Tensor);
         });
     });
-    let text = text(config);
-    event::plugin(out, time, "config/text_summary", ("text", b""), |tensor| {
-        tensor.varint(1, DT_STRING).message(2, |_| {}).string(8, &text);
-    });
+    event::summary(out, time, 0, |summary| event::text(summary, "config/text_summary", &text(config), Counts::No));
 }
 
 /// `HParamsPluginData` of `tensorboard/plugins/hparams/plugin_data.proto`.

@@ -10,8 +10,17 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{folder, record::Records, writer::EventWriter};
-use crate::{Entries, Writer, entry::Head};
+use super::{
+    event::{Counts, step_of_values},
+    folder,
+    record::Records,
+    writer::EventWriter,
+};
+use crate::{
+    Aside, Entries, Histogram, Kind, Level, Media, Writer,
+    entry::Head,
+    protobuf::{Field, Fields},
+};
 
 /// The events of all files, in the order in which they are read.
 fn events(dir: &Path) -> Vec<Vec<u8>> {
@@ -29,23 +38,43 @@ fn events(dir: &Path) -> Vec<Vec<u8>> {
     all
 }
 
+/// The step of an event, if it is of an entry.
+pub(super) fn step_of_entry(event: &[u8]) -> Option<u64> {
+    step_of_values(event).filter(|own| own.1 == Counts::Yes).map(|own| own.0)
+}
+
 /// The steps of all entries.
 pub(super) fn steps(dir: &Path) -> Vec<u64> {
-    events(dir).iter().filter_map(|event| super::event::step_of_entry(event)).collect()
+    events(dir).iter().filter_map(|event| step_of_entry(event)).collect()
 }
 
-/// The last bytes of an event are those of its last value.
+/// The content of a field.
+fn of(message: &[u8], wanted: u32) -> Option<&[u8]> {
+    Fields(message).find_map(|field| match field {
+        Field::Bytes(number, bytes) if number == wanted => Some(bytes),
+        _ => None,
+    })
+}
+
+/// The number that an event shows in one way or another.
 fn value(event: &[u8]) -> f32 {
-    f32::from_le_bytes(*event.last_chunk().unwrap())
+    let value = of(of(event, 5).unwrap(), 1).unwrap();
+    if let Some(text) = of(value, 8).and_then(|tensor| of(tensor, 8)) {
+        std::str::from_utf8(text).unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+    } else if let Some(histogram) = of(value, 5) {
+        f64::from_le_bytes(*histogram.last_chunk().unwrap()) as f32
+    } else {
+        f32::from_le_bytes(*event.last_chunk().unwrap())
+    }
 }
 
-/// What is shown of the events that a reader has got: entries as their steps and values. There are two kinds of readers: all
-/// obey restarts, TensorBoard itself but for the first.
+/// What is shown of the events that a reader has got: their steps and values. There are two kinds of readers: all obey
+/// restarts, TensorBoard itself but for the first.
 fn shown(events: &[Vec<u8>]) -> [Vec<(u64, f32)>; 2] {
     [0, 1].map(|ignored| {
         let (mut shown, mut restarts) = (Vec::new(), 0);
         for event in events {
-            if let Some(step) = super::event::step_of_entry(event) {
+            if let Some((step, _)) = step_of_values(event) {
                 shown.push((step, value(event)));
             } else if let [_, _, _, _, _, _, _, _, _, 0x10, ref step @ .., 0x3a, 2, 8, 1] = **event {
                 let step = step.iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 0x7f));
@@ -113,8 +142,10 @@ fn newest(dir: &Path) -> std::path::PathBuf {
 
 #[derive(Clone, Debug)]
 enum Act {
-    /// Entries, each of which is so many steps after the one before.
-    Write(Vec<u64>),
+    /// Entries, each of which is so many steps after the one before, and what they are.
+    Write(Vec<(u64, What)>),
+    /// Something that belongs to no step.
+    Tell,
     /// From so many entries.
     Resume(prop::sample::Index),
     /// All over again.
@@ -125,9 +156,27 @@ enum Act {
     Reload,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Number,
+    Text,
+    Histogram,
+}
+
+/// Something that was written.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    step: u64,
+    value: f32,
+    is_entry: bool,
+}
+
 fn act() -> impl Strategy<Value = Act> {
+    let what = prop_oneof![3 => Just(What::Number), 1 => Just(What::Text), 1 => Just(What::Histogram)];
+    let entry = (0..200u64, what).prop_map(|(after, what)| (after / 70, what));
     prop_oneof![
-        4 => prop::collection::vec(0..200u64, 1..8).prop_map(|steps| Act::Write(steps.into_iter().map(|n| n / 70).collect())),
+        4 => prop::collection::vec(entry, 1..8).prop_map(Act::Write),
+        2 => Just(Act::Tell),
         3 => any::<prop::sample::Index>().prop_map(Act::Resume),
         1 => Just(Act::Restart),
         2 => Just(Act::Tear),
@@ -135,31 +184,62 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// What has so many entries, and what was told before the next.
+fn truncated(model: &[Item], entries: usize) -> Vec<Item> {
+    let mut seen = 0;
+    let stays = |item: &&Item| {
+        seen += usize::from(item.is_entry);
+        seen <= entries
+    };
+    model.iter().take_while(stays).copied().collect()
+}
+
 proptest! {
     // Each is many files that are put on disk.
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn every_entry_is_there_once_and_seen_once(acts in prop::collection::vec(act(), 1..20)) {
+    fn everything_is_there_once_and_seen_once(acts in prop::collection::vec(act(), 1..20)) {
         let dir = tempfile::tempdir().unwrap();
         let mut writer = open(dir.path(), None);
-        let mut model: Vec<(u64, f32)> = Vec::new();
+        let mut model: Vec<Item> = Vec::new();
         let (mut live, mut next) = (Live::default(), 0.0);
         for act in acts {
+            let entries = model.iter().filter(|item| item.is_entry).count();
+            let last = model.iter().rev().find(|item| item.is_entry).map_or(0, |item| item.step);
             match act {
-                Act::Write(after) => {
-                    let mut new = Vec::new();
-                    for after in after {
+                Act::Write(new) => {
+                    let mut batch = Entries::default();
+                    ["x", "y"].iter().for_each(|name| batch.add_layout(Arc::from([Arc::from(*name)])));
+                    let mut step = last;
+                    for (after, what) in new {
+                        step += after;
                         next += 1.0;
-                        let last = new.last().or(model.last()).map_or(0, |own: &(u64, f32)| own.0);
-                        new.push((last + after, next));
+                        model.push(Item { step, value: next, is_entry: true });
+                        let of_media = Head { step, kind: Kind::Media, layout: 1, ..Head::default() };
+                        match what {
+                            What::Number => batch.push(Head { step, ..Head::default() }, std::iter::once(f64::from(next))),
+                            What::Text => batch.push_media(of_media, Arc::new(Media::Text(next.to_string()))),
+                            What::Histogram => {
+                                let histogram = Histogram::with_bins(vec![0.0, 1.0], vec![next.into()]).unwrap();
+                                batch.push_media(of_media, Arc::new(Media::Histogram(histogram)));
+                            }
+                        }
                     }
-                    write(&mut writer, &new);
-                    model.extend(new);
+                    writer.write(&batch).unwrap();
+                }
+                Act::Tell => {
+                    next += 1.0;
+                    model.push(Item { step: last, value: next, is_entry: false });
+                    let text = next.to_string().into();
+                    let mut batch = Entries::default();
+                    batch.push_aside(Aside::Alert { time: 1.0, title: "t".into(), text, level: Level::Warn });
+                    writer.write(&batch).unwrap();
                 }
                 Act::Resume(at) => {
-                    model.truncate(at.index(model.len() + 1));
-                    writer = open(dir.path(), Some(model.len() as u64));
+                    let kept = at.index(entries + 1);
+                    model = truncated(&model, kept);
+                    writer = open(dir.path(), Some(kept as u64));
                 }
                 Act::Restart => {
                     model.clear();
@@ -168,18 +248,21 @@ proptest! {
                 Act::Tear => {
                     OpenOptions::new().append(true).open(newest(dir.path())).unwrap().write_all(&[7; 9]).unwrap();
                     live.reload(dir.path());
-                    writer = open(dir.path(), Some(model.len() as u64));
+                    writer = open(dir.path(), Some(entries as u64));
                 }
                 Act::Reload => live.reload(dir.path()),
             }
             let all = events(dir.path());
-            let there: Vec<_> = all.iter().filter(|event| super::event::step_of_entry(event).is_some()).collect();
-            let there: Vec<_> = there.into_iter().map(|event| (super::event::step_of_entry(event).unwrap(), value(event))).collect();
-            prop_assert_eq!(&there, &model, "in the files");
-            prop_assert_eq!(shown(&all), both(&model), "read anew");
+            let there: Vec<_> = all.iter().filter(|event| step_of_entry(event).is_some()).collect();
+            let there: Vec<_> = there.into_iter().map(|event| (step_of_entry(event).unwrap(), value(event))).collect();
+            let own: Vec<_> = model.iter().filter(|item| item.is_entry).map(|item| (item.step, item.value)).collect();
+            prop_assert_eq!(&there, &own, "in the files");
+            let own: Vec<_> = model.iter().map(|item| (item.step, item.value)).collect();
+            prop_assert_eq!(shown(&all), both(&own), "read anew");
         }
         live.reload(dir.path());
-        prop_assert_eq!(shown(&live.events), both(&model), "read while it was written");
+        let own: Vec<_> = model.iter().map(|item| (item.step, item.value)).collect();
+        prop_assert_eq!(shown(&live.events), both(&own), "read while it was written");
     }
 }
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use zae_core::{add_on::Notice, error::Fallible};
 
-use super::{event::Template, folder::EventFile};
+use super::{event::Template, folder::EventFile, shown};
 use crate::{Entries, Status, Writer};
 
 /// Appends entries to an event file.
@@ -13,11 +13,14 @@ pub(super) struct EventWriter {
     /// By their layout.
     templates: Vec<Option<Template>>,
     buffer: Vec<u8>,
+    /// Of the last entry: what belongs to no step is shown there.
+    step: u64,
 }
 
 impl EventWriter {
     pub(super) fn new(to: EventFile) -> Self {
-        Self { to, templates: Vec::new(), buffer: Vec::new() }
+        let step = to.step;
+        Self { to, templates: Vec::new(), buffer: Vec::new(), step }
     }
 }
 
@@ -25,12 +28,19 @@ impl Writer for EventWriter {
     fn write(&mut self, entries: &Entries) -> Fallible {
         self.buffer.clear();
         for entry in entries.iter() {
+            self.step = entry.step;
+            if let Some(media) = entry.media {
+                shown::media(&mut self.buffer, &entry, media);
+                continue;
+            }
             if self.templates.len() <= entry.layout {
                 self.templates.resize_with(entry.layout + 1, || None);
             }
             let template = self.templates[entry.layout].get_or_insert_with(|| Template::new(entry.names));
             template.append(&mut self.buffer, &entry);
         }
+        // Behind the entries of their steps: what hides these hides them too.
+        entries.asides().iter().for_each(|aside| shown::aside(&mut self.buffer, aside, self.step));
         Ok(self.to.file.append(&self.buffer)?)
     }
 

@@ -59,7 +59,12 @@ pub fn valid_data() -> Vec<Batch> {
 
 /// With a [`CsvLogger`], to compare with, and a checkpoint after every second step.
 pub fn trainer(run_dir: &Path) -> Trainer<Classify> {
-    Trainer::new(Classify, Reference { asynchronous: false }.learner(Architecture::Full))
+    trainer_of(Classify, run_dir)
+}
+
+/// The same with another task.
+pub fn trainer_of<T: Task<Learner = ReferenceLearner>>(task: T, run_dir: &Path) -> Trainer<T> {
+    Trainer::new(task, Reference { asynchronous: false }.learner(Architecture::Full))
         .run_dir(run_dir)
         .seed(11)
         .scheduler(0.01)

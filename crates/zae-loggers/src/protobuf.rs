@@ -61,6 +61,11 @@ impl<'a> Message<'a> {
         })
     }
 
+    /// A packed list of numbers without a sign.
+    pub(crate) fn varints(&mut self, field: u32, numbers: impl IntoIterator<Item = u64>) -> &mut Self {
+        self.message(field, |list| numbers.into_iter().for_each(|number| list.number(number)))
+    }
+
     /// Fields that are written already.
     pub(crate) fn raw(&mut self, fields: &[u8]) -> &mut Self {
         self.0.extend_from_slice(fields);
@@ -169,14 +174,14 @@ mod tests {
             inner.message(1, |inner| {
                 inner.bytes(1, &[9; 300]);
             });
-            inner.message(2, |_| {}).doubles(3, [1.5, 0.0]);
+            inner.message(2, |_| {}).doubles(3, [1.5, 0.0]).varints(4, [3, 300]);
         });
         let mut expected = b"\x07\x09\0\0\0\0\0\0\xf8\x3f\x15\0\0\0\xc0\x80\x01".to_vec();
         expected.extend([0xff; 9]);
-        expected.extend(b"\x01\x1a\xc6\x02\x0a\xaf\x02\x0a\xac\x02");
+        expected.extend(b"\x01\x1a\xcb\x02\x0a\xaf\x02\x0a\xac\x02");
         expected.extend([9; 300]);
         expected.extend(b"\x12\0\x1a\x10\0\0\0\0\0\0\xf8\x3f");
-        expected.extend([0; 8]);
+        expected.extend(b"\0\0\0\0\0\0\0\0\x22\x03\x03\xac\x02");
         assert_eq!(buffer, expected);
     }
 }

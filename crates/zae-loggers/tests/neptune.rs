@@ -8,20 +8,21 @@ mod neptune_server;
 use std::{
     collections::BTreeMap,
     env, fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use neptune_runs::*;
-use neptune_server::{MICRO, Neptune, Run, SECRET, Value, drain, token};
+use neptune_server::{MICRO, Neptune, Run, SECRET, Shown, Value, drain, token};
 use serde_json::json;
 use tempfile::tempdir;
 use zae_core::{
     data::from_fn,
     testing::null::{batches, loss},
 };
-use zae_loggers::NeptuneLogger;
+use zae_loggers::{Level, LogHandle, NeptuneLogger};
 
 /// What the database of a run comes to on a server.
 fn arrived(dir: &Path) -> Run {
@@ -53,6 +54,12 @@ fn every_number_of_a_run_is_there_once_and_exactly() {
     let run = arrived(dir.path());
     let expected = expected(dir.path());
     assert_eq!(run.series, expected);
+    let mut looks = expected_shown(EPOCHS, 5);
+    let seen = looks.get_mut("valid/seen").unwrap();
+    for (i, batch) in [0, 1, 0, 1, 2].into_iter().enumerate() {
+        seen.push((15 * MICRO + 3 + i as u64, Shown::Text(format!("batch {batch} after step 15"))));
+    }
+    assert_eq!(shown(&run), looks);
     // Two evaluations after the same step.
     assert_eq!(run.series["test/loss"].iter().map(|(step, _)| *step).collect::<Vec<_>>(), [15 * MICRO, 15 * MICRO + 1]);
     assert_eq!(run.series["train/loss"][4], (4 * MICRO, loss(0, 4).to_bits()));
@@ -100,6 +107,10 @@ fn a_run_from_an_older_checkpoint_has_every_step_once() {
     let run = arrived(dir.path());
     assert_eq!(run.series, expected(dir.path()));
     assert_eq!(run.series["train/loss"].len(), 15);
+    assert_eq!(shown(&run), expected_shown(EPOCHS, 5));
+    // What was made again is not there twice, and nothing else is.
+    let wanted: usize = run.shown.values().flatten().filter(|(_, own)| matches!(own, Shown::File { .. })).count();
+    assert_eq!(fs::read_dir(folder(dir.path()).join("files")).unwrap().count(), wanted);
     assert_eq!((run.created, text(&run, "run/status").as_str()), (1, "finished"));
 }
 
@@ -124,6 +135,7 @@ fn a_run_whose_database_was_drained_goes_on_in_a_new_one() {
         assert_eq!(server.seen().duplicates, 0);
         let all = server.run();
         assert_eq!(all.series, expected(dir.path()));
+        assert_eq!(shown(&all), expected_shown(EPOCHS + u64::from(again > 0), 5));
         assert_eq!(all.series["train/loss"].len() as u64, 5 * (EPOCHS + u64::from(again > 0)));
         assert_eq!(text(&all, "run/status"), "finished");
     }
@@ -154,6 +166,7 @@ fn a_database_that_is_drained_under_the_run_is_begun_anew() {
     drain(&database(dir.path()), &server);
     assert_eq!(server.seen().duplicates, 0);
     assert_eq!(server.run().series, expected(dir.path()));
+    assert_eq!(shown(&server.run()), expected_shown(EPOCHS, 5));
 }
 
 /// Waits until nothing more is written.
@@ -220,6 +233,52 @@ fn files_that_cannot_be_used_are_left_and_the_run_goes_on() {
         fs::remove_dir_all(old).unwrap();
         let run = arrived(dir.path());
         assert_eq!(run.series["train/loss"], expected(dir.path())["train/loss"][10..]);
+    }
+}
+
+/// Over the seconds of the run, also when it goes on.
+#[test]
+fn what_belongs_to_no_step_is_there_beside() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("model.json");
+    let notices = Notices::default();
+    for (epochs, content) in [(1, "first"), (EPOCHS, "second")] {
+        let log = LogHandle::new();
+        let logger = logger();
+        #[cfg(feature = "system-metrics")]
+        let logger = logger.system_metrics(Duration::from_millis(100));
+        let mut trainer = telling_trainer(dir.path(), logger, log.clone()).add_on(notices.clone());
+        (0..300).for_each(|i| writeln!(log.console(), "{content} {i}").unwrap());
+        fs::write(&path, "not this one").unwrap();
+        log.file(&path);
+        log.file(dir.path().join("missing"));
+        run(&mut trainer, epochs);
+        fs::write(&path, content).unwrap();
+        log.file(&path);
+        log.alert(Level::Error, "It burns", content);
+        run(&mut trainer, epochs + 1);
+    }
+    let run = arrived(dir.path());
+    assert_eq!(run.series, expected(dir.path()));
+    let texts = |name: &str| -> Vec<String> {
+        let of = |(_, own): &(u64, Shown)| if let Shown::Text(text) = own { text.clone() } else { panic!("{own:?}") };
+        run.shown[name].iter().map(of).collect()
+    };
+    let lines = |what| (0..300).map(move |i| format!("{what} {i}"));
+    assert_eq!(texts("runtime/stdout"), lines("first").chain(lines("second")).collect::<Vec<_>>());
+    assert_eq!(
+        texts("alerts"),
+        ["Error: It burns\nfirst", "Warning: Loss is high\nIt is 7.", "Error: It burns\nsecond"]
+    );
+    // Seconds, of which a test takes few.
+    assert!(run.shown["alerts"].iter().all(|(step, _)| *step < 600 * MICRO), "{:?}", run.shown["alerts"]);
+    let file = Shown::File { mime: "application/json".into(), content: b"second".to_vec() };
+    assert_eq!(run.attributes["files/model.json"], Value::File(file));
+    assert!(!run.attributes.contains_key("files/missing"));
+    assert_eq!(notices.with("is not kept with the run").len(), 2, "{:?}", notices.with(""));
+    #[cfg(feature = "system-metrics")]
+    for name in ["cpu", "proc/memory/rssMB"] {
+        assert!(!run.monitoring[&format!("runtime/monitoring/{name}")].is_empty());
     }
 }
 
@@ -311,11 +370,13 @@ fn killed_at_any_moment_the_run_has_every_step_once() {
     let expected: BTreeMap<_, _> = expected(dir.path());
     assert_eq!(run.series, expected);
     assert_eq!(run.series["train/loss"].len(), 400);
+    assert_eq!(shown(&run), expected_shown(20, 20));
     assert!(kills > 3, "{kills}");
     assert_eq!(text(&run, "run/status"), "finished");
     // The key was in the environment, and is nowhere else.
-    for file in fs::read_dir(folder(dir.path())).unwrap() {
-        let bytes = fs::read(file.unwrap().path()).unwrap();
+    let all = fs::read_dir(folder(dir.path())).unwrap().map(|file| file.unwrap().path());
+    for file in all.filter(|path| path.is_file()) {
+        let bytes = fs::read(file).unwrap();
         let token = token("https://neptune.example.org");
         assert!(!bytes.windows(16).any(|window| window == &token.as_bytes()[30..46]));
     }

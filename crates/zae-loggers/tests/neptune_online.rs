@@ -17,7 +17,7 @@ use std::{
 
 use neptune_runs::*;
 use neptune_server::{
-    Neptune, SECRET, Value, drain,
+    MICRO, Neptune, SECRET, Shown, Value, drain,
     server::{Answer, Server, nobody},
     token,
 };
@@ -26,7 +26,7 @@ use zae_core::{
     data::from_fn,
     testing::null::{batches, loss},
 };
-use zae_loggers::{NeptuneLogger, Upload};
+use zae_loggers::{LogHandle, NeptuneLogger, Upload};
 
 const MILLI: Duration = Duration::from_millis(1);
 /// In no test a run takes as long.
@@ -45,13 +45,33 @@ fn operations(dir: &Path) -> i64 {
     count("run_operations")
 }
 
+/// How many files are not in the storage.
+fn files(dir: &Path) -> i64 {
+    let connection = rusqlite::Connection::open(database(dir)).unwrap();
+    let count = connection.query_row("SELECT count(*) FROM file_upload_requests", [], |row| row.get(0)).unwrap();
+    assert_eq!(fs::read_dir(folder(dir).join("files")).map_or(0, Iterator::count) as i64, count);
+    count
+}
+
 /// The server has all of the run, and the database nothing.
 #[track_caller]
 fn assert_sent(dir: &Path, neptune: &Neptune) {
+    assert_sent_with(dir, neptune, Vec::new());
+}
+
+/// And more that was seen.
+#[track_caller]
+fn assert_sent_with(dir: &Path, neptune: &Neptune, seen: Vec<(u64, Shown)>) {
     let run = neptune.run();
     assert_eq!(run.series, expected(dir));
     assert_eq!(run.attributes["run/status"], Value::Text("finished".into()));
-    assert_eq!(operations(dir), 0);
+    assert_eq!((operations(dir), files(dir)), (0, 0));
+    let steps = run.series["train/loss"].len() as u64;
+    let in_epoch = if steps == 400 { 20 } else { 5 };
+    let mut looks = expected_shown(steps / in_epoch, in_epoch);
+    looks.get_mut("valid/seen").unwrap().extend(seen);
+    looks.get_mut("valid/seen").unwrap().sort_by_key(|(step, _)| *step);
+    assert_eq!(shown(&run), looks);
 }
 
 /// The server has what the database has not.
@@ -61,6 +81,7 @@ fn assert_kept(dir: &Path, neptune: &Neptune) {
     let run = neptune.run();
     assert_eq!(run.series, expected(dir));
     assert_eq!(run.attributes["run/status"], Value::Text("finished".into()));
+    assert_eq!(shown(&run), expected_shown(EPOCHS, 5));
 }
 
 fn assert_secret(notices: &Notices) {
@@ -85,7 +106,8 @@ fn a_server_gets_all_of_a_run_once() {
     trainer.evaluate(batches(2)).unwrap();
     run(&mut trainer, EPOCHS + 1);
     drop(trainer);
-    assert_sent(dir.path(), &neptune);
+    let seen = |batch| (15 * MICRO + 3 + batch, Shown::Text(format!("batch {batch} after step 15")));
+    assert_sent_with(dir.path(), &neptune, vec![seen(0), seen(1)]);
     let seen = neptune.seen();
     assert_eq!((seen.duplicates, seen.unauthorised), (0, 0));
     // One for each time that it was opened.
@@ -268,6 +290,63 @@ fn values_that_the_server_refuses_are_told_once_and_the_rest_arrives() {
     assert_eq!(operations(dir.path()), 0);
 }
 
+// ---- files ----
+
+/// Long enough for all storages to take it in parts.
+fn long_file(dir: &Path) -> (PathBuf, Vec<u8>) {
+    let content: Vec<u8> = (0..20u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let path = dir.join("model.bin");
+    fs::write(&path, &content).unwrap();
+    (path, content)
+}
+
+#[test]
+fn each_kind_of_storage_has_files_of_any_length() {
+    for provider in ["gcp", "azure", "aws", "aws-parts"] {
+        let dir = tempdir().unwrap();
+        let neptune = Neptune::default();
+        neptune.seen().provider = provider;
+        let server = neptune.start();
+        let (path, content) = long_file(dir.path());
+        let empty = dir.path().join("empty.txt");
+        fs::write(&empty, "").unwrap();
+        let log = LogHandle::new();
+        let notices = Notices::default();
+        let mut trainer = telling_trainer(dir.path(), online(&server.url()), log.clone()).add_on(notices.clone());
+        log.file(path);
+        log.file(empty);
+        run(&mut trainer, 2);
+        drop(trainer);
+        assert_sent(dir.path(), &neptune);
+        let run = neptune.run();
+        let file = |mime: &str, content| Value::File(Shown::File { mime: mime.into(), content });
+        assert!(run.attributes["files/model.bin"] == file("application/octet-stream", content), "{provider}");
+        assert_eq!(run.attributes["files/empty.txt"], file("text/plain", Vec::new()), "{provider}");
+        assert_eq!(notices.with("Warning"), Vec::<String>::new(), "{provider}");
+        assert_secret(&notices);
+    }
+}
+
+#[test]
+fn a_file_that_the_storage_refuses_is_kept_and_told_and_all_others_are_uploaded() {
+    let dir = tempdir().unwrap();
+    let neptune = Neptune::default();
+    neptune.seen().refuses_file = Some("predictions");
+    let server = neptune.start();
+    let notices = Notices::default();
+    run(&mut trainer(dir.path(), online(&server.url())).add_on(notices.clone()), 2);
+    // At the steps 0, 4 and 8.
+    assert_eq!((operations(dir.path()), files(dir.path())), (0, 3));
+    let told = notices.with("3 files are not uploaded");
+    assert!(told.len() == 2 && told[1].contains("neptune sync"), "{:?}", notices.with(""));
+    assert_eq!(notices.with("a file is not uploaded").len(), 1);
+    assert_secret(&notices);
+    // When it takes them they come, as the run goes on.
+    neptune.seen().refuses_file = None;
+    run(&mut trainer(dir.path(), online(&server.url())), EPOCHS);
+    assert_sent(dir.path(), &neptune);
+}
+
 // ---- processes that are killed ----
 
 const DIR: &str = "ZAE_NEPTUNE_DIR";
@@ -303,8 +382,9 @@ fn killed_at_any_moment_the_server_has_every_step_once() {
     assert!(kills > 3, "{kills}");
     assert_sent(dir.path(), &neptune);
     assert_eq!(neptune.run().series["train/loss"].len(), 400);
-    for file in fs::read_dir(folder(dir.path())).unwrap() {
-        let bytes = fs::read(file.unwrap().path()).unwrap();
+    let all = fs::read_dir(folder(dir.path())).unwrap().map(|file| file.unwrap().path());
+    for file in all.filter(|path| path.is_file()) {
+        let bytes = fs::read(file).unwrap();
         for secret in [SECRET, &token(&server.url())[..20], "eyJhbGciOi"] {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
         }

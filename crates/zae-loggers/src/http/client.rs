@@ -45,6 +45,8 @@ pub(crate) struct Request<'a> {
 /// What a server has answered, with a status below 400.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
+    #[allow(dead_code, reason = "not each tracker needs it")]
+    pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
     /// Of the headers, those asked for by name.
     #[allow(dead_code, reason = "not each tracker needs it")]
@@ -57,9 +59,24 @@ impl Client {
     /// # Errors
     /// When the file of certificates that the environment names cannot be used.
     pub(crate) fn new(timeout: Duration, secrets: Vec<Secret>) -> Fallible<Self> {
+        Self::with_redirects(timeout, secrets, 10)
+    }
+
+    /// The same, but that a redirection is a reply.
+    ///
+    /// # Errors
+    /// See [`Client::new`].
+    #[cfg_attr(not(feature = "neptune"), allow(dead_code, reason = "no other storage answers so"))]
+    pub(crate) fn without_redirects(timeout: Duration, secrets: Vec<Secret>) -> Fallible<Self> {
+        Self::with_redirects(timeout, secrets, 0)
+    }
+
+    fn with_redirects(timeout: Duration, secrets: Vec<Secret>, most: u32) -> Fallible<Self> {
         let tls = TlsConfig::builder().root_certs(roots()?).build();
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            .max_redirects(most)
+            .max_redirects_will_error(most > 0)
             .tls_config(tls)
             .user_agent(concat!("zae-engine/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -119,7 +136,7 @@ impl Client {
         let body = body.into_with_config().limit(MOST_BYTES).read_to_vec();
         if status < 400 {
             let body = body.map_err(|e| self.passing(request, &e.to_string()))?;
-            return Ok(Reply { body, headers: head.headers });
+            return Ok(Reply { status, body, headers: head.headers });
         }
         let text = body.ok().map(|body| summary(&body)).filter(|text| !text.is_empty());
         let text = format!("HTTP {}{}", head.status, text.map_or_else(String::new, |text| format!(": {text}")));

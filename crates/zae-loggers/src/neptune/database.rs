@@ -1,6 +1,8 @@
 //! [`Database`]: `run_operations.sqlite3`, as neptune-scale writes it and `neptune sync` drains it.
 
 use std::{
+    collections::HashSet,
+    ffi::OsString,
     fs::File,
     path::{Path, PathBuf},
     time::Duration,
@@ -8,6 +10,8 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use zae_core::error::Fallible;
+
+use super::payload::Payload;
 
 /// How long the other connections to a file may take.
 const BUSY: Duration = Duration::from_secs(20);
@@ -33,6 +37,24 @@ CREATE TABLE IF NOT EXISTS operation_errors (
 pub(super) enum Operation {
     Update = 0,
     Create = 1,
+}
+
+/// How far a file has come: the last of each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Position {
+    pub(super) operation: i64,
+    /// A row of `file_upload_requests`.
+    pub(super) file: i64,
+}
+
+/// A file that is to be uploaded.
+pub(super) struct Pending {
+    pub(super) id: i64,
+    pub(super) source: PathBuf,
+    pub(super) destination: String,
+    pub(super) mime: String,
+    /// Whether it is nobody's once it is uploaded.
+    pub(super) is_temporary: bool,
 }
 
 /// The operations that the server has not got.
@@ -108,23 +130,25 @@ impl Database {
         self.path.exists()
     }
 
-    /// Adds operations behind this one, all or none. Returns the last of them.
+    /// Adds operations and files behind these, all or none. Returns the last of them.
     pub(super) fn append<R>(
         &mut self,
-        last: i64,
+        last: Position,
         fill: impl FnOnce(&mut Append<'_>) -> Fallible<R>,
-    ) -> Fallible<(i64, R)> {
+    ) -> Fallible<(Position, R)> {
         let mut append = Append { transaction: self.connection.transaction()?, last };
         let result = fill(&mut append)?;
         append.transaction.commit()?;
         Ok((append.last, result))
     }
 
-    /// Takes operations back, all behind this one.
-    pub(super) fn cut(&self, last: i64) -> rusqlite::Result<()> {
-        self.connection.execute("DELETE FROM run_operations WHERE sequence_id > ?", [last])?;
-        self.connection.execute("DELETE FROM run_operation_submission WHERE sequence_id > ?", [last])?;
-        Ok(())
+    /// Takes operations and files back, all behind these.
+    pub(super) fn cut(&self, last: Position) -> rusqlite::Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        transaction.execute("DELETE FROM run_operations WHERE sequence_id > ?", [last.operation])?;
+        transaction.execute("DELETE FROM run_operation_submission WHERE sequence_id > ?", [last.operation])?;
+        transaction.execute("DELETE FROM file_upload_requests WHERE id > ?", [last.file])?;
+        transaction.commit()
     }
 
     /// The last operation that somebody has sent, or may have: it was taken out, or has the number of a request.
@@ -177,6 +201,36 @@ impl Database {
         self.connection.execute("DELETE FROM run_operation_submission", []).map(drop)
     }
 
+    /// The first so many files that are to be uploaded, none behind `end`.
+    pub(super) fn pending(&self, end: i64, most: usize) -> rusqlite::Result<Vec<Pending>> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT id, source_path, destination, mime_type, is_temporary FROM file_upload_requests
+             WHERE id <= ? ORDER BY id LIMIT ?",
+        )?;
+        let pending = select.query_map([end, most as i64], |row| {
+            Ok(Pending {
+                id: row.get(0)?,
+                source: row.get::<_, String>(1)?.into(),
+                destination: row.get(2)?,
+                mime: row.get(3)?,
+                is_temporary: row.get(4)?,
+            })
+        })?;
+        pending.collect()
+    }
+
+    /// The names of the files that are to be uploaded.
+    pub(super) fn wanted(&self) -> rusqlite::Result<HashSet<OsString>> {
+        let mut select = self.connection.prepare("SELECT source_path FROM file_upload_requests")?;
+        let sources = select.query_map([], |row| row.get::<_, String>(0))?;
+        sources.map(|source| Ok(Path::new(&source?).file_name().unwrap_or_default().to_owned())).collect()
+    }
+
+    /// The storage has this file.
+    pub(super) fn uploaded(&self, id: i64) -> rusqlite::Result<()> {
+        self.connection.execute("DELETE FROM file_upload_requests WHERE id = ?", [id]).map(drop)
+    }
+
     /// The server has the operations up to this one.
     pub(super) fn forget(&self, last: i64) -> rusqlite::Result<()> {
         let transaction = self.connection.unchecked_transaction()?;
@@ -189,7 +243,7 @@ impl Database {
 /// Operations on their way into the database.
 pub(super) struct Append<'a> {
     transaction: Transaction<'a>,
-    last: i64,
+    last: Position,
 }
 
 impl Append<'_> {
@@ -197,12 +251,22 @@ impl Append<'_> {
         let mut insert = self.transaction.prepare_cached(
             "INSERT INTO run_operations (timestamp, operation_type, operation, operation_size_bytes) VALUES (?, ?, ?, ?)",
         )?;
-        self.last = insert.insert(params![nanos / 1_000_000, operation as i64, bytes, bytes.len() as i64])?;
+        self.last.operation = insert.insert(params![nanos / 1_000_000, operation as i64, bytes, bytes.len() as i64])?;
         Ok(())
     }
 
-    /// The last operation so far.
-    pub(super) fn last(&self) -> i64 {
+    pub(super) fn push_file(&mut self, file: &Payload) -> rusqlite::Result<()> {
+        let mut insert = self.transaction.prepare_cached(
+            "INSERT INTO file_upload_requests (source_path, destination, mime_type, size_bytes, is_temporary)
+             VALUES (?, ?, ?, ?, 1)",
+        )?;
+        let source = file.source.to_string_lossy();
+        self.last.file = insert.insert(params![source, file.destination, file.mime, file.bytes as i64])?;
+        Ok(())
+    }
+
+    /// The last so far.
+    pub(super) fn last(&self) -> Position {
         self.last
     }
 }

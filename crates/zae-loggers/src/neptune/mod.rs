@@ -1,12 +1,16 @@
 //! Neptune: [`NeptuneLogger`].
 
+mod beside;
+mod content;
 mod database;
 mod ledger;
 mod operation;
+mod payload;
 mod remote;
 mod reply;
 mod series;
 mod session;
+mod storage;
 mod store;
 mod token;
 mod writer;
@@ -44,6 +48,11 @@ const LONGEST_ID: usize = 730;
 /// one value per step: a second evaluation after the same step is a millionth of a step behind the first. Settings are under
 /// `config`, how the run is doing is `run/status` and `run/error`.
 ///
+/// Of what a [`LogHandle`](crate::LogHandle) shows, texts and histograms are series of their kind, images (PNG) and tables (CSV)
+/// series of files; the captions of images are under `NAME/caption`. Files are kept as `files/NAME`. Over the seconds since the
+/// run began there are `alerts`, `runtime/stdout` with console lines and `runtime/monitoring/...` with how the machine is
+/// doing. What goes to the server's storage for files lies in the run's folder until it is there.
+///
 /// `NEPTUNE_API_TOKEN` has the key and the server's address in it, `NEPTUNE_PROJECT` the project, and `NEPTUNE_MODE=offline`
 /// is as good as [`Logger::offline`]; what is set in code comes first.
 ///
@@ -76,6 +85,9 @@ struct Identity {
     run_id: String,
     /// The name of its folder.
     folder: String,
+    /// When it began, in nanoseconds since 1970.
+    #[serde(default)]
+    begun: i64,
 }
 
 impl Logger<Neptune> {
@@ -191,7 +203,7 @@ impl Neptune {
     fn uploader(&self, token: Token, run: &Run, database: &Path, news: &News) -> Fallible<Uploader> {
         let session = Session::new(token, self.upload.timeout)?;
         let folder = database.parent().unwrap_or(database).to_owned();
-        let server = Server::new(session, folder, run.clone(), self.upload.timeout, news.clone());
+        let server = Server::new(session, folder, run.clone(), self.upload.timeout, news.clone())?;
         Uploader::start("neptune", server, self.upload, news.clone())
     }
 
@@ -229,6 +241,10 @@ impl Sink for Neptune {
             Some(identity) => identity.decode()?,
             None => Identity::new(&project, self.run_id.clone(), now),
         };
+        if identity.begun == 0 {
+            // Of a version that did not know it yet.
+            identity.begun = now;
+        }
         let run = Run { project, run_id: identity.run_id.clone(), experiment: self.experiment.clone() };
         let base = std::path::absolute(self.base(start.run_dir))?;
         let opened = |folder: &str| -> Fallible<(Store, Vec<u64>)> {
@@ -239,9 +255,8 @@ impl Sink for Neptune {
         let (store, ahead) = match opened(&identity.folder) {
             Err(error) if base.join(&identity.folder).exists() && start.resume.is_some() => {
                 // The run goes on in a new folder; the server knows that it is the same.
-                let old = base.join(
-                    std::mem::replace(&mut identity, Identity::new(&run.project, Some(run.run_id.clone()), now)).folder,
-                );
+                let new = Identity::new(&run.project, Some(run.run_id.clone()), now);
+                let old = base.join(std::mem::replace(&mut identity.folder, new.folder));
                 start.news.warn(format!(
                     "neptune: the files in `{}` cannot be used ({error}): the run goes on in `{}`",
                     old.display(),
@@ -252,7 +267,7 @@ impl Sink for Neptune {
             result => result?,
         };
         let path = store.path();
-        let mut writer = DatabaseWriter::new(store, start.news.clone())?;
+        let mut writer = DatabaseWriter::new(store, identity.begun, start.news.clone())?;
         let mut values = settings(start.config);
         values.extend(status_of("running", ""));
         writer.assign(now, &values, &[("sys/tags", &self.tags)])?;
@@ -279,7 +294,7 @@ impl Identity {
         let made_up = || format!("zae-{:x}-{:08x}", now / 1_000_000_000, RandomState::new().hash_one(now) as u32);
         let run_id = run_id.unwrap_or_else(made_up);
         let folder = format!("{}_{}_{now}", component(project), component(&run_id));
-        Self { run_id, folder }
+        Self { run_id, folder, begun: now }
     }
 }
 

@@ -3,7 +3,8 @@
 use serde_json::Value;
 use zae_core::error::Fallible;
 
-use crate::protobuf::Message;
+use super::payload::Payload;
+use crate::{Histogram, protobuf::Message};
 
 /// Neptune takes no longer operation.
 const LONGEST: usize = 2 << 20;
@@ -59,6 +60,59 @@ impl<'a, E: FnMut(&[u8]) -> Fallible> Update<'a, E> {
         self.make_room(name.len())?;
         item(self.buffer, 8, name, |field| {
             field.double(1, value);
+        });
+        Ok(())
+    }
+
+    /// Adds a text to a series of them. One that is too long is cut.
+    pub(super) fn append_text(&mut self, name: &str, text: &str) -> Fallible {
+        let text = &text[..text.floor_char_boundary(LONGEST_TEXT)];
+        self.make_room(name.len() + text.len())?;
+        item(self.buffer, 8, name, |field| {
+            field.string(6, text);
+        });
+        Ok(())
+    }
+
+    /// Adds a histogram to a series of them. Counts are whole numbers in Neptune; others become densities.
+    pub(super) fn append_histogram(&mut self, name: &str, histogram: &Histogram) -> Fallible {
+        let (edges, counts) = (histogram.edges(), histogram.counts());
+        self.make_room(name.len() + 24 * edges.len())?;
+        let total: f64 = counts.iter().sum();
+        item(self.buffer, 8, name, |field| {
+            field.message(14, |own| {
+                own.doubles(1, edges.iter().copied());
+                if counts.iter().all(|count| count.fract() == 0.0) {
+                    own.message(4, |list| {
+                        list.varints(1, counts.iter().map(|count| *count as u64));
+                    });
+                } else {
+                    let bins = edges.windows(2).zip(counts);
+                    own.message(5, |list| {
+                        list.doubles(1, bins.map(|(edge, count)| count / total / (edge[1] - edge[0])));
+                    });
+                }
+            });
+        });
+        Ok(())
+    }
+
+    /// Adds a file to a series of them.
+    pub(super) fn append_file(&mut self, name: &str, file: &Payload) -> Fallible {
+        self.file(8, name, file)
+    }
+
+    /// Sets an attribute that is a file.
+    pub(super) fn assign_file(&mut self, name: &str, file: &Payload) -> Fallible {
+        self.file(4, name, file)
+    }
+
+    fn file(&mut self, map: u32, name: &str, file: &Payload) -> Fallible {
+        self.make_room(name.len() + file.destination.len() + ITEM)?;
+        item(self.buffer, map, name, |field| {
+            field.message(13, |own| {
+                own.string(1, &file.destination).varint(2, file.bytes).string(3, file.mime);
+            });
         });
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! [`Server`]: what the database holds, on its way.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    fs,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -12,8 +13,11 @@ use super::{
     ledger::Ledger,
     reply::{self, Code},
     session::Session,
+    storage::Storage,
     store::Run,
 };
+use zae_core::error::Fallible;
+
 use crate::{
     News,
     http::{Failure, escaped},
@@ -62,11 +66,15 @@ pub(super) struct Server {
     news: News,
     /// Refusals that were told.
     told: BTreeSet<u64>,
+    storage: Storage,
+    /// Files that were not taken, by their destinations, and why.
+    refused: BTreeMap<String, String>,
 }
 
 impl Server {
-    pub(super) fn new(session: Session, folder: PathBuf, run: Run, patience: Duration, news: News) -> Self {
-        Self { session, folder, run, patience, news, told: BTreeSet::new() }
+    pub(super) fn new(session: Session, folder: PathBuf, run: Run, patience: Duration, news: News) -> Fallible<Self> {
+        let storage = Storage::new(patience)?;
+        Ok(Self { session, folder, run, patience, news, told: BTreeSet::new(), storage, refused: BTreeMap::new() })
     }
 
     /// `RunOperation`.
@@ -138,15 +146,13 @@ impl Server {
     }
 }
 
-impl Remote for Server {
-    fn send(&mut self, _: bool, go_on: &dyn Fn() -> bool) -> Result<Sent, Failure> {
-        // Opened anew each time: it may be another one, if `neptune sync` has drained the one before.
-        let Some(database) = Database::existing(&self.folder).map_err(local)? else { return Ok(Sent::All) };
+impl Server {
+    fn send_operations(&mut self, database: &Database, go_on: &dyn Fn() -> bool) -> Result<Sent, Failure> {
         let (last, request) = match database.submission().map_err(local)? {
             Some(pending) => pending,
             None => {
-                let ledger = Ledger::open(&self.folder, true).map_err(local)?;
-                let end = ledger.last().map_err(local)?;
+                let ledger = Ledger::existing(&self.folder).map_err(local)?;
+                let end = ledger.last().map_err(local)?.operation;
                 let Some(batch) = database.batch(end, MOST).map_err(local)? else { return Ok(Sent::All) };
                 ledger.set_sent(batch.last).map_err(local)?;
                 let body = self.request(&batch);
@@ -173,6 +179,52 @@ impl Remote for Server {
             None => database.forget(last).map(|()| Sent::More).map_err(local),
             // It is sent again, now or by another process.
             Some(failure) => database.withdraw().map_err(local).and(Err(failure)),
+        }
+    }
+
+    /// Uploads one file. One that is refused stays in the database; all others are uploaded nevertheless.
+    fn send_file(&mut self, database: &Database, go_on: &dyn Fn() -> bool) -> Result<Sent, Failure> {
+        let end = Ledger::existing(&self.folder).and_then(|ledger| ledger.last()).map_err(local)?.file;
+        let all = database.pending(end, self.refused.len() + 1).map_err(local)?;
+        let Some(pending) = all.iter().find(|pending| !self.refused.contains_key(&pending.destination)) else {
+            // What is there still, in spite of other processes that upload.
+            self.refused.retain(|destination, _| all.iter().any(|pending| pending.destination == *destination));
+            return Ok(Sent::All);
+        };
+        match self.storage.upload(&mut self.session, &self.run.project, pending, go_on) {
+            Ok(()) if go_on() => {
+                // In this order: one that is killed in between leaves a file too much, and not one too few.
+                database.uploaded(pending.id).map_err(local)?;
+                if pending.is_temporary {
+                    let _ = fs::remove_file(&pending.source);
+                }
+                Ok(Sent::More)
+            }
+            Ok(()) => Ok(Sent::More),
+            Err(failure) if failure.is_final() => {
+                if self.refused.is_empty() {
+                    self.news.warn(format!("neptune: a file is not uploaded: {failure}"));
+                }
+                self.refused.insert(pending.destination.clone(), failure.to_string());
+                Ok(Sent::More)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+impl Remote for Server {
+    fn send(&mut self, ending: bool, go_on: &dyn Fn() -> bool) -> Result<Sent, Failure> {
+        // Opened anew each time: it may be another one, if `neptune sync` has drained the one before.
+        let Some(database) = Database::existing(&self.folder).map_err(local)? else { return Ok(Sent::All) };
+        if self.send_operations(&database, go_on)? == Sent::More || self.send_file(&database, go_on)? == Sent::More {
+            return Ok(Sent::More);
+        }
+        match self.refused.values().next() {
+            Some(why) if ending => {
+                Err(Failure::lasting(format!("{} files are not uploaded, such as one of {why}", self.refused.len())))
+            }
+            _ => Ok(Sent::All),
         }
     }
 }

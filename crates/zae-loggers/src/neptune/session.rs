@@ -51,10 +51,19 @@ impl Session {
 
     /// Sends a protocol buffer; returns another.
     pub(super) fn post(&mut self, path: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
+        self.send(path, "application/x-protobuf", body)
+    }
+
+    /// Sends JSON; returns the reply.
+    pub(super) fn post_json(&mut self, path: &str, body: &serde_json::Value) -> Result<Vec<u8>, Failure> {
+        self.send(path, "application/json", body.to_string().as_bytes())
+    }
+
+    fn send(&mut self, path: &str, content_type: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
         let url = format!("{}{path}", self.token.url);
         loop {
             let (header, is_new) = self.access()?;
-            let headers = [("Authorization", header.expose()), ("Content-Type", "application/x-protobuf")];
+            let headers = [("Authorization", header.expose()), ("Content-Type", content_type)];
             match self.client.ask(&Request { method: "POST", url: &url, headers: &headers, body }) {
                 Ok(reply) => return Ok(reply.body),
                 // It was taken back before its time.

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use zae_core::error::Fallible;
 
 use super::{
+    beside::Beside,
     database::{Append, Database, Operation},
-    ledger::{Ledger, Logged},
+    ledger::{Ledger, Written},
     operation,
+    payload::Files,
     series::Series,
 };
 
@@ -51,13 +53,22 @@ impl Store {
         let kept = entries.max(self.ledger.entries_within(sent)?);
         // First the ledger: what it does not know is not in the database for long.
         let last = self.ledger.cut(kept)?;
-        self.settle()?.cut(last)?;
+        let files = self.files();
+        let database = self.settle()?;
+        database.cut(last)?;
+        files.sweep(&database.wanted()?);
         Ok(self.ledger.ahead(entries)?)
     }
 
-    /// The steps of series and the time of the last entry.
-    pub(super) fn position(&self) -> Fallible<(Series, i64)> {
-        Ok((Series::new(self.ledger.marks()?), self.ledger.nanos()?))
+    /// The steps of series and the time of the last entry, of a run that began at this time.
+    pub(super) fn position(&self, begun: i64) -> Fallible<(Series, Beside, i64)> {
+        let Self { ledger, .. } = self;
+        Ok((Series::new(ledger.marks()?), Beside::new(begun, ledger.beside()?), ledger.nanos()?))
+    }
+
+    /// Makes files for the run.
+    pub(super) fn files(&self) -> Files {
+        Files::new(&self.folder, &self.run.run_id)
     }
 
     /// Whether the last write has failed, so that the position has to be asked anew.
@@ -85,19 +96,15 @@ impl Store {
         Ok(self.database.insert(database))
     }
 
-    /// Adds operations, all or none. `fill` returns the entries in them.
-    pub(super) fn write(
-        &mut self,
-        nanos: i64,
-        fill: impl FnOnce(&mut Append<'_>) -> Fallible<Vec<Logged>>,
-    ) -> Fallible {
+    /// Adds operations and files, all or none. `fill` returns what of them has to be remembered.
+    pub(super) fn write(&mut self, nanos: i64, fill: impl FnOnce(&mut Append<'_>) -> Fallible<Written>) -> Fallible {
         self.settle()?;
         let before = self.ledger.last()?;
         self.unsure = true;
         let (run, path) = (self.run.clone(), self.path());
         let database = self.database.as_mut().ok_or("the database is closed")?;
-        let (last, logged) = database.append(before, |append| {
-            if before == 0 {
+        let (last, written) = database.append(before, |append| {
+            if before.operation == 0 {
                 let mut bytes = Vec::new();
                 operation::create(&mut bytes, &run.run_id, run.experiment.as_deref(), nanos);
                 append.push(Operation::Create, &bytes, nanos)?;
@@ -107,7 +114,7 @@ impl Store {
         if !database.is_there() {
             return Err(format!("`{}` was taken away while it was written", path.display()).into());
         }
-        self.ledger.add(last, &logged)?;
+        self.ledger.add(last, &written)?;
         self.unsure = false;
         Ok(())
     }

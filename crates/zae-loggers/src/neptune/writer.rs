@@ -1,14 +1,17 @@
 //! [`DatabaseWriter`]: entries become operations.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
 use serde_json::Value;
 use zae_core::{add_on::Notice, error::Fallible};
 
 use super::{
+    beside::Beside,
+    content::{self, Content},
     database::Operation,
-    ledger::Logged,
+    ledger::{Logged, Written},
     operation::{LONGEST_NAME, Update},
+    payload::Files,
     series::Series,
     store::Store,
 };
@@ -19,12 +22,16 @@ pub(super) struct DatabaseWriter {
     /// What sends it, if there is a server.
     uploader: Option<Uploader>,
     series: Series,
-    /// The time of the last operation. Neptune refuses a point that is older than the one before, and clocks are set back.
+    beside: Beside,
+    files: Files,
+    /// When the run began, and the time of the last operation. Neptune refuses a point that is older than the one before, and
+    /// clocks are set back.
+    begun: i64,
     nanos: i64,
     buffer: Vec<u8>,
     news: News,
-    /// A name that Neptune cannot have was told.
-    told: bool,
+    /// What was told of values that cannot be logged.
+    told: BTreeSet<&'static str>,
 }
 
 /// Nanoseconds since 1970.
@@ -33,9 +40,12 @@ pub(super) fn nanos(seconds: f64) -> i64 {
 }
 
 impl DatabaseWriter {
-    pub(super) fn new(store: Store, news: News) -> Fallible<Self> {
-        let (series, nanos) = store.position()?;
-        Ok(Self { store, uploader: None, series, nanos, buffer: Vec::new(), news, told: false })
+    /// Of a run that began at this time.
+    pub(super) fn new(store: Store, begun: i64, news: News) -> Fallible<Self> {
+        let (series, beside, nanos) = store.position(begun)?;
+        let files = store.files();
+        let (buffer, told) = (Vec::new(), BTreeSet::new());
+        Ok(Self { store, uploader: None, series, beside, files, begun, nanos, buffer, news, told })
     }
 
     pub(super) fn set_uploader(&mut self, uploader: Uploader) {
@@ -56,17 +66,8 @@ impl DatabaseWriter {
                 update.add(name, texts)?;
             }
             update.finish()?;
-            Ok(Vec::new())
+            Ok(Written::default())
         })
-    }
-
-    fn tell(&mut self, name: &str) {
-        if !std::mem::replace(&mut self.told, true) {
-            let begin = &name[..name.floor_char_boundary(60)];
-            self.news.warn(format!(
-                "neptune: a metric whose name is empty or longer than {LONGEST_NAME} bytes is not logged: `{begin}...`"
-            ));
-        }
     }
 }
 
@@ -76,32 +77,38 @@ impl Writer for DatabaseWriter {
             return Ok(());
         }
         if self.store.is_unsure() {
-            (self.series, self.nanos) = self.store.position()?;
+            (self.series, self.beside, self.nanos) = self.store.position(self.begun)?;
         }
-        let mut misfit: Option<Arc<str>> = None;
-        let Self { store, series, nanos: last_nanos, buffer, .. } = self;
+        let Self { store, series, beside, files, nanos: last_nanos, buffer, .. } = self;
+        let mut misfits = Vec::new();
         store.write(*last_nanos, |append| {
-            let mut logged = Vec::with_capacity(entries.len());
+            let mut written = Written::default();
+            let mut at = |time: f64| {
+                *last_nanos = nanos(time).max(*last_nanos);
+                *last_nanos
+            };
+            let mut content = Content { append, buffer, files, misfits: &mut misfits };
             for entry in entries.iter() {
-                let nanos = nanos(entry.time).max(*last_nanos);
-                *last_nanos = nanos;
-                let step = series.step(&entry);
-                let mut update =
-                    Update::new(buffer, Some(step), nanos, |bytes| Ok(append.push(Operation::Update, bytes, nanos)?));
-                for (name, value) in entry.names.iter().zip(entry.values) {
-                    if name.is_empty() || name.len() > LONGEST_NAME {
-                        misfit = Some(name.clone());
-                    } else {
-                        update.append(name, *value)?;
-                    }
-                }
-                update.finish()?;
+                let (nanos, step) = (at(entry.time), series.step(&entry));
+                content.entry(&entry, step, nanos)?;
                 let marks = (entry.kind != Kind::Step).then(|| (step, entry.names.to_vec()));
-                logged.push(Logged { index: entry.index, operation: append.last(), nanos, mark: entry.mark(), marks });
+                let (at, mark) = (content.append.last(), entry.mark());
+                written.entries.push(Logged { index: entry.index, at, nanos, mark, marks });
             }
-            Ok(logged)
+            for aside in entries.asides() {
+                let nanos = at(content::time_of(aside));
+                content.aside(aside, beside, nanos)?;
+            }
+            if !entries.asides().is_empty() {
+                written.beside = beside.all();
+            }
+            Ok(written)
         })?;
-        misfit.into_iter().for_each(|name| self.tell(&name));
+        for (kind, what) in misfits {
+            if self.told.insert(kind) {
+                self.news.warn(format!("neptune: {what}"));
+            }
+        }
         Ok(())
     }
 
@@ -141,6 +148,8 @@ pub(super) fn status_of(state: &str, error: &str) -> Vec<(String, Value)> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::sync::Arc;
+
     use rusqlite::Connection;
 
     use super::*;
@@ -167,7 +176,7 @@ mod tests {
     fn a_write_that_fails_is_made_again_as_a_whole() {
         let folder = tempfile::tempdir().unwrap();
         let run = Run { project: "team/digits".into(), run_id: "one".into(), experiment: None };
-        let open = || DatabaseWriter::new(Store::open(folder.path(), &run).unwrap(), News::default()).unwrap();
+        let open = || DatabaseWriter::new(Store::open(folder.path(), &run).unwrap(), 0, News::default()).unwrap();
         let mut writer = open();
         writer.write(&entries(0..3, 1)).unwrap();
         let ledger = Connection::open(folder.path().join("zae.sqlite3")).unwrap();

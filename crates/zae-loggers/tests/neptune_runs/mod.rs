@@ -5,6 +5,8 @@
 
 #[path = "../checkpoints/mod.rs"]
 mod checkpoints;
+#[path = "../showing/mod.rs"]
+pub(crate) mod showing;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +15,7 @@ use std::{
 };
 
 pub(crate) use checkpoints::remove_newest_checkpoints;
+use showing::Showing;
 use zae_checkpoint::StateManager;
 pub(crate) use zae_core::testing::Notices;
 use zae_core::{
@@ -22,9 +25,9 @@ use zae_core::{
     testing::null::{Null, batches},
     trainer::{Run, Trainer},
 };
-use zae_loggers::NeptuneLogger;
+use zae_loggers::{LogHandle, Media, NeptuneLogger};
 
-use crate::neptune_server::MICRO;
+use crate::neptune_server::{MICRO, Shown};
 
 /// The loss is the batch. Other metrics are what is difficult.
 pub(crate) struct Difficult {
@@ -52,8 +55,14 @@ impl Task for Difficult {
 pub(crate) const EPOCHS: u64 = 3;
 
 /// With a [`CsvLogger`] to compare with, and a checkpoint after every second step.
-pub(crate) fn trainer(dir: &Path, logger: NeptuneLogger) -> Trainer<Difficult> {
-    Trainer::new(Difficult { more: Vec::new() }, Null::default())
+pub(crate) fn trainer(dir: &Path, logger: NeptuneLogger) -> Trainer<Showing<Difficult>> {
+    telling_trainer(dir, logger, LogHandle::new())
+}
+
+/// With a handle, for what is told beside.
+pub(crate) fn telling_trainer(dir: &Path, logger: NeptuneLogger, log: LogHandle) -> Trainer<Showing<Difficult>> {
+    let logger = logger.handle(&log);
+    Trainer::new(Showing { task: Difficult { more: Vec::new() }, log }, Null::default())
         .scheduler(1e-3)
         .run_dir(dir)
         .handle_signals(false)
@@ -65,7 +74,7 @@ pub(crate) fn wide_trainer(dir: &Path, more: Vec<&'static str>, logger: NeptuneL
     Trainer::new(Difficult { more }, Null::default()).scheduler(1e-3).run_dir(dir).handle_signals(false).add_on(logger)
 }
 
-pub(crate) fn run(trainer: &mut Trainer<Difficult>, epochs: u64) -> Run {
+pub(crate) fn run(trainer: &mut Trainer<Showing<Difficult>>, epochs: u64) -> Run {
     trainer.run(epochs, batches(5), batches(3)).unwrap()
 }
 
@@ -98,6 +107,42 @@ pub(crate) fn expected(dir: &Path) -> BTreeMap<String, Vec<(u64, u64)>> {
     }
     assert!(all.len() > 6, "{:?}", all.keys());
     all
+}
+
+/// What Neptune has to have of what a run of so many epochs shows, of so many steps each.
+pub(crate) fn expected_shown(epochs: u64, steps: u64) -> BTreeMap<String, Vec<(u64, Shown)>> {
+    let mut all: BTreeMap<String, Vec<(u64, Shown)>> = BTreeMap::new();
+    for (step, name, media) in showing::of_run(epochs, steps, 3) {
+        let mut push = |name: &str, shown| {
+            let series = all.entry(name.to_owned()).or_default();
+            let own = step * MICRO;
+            series.push((series.last().map_or(own, |(last, _)| own.max(last + 1)), shown));
+        };
+        let file = |mime: &str, content| Shown::File { mime: mime.to_owned(), content };
+        match media {
+            Media::Image(image) => {
+                push(name, file("image/png", image.png().unwrap()));
+                if let Some(caption) = image.text() {
+                    push(&format!("{name}/caption"), Shown::Text(caption.to_owned()));
+                }
+            }
+            Media::Table(table) => push(name, file("text/csv", table.csv().into_bytes())),
+            Media::Text(text) => push(name, Shown::Text(text)),
+            Media::Histogram(own) => {
+                let edges = own.edges().iter().map(|edge| edge.to_bits()).collect();
+                push(name, Shown::Histogram(edges, own.counts().iter().map(|count| *count as u64).collect()));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// But for what belongs to no step.
+pub(crate) fn shown(run: &crate::neptune_server::Run) -> BTreeMap<String, Vec<(u64, Shown)>> {
+    let mut shown = run.shown.clone();
+    shown.retain(|name, _| name != "alerts" && !name.starts_with("runtime/"));
+    shown
 }
 
 /// The folder of the last run that was begun. One that is killed before its first checkpoint is begun again.

@@ -18,6 +18,8 @@ use server::{Answer, Asked, Server};
 
 /// Steps are in millionths.
 pub(crate) const MICRO: u64 = 1_000_000;
+/// Bytes of a part of a file, where the storage wants parts.
+const PART: u64 = 5 << 20;
 /// Something in every token, to look for.
 pub(crate) const SECRET: &str = "hunter2hunter2";
 
@@ -28,6 +30,25 @@ pub(crate) enum Value {
     Int(i64),
     Bool(bool),
     Text(String),
+    File(Shown),
+}
+
+/// A point of a series that has no number.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Shown {
+    Text(String),
+    /// The bits of edges, and what is in the bins.
+    Histogram(Vec<u64>, Vec<u64>),
+    File {
+        mime: String,
+        content: Vec<u8>,
+    },
+    /// One whose content has not arrived yet.
+    Reference {
+        path: String,
+        bytes: u64,
+        mime: String,
+    },
 }
 
 /// What of a run has arrived.
@@ -39,6 +60,9 @@ pub(crate) struct Run {
     pub(crate) tags: Vec<String>,
     /// Steps, and the bits of values.
     pub(crate) series: BTreeMap<String, Vec<(u64, u64)>>,
+    /// Numbers of the machine, likewise.
+    pub(crate) monitoring: BTreeMap<String, Vec<(u64, u64)>>,
+    pub(crate) shown: BTreeMap<String, Vec<(u64, Shown)>>,
     last_time: BTreeMap<String, (u64, u64)>,
 }
 
@@ -66,6 +90,13 @@ pub(crate) struct Seen {
     pub(crate) refuses_nan: bool,
     /// The only access token that is taken.
     access: String,
+    /// Of what kind the storage is: `gcp`, unless it is set; `aws-parts` takes long files in parts.
+    pub(crate) provider: &'static str,
+    /// Files by their paths: their types and contents; and such as are there in part.
+    pub(crate) files: BTreeMap<String, (String, Vec<u8>)>,
+    parts: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    /// A file with this in its path is refused.
+    pub(crate) refuses_file: Option<&'static str>,
 }
 
 /// It lives on when the server dies.
@@ -106,7 +137,12 @@ impl Neptune {
         let seen = self.seen();
         assert_eq!(seen.refused, Vec::<String>::new());
         assert_eq!(seen.runs.len(), 1, "{:?}", seen.runs.keys());
-        seen.runs.values().next().unwrap().clone()
+        let mut run = seen.runs.values().next().unwrap().clone();
+        let points = run.shown.values_mut().flatten().map(|(_, own)| own);
+        let attributes =
+            run.attributes.values_mut().filter_map(|own| if let Value::File(own) = own { Some(own) } else { None });
+        points.chain(attributes).for_each(|own| seen.resolve(own));
+        run
     }
 }
 
@@ -134,6 +170,20 @@ pub(crate) fn drain(database: &Path, to: &Neptune) {
             put(&mut body, 8, &batch);
         }
         let _ = to.seen().ingest(&body);
+    }
+    let mut rows = connection
+        .prepare("SELECT source_path, destination, mime_type, size_bytes, is_temporary FROM file_upload_requests")
+        .unwrap();
+    let rows = rows.query_map([], |row| {
+        assert!(row.get::<_, bool>(4)?);
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, i64>(3)?))
+    });
+    for row in rows.unwrap() {
+        let (source, destination, mime, bytes) = row.unwrap();
+        assert!(Path::new(&source).is_absolute() && destination.chars().count() <= 800);
+        let content = std::fs::read(source).unwrap();
+        assert_eq!(content.len() as i64, bytes);
+        to.seen().files.insert(destination, (mime, content));
     }
 }
 
@@ -169,10 +219,19 @@ impl Seen {
                 let access = &self.access;
                 Answer::Ok(format!(r#"{{"accessToken": "{access}", "refreshToken": "{access}", "username": "me"}}"#))
             }
+            path if path.starts_with("/storage/") => {
+                assert_eq!(asked.header("authorization"), None);
+                self.store(asked, path)
+            }
             path => {
                 if asked.header("authorization") != Some(&format!("Bearer {}", self.access)) {
                     self.unauthorised += 1;
                     return refusal(401);
+                }
+                match path {
+                    "/api/storagebridge/v1/signedUrl" => return self.sign(&host, &asked.body),
+                    "/api/storagebridge/v1/s3/completeMultipartUpload" => return self.complete(&asked.body),
+                    _ => {}
                 }
                 assert_eq!(asked.header("content-type"), Some("application/x-protobuf"));
                 match path {
@@ -182,6 +241,127 @@ impl Seen {
                 }
             }
         }
+    }
+
+    fn resolve(&self, shown: &mut Shown) {
+        if let Shown::Reference { path, bytes, mime } = shown
+            && let Some((own, content)) = self.files.get(path)
+        {
+            assert_eq!((content.len() as u64, own), (*bytes, &*mime), "{path}");
+            *shown = Shown::File { mime: mime.clone(), content: content.clone() };
+        }
+    }
+
+    fn sign(&mut self, host: &str, body: &[u8]) -> Answer {
+        let asked: serde_json::Value = serde_json::from_slice(body).unwrap();
+        let sign = |file: &serde_json::Value| {
+            let path = file["path"].as_str().unwrap();
+            assert_eq!((&file["permission"], &file["project_identifier"]), (&"write".into(), &"team/digits".into()));
+            let hex: String = path.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let kind = if self.provider.is_empty() { "gcp" } else { self.provider };
+            let url = format!("{host}/storage/{kind}/{hex}?sig={SECRET}");
+            let mut signed = serde_json::json!({
+                "path": path, "project_identifier": "team/digits", "url": url,
+                "provider": kind.split('-').next(),
+            });
+            let size = file["size"].as_u64().unwrap();
+            if kind == "aws-parts" {
+                let urls: Vec<_> =
+                    (0..size.div_ceil(PART).max(1)).map(|i| format!("{url}&part={:05}", i + 1)).collect();
+                signed["multipart"] = serde_json::json!({"upload_id": hex, "part_size": PART, "part_urls": urls});
+            }
+            signed
+        };
+        let files: Vec<_> = asked["files"].as_array().unwrap().iter().map(sign).collect();
+        Answer::Ok(serde_json::json!({ "files": files }).to_string())
+    }
+
+    /// As the storages of Google, Amazon and Microsoft do.
+    fn store(&mut self, asked: &Asked, path: &str) -> Answer {
+        let status = |status, headers: &[(&str, &str)]| {
+            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Answer::Status(status, headers, String::new())
+        };
+        let query = |name: &str| {
+            let query = asked.path.split_once('?').unwrap().1.split('&').map(|item| item.split_once('=').unwrap());
+            query.into_iter().find(|item| item.0 == name).map(|item| item.1.replace("%3D", "="))
+        };
+        let [_, _, kind, hex] = path.split('/').collect::<Vec<_>>()[..] else { return refusal(404) };
+        let bytes = (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap());
+        let file = String::from_utf8(bytes.collect()).unwrap();
+        assert_eq!(query("sig").as_deref(), Some(SECRET));
+        if self.refuses_file.is_some_and(|part| file.contains(part)) {
+            return refusal(403);
+        }
+        let mime = asked.header("content-type").unwrap_or_default().to_owned();
+        match (kind, asked.method.as_str()) {
+            ("gcp", "POST") => {
+                assert_eq!(asked.header("x-goog-resumable"), Some("start"));
+                self.parts.insert(file.clone(), BTreeMap::from([(mime, Vec::new())]));
+                let place = format!("http://{}{}", asked.header("host").unwrap(), asked.path);
+                status(201, &[("Location", &place)])
+            }
+            ("gcp", _) => {
+                let range = asked.header("content-range").unwrap().strip_prefix("bytes ").unwrap();
+                let (range, size) = range.split_once('/').unwrap();
+                let (mime, content) = self.parts.get_mut(&file).unwrap().iter_mut().next().unwrap();
+                if range != "*" {
+                    let (begin, end) = range.split_once('-').unwrap();
+                    assert_eq!(begin.parse(), Ok(content.len()));
+                    assert_eq!(end.parse::<usize>().unwrap() + 1 - content.len(), asked.body.len());
+                    // It takes less than it gets, if that is much.
+                    content.extend(&asked.body[..asked.body.len().min(3 << 20)]);
+                }
+                if content.len() < size.parse().unwrap() {
+                    return status(308, &[("Range", &format!("bytes=0-{}", content.len() - 1))]);
+                }
+                self.files.insert(file, (mime.clone(), content.clone()));
+                status(200, &[])
+            }
+            ("azure", _) => {
+                match query("comp").as_deref() {
+                    Some("block") => {
+                        self.parts.entry(file).or_default().insert(query("blockid").unwrap(), asked.body.clone());
+                    }
+                    Some("blocklist") => {
+                        let list = String::from_utf8(asked.body.clone()).unwrap();
+                        let blocks = list.split("<Latest>").skip(1).map(|rest| rest.split('<').next().unwrap());
+                        let content = blocks.flat_map(|id| self.parts[&file][id].clone()).collect();
+                        let mime = asked.header("x-ms-blob-content-type").unwrap().to_owned();
+                        self.files.insert(file, (mime, content));
+                    }
+                    _ => {
+                        assert_eq!(asked.header("x-ms-blob-type"), Some("BlockBlob"));
+                        let mime = asked.header("x-ms-blob-content-type").map_or(mime, str::to_owned);
+                        self.files.insert(file, (mime, asked.body.clone()));
+                    }
+                }
+                status(201, &[("ETag", "\"1\""), ("Last-Modified", "Sun, 29 Nov 2026 12:00:00 GMT")])
+            }
+            ("aws", _) => {
+                self.files.insert(file, (mime, asked.body.clone()));
+                status(200, &[("ETag", "\"1\"")])
+            }
+            ("aws-parts", _) => {
+                let part = query("part").unwrap();
+                let tag = format!("\"{mime} {part}\"");
+                self.parts.entry(file).or_default().insert(tag.trim_matches('"').to_owned(), asked.body.clone());
+                status(200, &[("ETag", &tag)])
+            }
+            _ => refusal(404),
+        }
+    }
+
+    fn complete(&mut self, body: &[u8]) -> Answer {
+        let asked: serde_json::Value = serde_json::from_slice(body).unwrap();
+        let file = asked["path"].as_str().unwrap();
+        let parts = self.parts.remove(file).unwrap();
+        let mut tags: Vec<_> = asked["parts"].as_array().unwrap().iter().collect();
+        tags.sort_by_key(|part| part["part_number"].as_u64());
+        let tags: Vec<&str> = tags.into_iter().map(|part| part["etag"].as_str().unwrap()).collect();
+        let content = tags.iter().flat_map(|tag| parts[*tag].clone()).collect();
+        self.files.insert(file.to_owned(), (tags[0].split(' ').next().unwrap().to_owned(), content));
+        Answer::Status(204, Vec::new(), String::new())
     }
 
     fn ingest(&mut self, body: &[u8]) -> Answer {
@@ -269,6 +449,7 @@ fn update(
                     (3, Field::Varint(number)) => Value::Int(*number as i64),
                     (5, Field::Varint(number)) => Value::Bool(*number == 1),
                     (6, field) => Value::Text(String::from_utf8(field.bytes().to_vec()).unwrap()),
+                    (13, file) => Value::File(reference(file)),
                     other => panic!("{other:?}"),
                 };
                 let name = text(&entry, 1);
@@ -288,23 +469,48 @@ fn update(
                 let name = text(&entry, 1);
                 assert!((1..=1024).contains(&name.len()));
                 let value = self::fields(entry[1].1.bytes());
-                let [(1, Field::Fixed(bits))] = value[..] else { panic!("{value:?}") };
-                let point = (step.unwrap(), bits);
-                let series = run.series.entry(name.clone()).or_default();
+                let step = step.unwrap();
                 let last_time = run.last_time.entry(name.clone()).or_default();
-                if refuses_nan && !f64::from_bits(bits).is_finite() {
-                    code = (3, 32);
-                } else if series.contains(&point) {
+                let last;
+                let is_there;
+                match &value[..] {
+                    [(1, Field::Fixed(bits))] => {
+                        let all = if name.starts_with("runtime/") { &mut run.monitoring } else { &mut run.series };
+                        let series = all.entry(name.clone()).or_default();
+                        (last, is_there) = (series.last().map(|last| last.0), series.contains(&(step, *bits)));
+                        if refuses_nan && !f64::from_bits(*bits).is_finite() {
+                            code = (3, 32);
+                        } else if !is_there && last < Some(step) && *last_time <= time {
+                            series.push((step, *bits));
+                        }
+                    }
+                    [(kind, field)] => {
+                        let shown = match kind {
+                            6 => Shown::Text(String::from_utf8(field.bytes().to_vec()).unwrap()),
+                            13 => reference(field),
+                            14 => histogram(field.bytes()),
+                            other => panic!("{other}"),
+                        };
+                        let series = run.shown.entry(name.clone()).or_default();
+                        let point = (step, shown);
+                        (last, is_there) = (series.last().map(|last| last.0), series.contains(&point));
+                        if !is_there && last < Some(step) && *last_time <= time {
+                            series.push(point);
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+                if code != (0, 0) {
+                } else if is_there {
                     *duplicates += 1;
                     code = (6, 24);
-                } else if series.last().is_some_and(|last| last.0 >= point.0) {
-                    refused.push(format!("{name}: {point:?} after {:?}", series.last()));
+                } else if last >= Some(step) {
+                    refused.push(format!("{name}: {step} after {last:?}"));
                     code = (9, 25);
                 } else if *last_time > time {
                     refused.push(format!("{name}: {time:?} after {last_time:?}"));
                     code = (9, 27);
                 } else {
-                    series.push(point);
                     *last_time = time;
                 }
             }
@@ -312,6 +518,29 @@ fn update(
         }
         *codes.entry(code).or_default() += 1;
     }
+}
+
+fn reference(field: &Field) -> Shown {
+    let file = fields(field.bytes());
+    let (path, bytes, mime) = (text(&file, 1), number(&file, 2), text(&file, 3));
+    assert!(!path.is_empty() && path.chars().count() <= 800 && mime.len() <= 128);
+    Shown::Reference { path, bytes, mime }
+}
+
+fn histogram(bytes: &[u8]) -> Shown {
+    let own = fields(bytes);
+    let doubles =
+        |list: &[u8]| list.chunks(8).map(|own| u64::from_le_bytes(own.try_into().unwrap())).collect::<Vec<_>>();
+    let edges = doubles(own[0].1.bytes());
+    assert!((2..=513).contains(&edges.len()) && own[0].0 == 1);
+    let bins = fields(own[1].1.bytes());
+    let bins = match own[1].0 {
+        4 => varints(bins[0].1.bytes()),
+        5 => doubles(bins[0].1.bytes()),
+        other => panic!("{other}"),
+    };
+    assert_eq!(edges.len(), bins.len() + 1);
+    Shown::Histogram(edges, bins)
 }
 
 // ---- protocol buffers, as plainly as can be ----
@@ -366,6 +595,13 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field)> {
         all.push((tag >> 3, field));
     }
     all
+}
+
+fn varints(bytes: &[u8]) -> Vec<u64> {
+    bytes
+        .split_inclusive(|byte| *byte < 0x80)
+        .map(|own| own.iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 0x7f)))
+        .collect()
 }
 
 fn text(fields: &[(u64, Field)], number: u64) -> String {

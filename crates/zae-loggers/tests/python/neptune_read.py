@@ -11,6 +11,7 @@ from neptune_scale.sync.operations_repository import OperationsRepository, Opera
 repository = OperationsRepository(Path(sys.argv[1]))
 metadata = repository.get_metadata()
 run = {"project": metadata.project, "run_id": metadata.run_id, "creates": [], "assigned": {}, "tags": [], "series": {}}
+run["monitoring"], run["shown"] = {}, {}
 
 
 def known(message):
@@ -26,6 +27,16 @@ def known(message):
             known(item)
 
 
+def plain(value):
+    kind = value.WhichOneof("value")
+    if kind == "file_ref":
+        return [value.file_ref.path, value.file_ref.size_bytes, value.file_ref.mime_type]
+    if kind == "histogram":
+        own = value.histogram
+        return [list(own.bin_edges), own.HasField("densities"), list(own.counts.values) or list(own.densities.values)]
+    return getattr(value, kind)
+
+
 sequence_id = -1
 while operations := repository.get_operations(up_to_bytes=4 << 20, from_exclusive=sequence_id):
     for operation in operations:
@@ -39,15 +50,21 @@ while operations := repository.get_operations(up_to_bytes=4 << 20, from_exclusiv
             continue
         assert message.timestamp.seconds > 1_700_000_000 and message.HasField("step") == bool(message.append)
         for name, value in message.assign.items():
-            kind = value.WhichOneof("value")
-            run["assigned"][name] = [kind, getattr(value, kind)]
+            run["assigned"][name] = [value.WhichOneof("value"), plain(value)]
         for name, change in message.modify_sets.items():
             run["tags"] += [[name, tag, int(what)] for tag, what in change.string.values.items()]
         for name, value in message.append.items():
-            assert value.WhichOneof("value") == "float64"
-            bits = struct.unpack("<Q", struct.pack("<d", value.float64))[0]
             step = message.step.whole * 1_000_000 + message.step.micro
-            run["series"].setdefault(name, []).append([step, bits])
+            if value.WhichOneof("value") == "float64":
+                bits = struct.unpack("<Q", struct.pack("<d", value.float64))[0]
+                series = "monitoring" if name.startswith("runtime/") else "series"
+                run[series].setdefault(name, []).append([step, bits])
+            else:
+                run["shown"].setdefault(name, []).append([step, value.WhichOneof("value"), plain(value)])
+run["files"] = {
+    file.destination: [Path(file.source_path).read_bytes().hex(), file.mime_type, file.size_bytes, file.is_temporary]
+    for file in repository.get_file_upload_requests(1_000_000)
+}
 assert repository.get_operation_submission_count() == 0
 repository.close(cleanup_files=False)
 Path(sys.argv[2]).write_text(json.dumps(run))

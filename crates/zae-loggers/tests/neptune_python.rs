@@ -139,7 +139,7 @@ fn neptune_sync_drains_the_database() {
 #[test]
 #[ignore = "needs Python with neptune-scale"]
 fn neptune_sync_uploads_files_to_each_kind_of_storage() {
-    for provider in ["gcp", "azure", "aws"] {
+    for provider in ["gcp", "azure", "aws", "aws-parts"] {
         let dir = tempdir().unwrap();
         let server = Neptune::default();
         server.seen().provider = provider;

@@ -153,7 +153,7 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
-    use crate::{entry::Head, neptune::store::Run};
+    use crate::{Media, Table, entry::Head, neptune::store::Run};
 
     fn entries(steps: std::ops::Range<u64>, evaluations: u64) -> Entries {
         let mut entries = Entries::default();
@@ -206,5 +206,41 @@ mod tests {
         drop(open());
         let left: i64 = database.query_row("SELECT count(*) FROM run_operations", [], |row| row.get(0)).unwrap();
         assert_eq!(left, 9);
+    }
+
+    /// The same of files: a retry adds none, and an entry that is taken back takes its file with it.
+    #[test]
+    fn a_file_is_there_as_often_as_its_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run { project: "team/digits".into(), run_id: "one".into(), experiment: None };
+        let store = || Store::open(folder.path(), &run).unwrap();
+        let mut writer = DatabaseWriter::new(store(), 0, News::default()).unwrap();
+        let shown = |index: u64| {
+            let mut entries = Entries::default();
+            entries.add_layout([Arc::from("rows")].into());
+            let head = Head { index, kind: Kind::Media, step: index, time: 1.8e9 + index as f64, ..Head::default() };
+            entries.push_media(head, Arc::new(Media::Table(Table::new(["a"]))));
+            entries
+        };
+        let rows = || {
+            let database = Connection::open(folder.path().join("run_operations.sqlite3")).unwrap();
+            let count = "SELECT count(*) FROM file_upload_requests";
+            let rows: i64 = database.query_row(count, [], |row| row.get(0)).unwrap();
+            (rows, std::fs::read_dir(folder.path().join("files")).unwrap().count())
+        };
+        writer.write(&shown(0)).unwrap();
+        let ledger = Connection::open(folder.path().join("zae.sqlite3")).unwrap();
+        ledger.execute_batch("ALTER TABLE marks RENAME TO away").unwrap();
+        writer.write(&shown(1)).unwrap_err();
+        writer.write(&shown(1)).unwrap_err();
+        ledger.execute_batch("ALTER TABLE away RENAME TO marks").unwrap();
+        writer.write(&shown(1)).unwrap();
+        writer.write(&shown(2)).unwrap();
+        assert_eq!(rows(), (3, 3));
+        drop(writer);
+        assert_eq!(store().resume(3).unwrap(), Vec::<u64>::new());
+        assert_eq!(rows(), (3, 3));
+        store().resume(1).unwrap();
+        assert_eq!(rows(), (1, 1));
     }
 }

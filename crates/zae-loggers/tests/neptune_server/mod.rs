@@ -88,8 +88,8 @@ pub(crate) struct Seen {
     pub(crate) faults: VecDeque<Option<(Answer, bool)>>,
     /// It is an old one.
     pub(crate) refuses_nan: bool,
-    /// The only access token that is taken.
-    access: String,
+    /// The access tokens that are taken: Neptune's own client has one for each of its threads.
+    access: Vec<String>,
     /// Of what kind the storage is: `gcp`, unless it is set; `aws-parts` takes long files in parts.
     pub(crate) provider: &'static str,
     /// Files by their paths: their types and contents; and such as are there in part.
@@ -214,9 +214,9 @@ impl Seen {
                 self.keys += 1;
                 let part = |json: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json);
                 let claims = part(format!(r#"{{"exp": 4102444800, "n": {}}}"#, self.keys));
-                self.access =
+                let access =
                     format!("{}.{claims}.{}", part(r#"{"alg": "HS256", "typ": "JWT"}"#.into()), part("x".into()));
-                let access = &self.access;
+                self.access.push(access.clone());
                 Answer::Ok(format!(r#"{{"accessToken": "{access}", "refreshToken": "{access}", "username": "me"}}"#))
             }
             path if path.starts_with("/storage/") => {
@@ -224,7 +224,8 @@ impl Seen {
                 self.store(asked, path)
             }
             path => {
-                if asked.header("authorization") != Some(&format!("Bearer {}", self.access)) {
+                let access = asked.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
+                if !access.is_some_and(|access| self.access.iter().any(|own| own == access)) {
                     self.unauthorised += 1;
                     return refusal(401);
                 }

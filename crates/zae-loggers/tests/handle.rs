@@ -121,6 +121,7 @@ fn what_belongs_to_no_step_is_told_and_not_counted() {
     trainer.run(1, batches(3), ()).unwrap();
     tracker.assert_counted();
     let asides = tracker.kept.lock().unwrap().asides.clone();
+    assert_eq!(tracker.steps(), [0, 1, 2]);
     assert!(
         matches!(&asides[..], [
             Aside::Alert { title, level: Level::Error, .. },

@@ -19,7 +19,7 @@ use zae_core::{
 use self::shown::Shown;
 use crate::{
     Config, Kind, LogHandle, News, Opened, Sink, Start, Status,
-    clock::later,
+    clock::{later, now},
     handle::Inbox,
     system::Sampler,
     worker::{Ending, Worker},
@@ -162,6 +162,7 @@ impl<S: Sink> Logger<S> {
         match opened {
             Ok((worker, identity, ahead)) => {
                 self.off = false;
+                self.started = now() - cx.progress.elapsed().as_secs_f64();
                 self.worker = Some(worker);
                 self.saved.identity = Some(identity);
                 self.ahead = ahead.into();

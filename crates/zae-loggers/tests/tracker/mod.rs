@@ -107,6 +107,7 @@ impl Writer for Tracker {
             closed = self.gate.1.wait(closed).unwrap();
         }
         drop(closed);
+        assert!(entries.iter().all(|entry| entry.time > 1.7e9), "all know the time of day");
         let lines = entries.iter().map(|entry| Line {
             kind: entry.kind,
             index: entry.index,

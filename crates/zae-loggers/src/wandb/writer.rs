@@ -43,8 +43,6 @@ pub(super) struct RunFile {
     out: Vec<u8>,
     text: Vec<u8>,
     summary: Summary,
-    /// The summary has the entries before this one, be they written or not.
-    counted: u64,
     summarised: Instant,
     /// Whether the file says where the run is made. That is worked out on the thread that writes: it reads files.
     has_environment: bool,
@@ -78,7 +76,6 @@ impl RunFile {
             out: Vec::new(),
             text: Vec::new(),
             summary: place.summary.clone(),
-            counted: 0,
             summarised: Instant::now(),
             has_environment: false,
             news,
@@ -145,11 +142,7 @@ impl RunFile {
         let mut text = std::mem::take(&mut self.text);
         for entry in entries.iter() {
             let shown = entry.media.map(|media| self.show(&entry, media)).transpose()?;
-            // Entries that could not be written come again.
-            if entry.index >= self.counted {
-                self.summary.update(&entry, shown.as_deref());
-                self.counted = entry.index + 1;
-            }
+            self.summary.update(&entry, shown.as_deref());
             self.add(field::HISTORY, |message| {
                 for (name, value) in summary::head(&entry) {
                     record::number(message, name, value, &mut text);

@@ -36,8 +36,9 @@ impl Task for Digits {
     fn test_step(&self, model: &nn::Linear, (x, y): Self::Batch, at: &At) -> StepResult<Self> {
         // A picture of each evaluation, with what the model sees in it, and its weights.
         if at.cursor.micro_batch == 0 {
-            let digit: Vec<f32> = x.clone().slice([0..1]).into_data().convert::<f32>().try_into_vec::<f32>()?;
-            let sees = model.forward(x.clone().slice([0..1])).argmax(1).into_scalar::<i64>();
+            let first = x.clone().narrow(0, 0, 1);
+            let digit: Vec<f32> = first.clone().into_data().convert::<f32>().try_into_vec::<f32>()?;
+            let sees = model.forward(first).argmax(1).into_scalar::<i64>();
             self.log.image("digit", Image::from_chw([1, 8, 8], &digit)?.caption(format!("a {sees}")));
             let weights: Vec<f32> = model.weight.val().into_data().convert::<f32>().try_into_vec::<f32>()?;
             self.log.histogram("weights", Histogram::of(weights.into_iter().map(f64::from)));

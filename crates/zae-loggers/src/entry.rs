@@ -123,9 +123,14 @@ impl Entries {
         self.heads.last().map(|head| head.step)
     }
 
-    /// The memory they take, in bytes.
+    /// The memory that their numbers take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.heads.len() * size_of::<Head>() + self.values.len() * size_of::<f64>() + self.heavy
+        self.heads.len() * size_of::<Head>() + self.values.len() * size_of::<f64>()
+    }
+
+    /// The memory that what is no number takes, in bytes.
+    pub(crate) fn heavy(&self) -> usize {
+        self.heavy
     }
 
     pub(crate) fn add_layout(&mut self, names: Arc<[Arc<str>]>) {

@@ -13,7 +13,7 @@ use crate::{Aside, Histogram, Image, Level, Media, Table, clock::now};
 
 /// So much memory that things may take which no logger has taken yet, for no step was made. What comes then is dropped and
 /// counted.
-const BOUND: usize = 64 << 20;
+const BOUND: usize = 256 << 20;
 
 /// Through it a task, or whatever else has one, shows images, histograms, tables and texts, keeps files, sends alerts and
 /// writes console lines: to all loggers that were given a clone of it.
@@ -229,9 +229,9 @@ mod tests {
         let log = LogHandle::new();
         let inbox = log.subscribe();
         let image = Image::gray(1024, 1024, vec![0; 1 << 20]).unwrap();
-        (0..80).for_each(|_| log.image("x", image.clone()));
+        (0..300).for_each(|_| log.image("x", image.clone()));
         let held = inbox.take().unwrap();
-        assert_eq!((held.noted.len(), held.dropped), (64, 16));
+        assert_eq!((held.noted.len(), held.dropped), (256, 44));
     }
 
     #[test]

@@ -10,6 +10,19 @@
 //! A checkpoint counts the rows that were logged before it, and is committed only when they are on disk. A resumed run goes
 //! on behind them, so that every step appears once, also after a resume from an older checkpoint.
 //!
+//! What a [`LogHandle`] shows and tells beside metrics, and where a tracker has it:
+//!
+//! | | TensorBoard | W&B | Neptune | MLflow |
+//! |---|---|---|---|---|
+//! | image | IMAGES | media | file series | artifact in `images/` |
+//! | histogram | HISTOGRAMS | histogram | histogram series | artifact, JSON |
+//! | table | TEXT | table | file series, CSV | artifact, CSV |
+//! | text | TEXT | page | string series | artifact |
+//! | file | | files | `files/` | artifact |
+//! | alert | TEXT, `alerts/` | alert | series `alerts` | tag `zae.alerts` |
+//! | console | | logs | `runtime/stdout` | artifact `console.log` |
+//! | the machine | `system/` | system | `runtime/monitoring/` | `system/` |
+//!
 //! A tracker that is not here is a [`Sink`] of your own in a [`Logger`].
 
 #[cfg(any(feature = "tensorboard", feature = "wandb", feature = "mlflow"))]

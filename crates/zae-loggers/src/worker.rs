@@ -18,9 +18,11 @@ const FLUSH_EVERY: Duration = Duration::from_millis(250);
 const ENOUGH: usize = 1024;
 /// So many entries are moved at once to where the writer takes them.
 const LATEST: usize = 64;
-/// So much memory entries may take that a full or hanging disk does not. What comes then is dropped and counted: training
+/// So much memory numbers may take that a full or hanging disk does not. What comes then is dropped and counted: training
 /// does not wait for a log.
 const BOUND: usize = 64 << 20;
+/// And what is no number, by itself: pictures may come faster than they are written, and push no metric out.
+const HEAVY_BOUND: usize = 256 << 20;
 /// How long until a disk that failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How long a checkpoint waits for the log that it counts.
@@ -55,10 +57,13 @@ struct Queue {
     handed: u64,
     synced: u64,
     wanted: u64,
-    /// The memory of entries that the thread has taken and not yet written.
+    /// The memory of what the thread has taken and not yet written: of numbers, and of what is none.
     held: usize,
+    held_heavy: usize,
     /// Entries there was no room for.
     dropped: u64,
+    /// The same of what is no number, and whether people know.
+    dropped_heavy: u64,
     /// The disk fails.
     failing: bool,
     /// How the run ended, and until when its end may take.
@@ -129,7 +134,7 @@ impl Shared {
             entries.append(&mut queue.entries);
         }
         entries.append(&mut queue.latest);
-        queue.held = entries.bytes();
+        (queue.held, queue.held_heavy) = (entries.bytes(), entries.heavy());
         Todo { handed: queue.handed, sync: queue.wanted > queue.synced, end: queue.end.take() }
     }
 
@@ -153,7 +158,7 @@ impl Shared {
             let mut queue = self.lock();
             match result {
                 Ok(()) => {
-                    (queue.failing, queue.held) = (false, 0);
+                    (queue.failing, queue.held, queue.held_heavy) = (false, 0, 0);
                     if sync {
                         queue.synced = handed;
                     }
@@ -161,11 +166,15 @@ impl Shared {
                 Err(error) => {
                     let path = writer.path();
                     if !std::mem::replace(&mut queue.failing, true) {
-                        news.warn(format!("{name}: cannot write `{}` ({error}): it is tried again", path.display()));
+                        news.warn(format!(
+                            "{name}: cannot write `{}` ({error}): it is tried again; make room, or what is logged until the \
+                             end of the run is lost there",
+                            path.display()
+                        ));
                     }
                 }
             }
-            let lost = entries.len() as u64 + queue.dropped;
+            let (lost, not_shown) = (entries.len() as u64 + queue.dropped, queue.dropped_heavy);
             drop(queue);
             self.done.notify_all();
             let Some((status, deadline)) = end else { continue };
@@ -175,6 +184,11 @@ impl Shared {
             if lost > 0 {
                 let path = writer.path();
                 news.warn(format!("{name}: the disk has not taken {lost} entries of `{}`", path.display()));
+            }
+            if not_shown > 0 {
+                news.warn(format!(
+                    "{name}: {not_shown} pictures and the like came faster than they were written: they are not logged"
+                ));
             }
             self.lock().last_words = words;
             return;
@@ -220,13 +234,23 @@ impl Worker {
         Ok(Self { name, shared })
     }
 
-    /// Hands over so many entries, which `fill` adds. If there is no room for them, they are counted as dropped.
-    pub(crate) fn push(&self, count: u64, fill: impl FnOnce(&mut Entries)) {
-        self.push_after(count, |entries, _| fill(entries));
+    /// Hands over what is no number: so many entries, or something beside them. If there is no room for it, it is counted as
+    /// dropped. Returns whether it is the first.
+    pub(crate) fn push_heavy(&self, count: u64, fill: impl FnOnce(&mut Entries)) -> bool {
+        {
+            let mut queue = self.shared.lock();
+            if !queue.ended && queue.held_heavy + queue.entries.heavy() >= HEAVY_BOUND {
+                queue.dropped_heavy += 1;
+                return queue.dropped_heavy == 1;
+            }
+        }
+        self.push(count, |entries, _| fill(entries));
+        false
     }
 
-    /// The same. `fill` is also told whether these are the first ones since the thread has taken what there was.
-    pub(crate) fn push_after(&self, count: u64, fill: impl FnOnce(&mut Entries, bool)) {
+    /// Hands over so many entries, which `fill` adds; it is told whether they are the first ones since the thread has taken
+    /// what there was. If there is no room for them, they are counted as dropped.
+    pub(crate) fn push(&self, count: u64, fill: impl FnOnce(&mut Entries, bool)) {
         let mut lock = self.shared.lock();
         if lock.ended {
             return;

@@ -12,12 +12,13 @@ use std::{
 
 use tracker::Tracker;
 use zae_core::{
+    data::from_fn,
     step::Step,
     task::{At, StepResult, Task},
     testing::null::{Null, batches},
     trainer::{Trainer, Until},
 };
-use zae_loggers::{Aside, Histogram, Kind, Level, LogHandle, Media};
+use zae_loggers::{Aside, Histogram, Image, Kind, Level, LogHandle, Media};
 
 /// Shows something at every third step, two things at every sixth, and something in each evaluation.
 struct Showing(LogHandle);
@@ -108,6 +109,56 @@ fn nothing_is_shown_twice_by_a_run_that_goes_on() {
         assert_eq!(tracker.steps(), (0..20).collect::<Vec<_>>(), "{keep}");
         tracker.assert_counted();
     }
+}
+
+/// Shows more at each step than a writer takes that is stuck.
+struct Flooding(LogHandle, Image);
+
+impl Task for Flooding {
+    type Learner = Null;
+    type Batch = f64;
+    fn train_step(&self, (): &(), batch: f64, _: &At) -> StepResult<Self> {
+        (0..10).for_each(|_| self.0.image("large", self.1.clone()));
+        Ok(Step::new(batch, 1))
+    }
+    fn test_step(&self, model: &(), batch: f64, at: &At) -> StepResult<Self> {
+        self.train_step(model, batch, at)
+    }
+}
+
+#[test]
+fn pictures_push_no_metric_out() {
+    let tracker = Tracker::default();
+    tracker.close_gate(true);
+    let log = LogHandle::new();
+    let logger = tracker.logger().handle(&log);
+    let its = tracker.clone();
+    let data = from_fn(move |_| {
+        let its = its.clone();
+        (0..60).map(move |i| {
+            if i == 59 {
+                its.close_gate(false);
+            }
+            Ok(f64::from(i))
+        })
+    });
+    // One megabyte, the same for all.
+    let task = Flooding(log, Image::gray(1024, 1024, vec![0; 1 << 20]).unwrap());
+    let told = zae_core::testing::Notices::default();
+    let mut trainer = Trainer::new(task, Null::default()).scheduler(1e-3).add_on((logger, told.clone()));
+    trainer.run(1, data, batches(1)).unwrap();
+    tracker.assert_counted();
+    assert_eq!(tracker.steps(), (0..60).collect::<Vec<_>>());
+    let count = |kind| tracker.lines().iter().filter(|line| line.kind == kind).count();
+    assert_eq!((count(Kind::Evaluation), count(Kind::Epoch)), (1, 1));
+    assert!((256..600).contains(&count(Kind::Media)), "{}", count(Kind::Media));
+    let warnings = told.warnings();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].contains("faster than they are written")
+            && warnings[1].contains(&format!("{} pictures", 610 - count(Kind::Media))),
+        "{warnings:?}"
+    );
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl<S: Sink> Logger<S> {
         }
         let Some(worker) = self.worker.take() else { return };
         if rows.len() > 0 {
-            worker.push_after(rows.len() as u64, |entries: &mut Entries, is_first| {
+            worker.push(rows.len() as u64, |entries: &mut Entries, is_first| {
                 // The clock is read now and then: what is left is to add.
                 if is_first {
                     self.started = now() - progress.elapsed().as_secs_f64();

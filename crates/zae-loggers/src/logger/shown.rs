@@ -21,7 +21,11 @@ impl<S: Sink> Logger<S> {
         self.open(cx);
         if held.dropped > 0 {
             let name = self.sink.name();
-            self.news.warn(format!("{name}: there is no room for {} things that were to be logged", held.dropped));
+            self.news.warn(format!(
+                "{name}: {} pictures and the like of one step are too much at once, and are not logged: show fewer, or smaller \
+                 ones",
+                held.dropped
+            ));
         }
         let Some(worker) = &self.worker else { return };
         let head =
@@ -34,7 +38,10 @@ impl<S: Sink> Logger<S> {
             }
         }
         if !asides.is_empty() {
-            worker.push(0, |entries| asides.into_iter().for_each(|aside| entries.push_aside(aside)));
+            let is_first = worker.push_heavy(0, |entries| {
+                asides.into_iter().for_each(|aside| entries.push_aside(aside));
+            });
+            self.tell_of_drops(is_first);
         }
     }
 
@@ -46,13 +53,24 @@ impl<S: Sink> Logger<S> {
             return;
         }
         let Some(worker) = self.worker.take() else { return };
-        worker.push(1, |entries| {
+        let is_first = worker.push_heavy(1, |entries| {
             let (layout, new) = self.layout(Kind::Media, &names);
             new.into_iter().for_each(|new| entries.add_layout(new));
             entries.push_media(Head { layout, index: self.saved.entries, time: now(), ..head }, media);
             self.saved.entries += 1;
         });
         self.worker = Some(worker);
+        self.tell_of_drops(is_first);
+    }
+
+    fn tell_of_drops(&self, is_first: bool) {
+        if is_first {
+            let name = self.sink.name();
+            self.news.warn(format!(
+                "{name}: pictures and the like come faster than they are written: some of them are not logged; show fewer, or \
+                 smaller ones"
+            ));
+        }
     }
 
     pub(super) fn show_all(&mut self) {

@@ -58,12 +58,12 @@ impl Writer for Fake {
 fn start() -> (Worker, Arc<Disk>, News) {
     let (disk, news) = (Arc::<Disk>::default(), News::default());
     let worker = Worker::start("fake", Box::new(Fake(disk.clone())), None, news.clone()).unwrap();
-    worker.push(0, |entries| entries.add_layout([Arc::from("loss")].into()));
+    worker.push(0, |entries, _| entries.add_layout([Arc::from("loss")].into()));
     (worker, disk, news)
 }
 
 fn push(worker: &Worker, indices: std::ops::Range<u64>) {
-    worker.push(indices.end - indices.start, |entries| {
+    worker.push(indices.end - indices.start, |entries, _| {
         indices.for_each(|index| entries.push(Head { index, ..Head::default() }, std::iter::once(index as f64 * 0.5)));
     });
 }

@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release --features wandb,neptune,mlflow --example loggers`
 //!
-//! Without any account: each writes files into `runs/loggers`, and says at the end how they are looked at or uploaded.
-//! With one, set what its clients want to be set: `WANDB_API_KEY`; `NEPTUNE_API_TOKEN`; `MLFLOW_TRACKING_URI`.
+//! Without any account: each writes files into `runs/loggers`, which are looked at so. With one, set what its clients want to
+//! be set: `WANDB_API_KEY`; `NEPTUNE_API_TOKEN`. MLflow is left out unless `MLFLOW_TRACKING_URI` names a server.
 //!
 //! - TensorBoard: `tensorboard --logdir runs/loggers/tensorboard`
 //! - Weights & Biases: `wandb sync runs/loggers/wandb/offline-run-*`, or `wandb beta leet runs/loggers/wandb/offline-run-*`

@@ -15,11 +15,17 @@ use crate::{Aside, Histogram, Image, Level, Media, Table, clock::now};
 /// counted.
 const BOUND: usize = 256 << 20;
 
+/// Names that rows have for themselves.
+const TAKEN: [&str; 5] = ["_step", "_runtime", "_timestamp", "epoch", "trainer/global_step"];
+
 /// Through it a task, or whatever else has one, shows images, histograms, tables and texts, keeps files, sends alerts and
 /// writes console lines: to all loggers that were given a clone of it.
 ///
 /// What is shown belongs to the step that is being made, or to the evaluation, and is logged once like the metrics of that: a
 /// run that was killed and goes on shows nothing twice. Which of these a tracker has a place for is said at its logger.
+///
+/// A name is taken as it is: an evaluation puts nothing in front. Only one that a tracker needs for itself (`epoch`, `_step`, ...)
+/// gets `media/`. Of several things with one name at one step, trackers show the last or all.
 ///
 /// No call waits for anything: an image is made a PNG on the threads of the loggers.
 ///
@@ -65,7 +71,12 @@ impl LogHandle {
 
     /// Shows any of these.
     pub fn media(&self, name: impl Into<Arc<str>>, media: Media) {
-        let (name, media) = (name.into(), Arc::new(media));
+        let (mut name, media) = (name.into(), Arc::new(media));
+        if name.is_empty() {
+            name = "unnamed".into();
+        } else if TAKEN.contains(&&*name) {
+            name = format!("media/{name}").into();
+        }
         self.each(media.bytes(), || Noted::Media(name.clone(), media.clone()));
     }
 
@@ -222,6 +233,24 @@ mod tests {
         assert!(matches!(&held.noted[..], [Noted::Media(..), Noted::Aside(Aside::Alert { .. })]), "{held:?}");
         assert!(a.take().is_none());
         assert_eq!(log.lock().len(), 1, "one that is gone is forgotten");
+    }
+
+    #[test]
+    fn no_name_is_empty_or_taken() {
+        let log = LogHandle::new();
+        let inbox = log.subscribe();
+        ["", "epoch", "valid/epoch"].into_iter().for_each(|name| log.text(name, "x"));
+        let names: Vec<_> = inbox
+            .take()
+            .unwrap()
+            .noted
+            .into_iter()
+            .map(|noted| match noted {
+                Noted::Media(name, _) => name.to_string(),
+                Noted::Aside(aside) => format!("{aside:?}"),
+            })
+            .collect();
+        assert_eq!(names, ["unnamed", "media/epoch", "valid/epoch"]);
     }
 
     #[test]

@@ -309,6 +309,11 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
+    /// Whether it has ended, or does within this time.
+    pub(crate) fn is_over(&self, within: Duration) -> bool {
+        self.worker.shared.wait(Instant::now() + within, |queue| queue.ended)
+    }
+
     /// Waits until it has ended. Returns what people should know.
     ///
     /// # Errors

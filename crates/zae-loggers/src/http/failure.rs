@@ -23,7 +23,7 @@ impl Failure {
     }
 
     /// With its text changed.
-    #[cfg_attr(not(feature = "wandb"), allow(dead_code, reason = "for `Client::said`"))]
+    #[cfg_attr(not(any(feature = "wandb", feature = "mlflow")), allow(dead_code, reason = "not each tracker explains"))]
     pub(crate) fn map(self, change: impl FnOnce(&str) -> String) -> Self {
         Self { text: change(&self.text), ..self }
     }

@@ -102,6 +102,8 @@ impl<S: Sink> AddOn for Logger<S> {
             Outcome::Interrupted { signal } => Status::Interrupted(signal),
             _ => Status::Finished,
         });
+        self.announce(self.sink.name());
+        self.tell(cx);
         Ok(())
     }
 
@@ -112,6 +114,8 @@ impl<S: Sink> AddOn for Logger<S> {
             self.show_all();
         }
         self.close(Status::Failed(error.to_string()));
+        self.announce(self.sink.name());
+        self.tell(cx);
         Ok(())
     }
 

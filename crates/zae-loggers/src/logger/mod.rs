@@ -28,6 +28,9 @@ use crate::{
 /// How long, over the life of a program, ends of runs wait in vain for servers.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
 
+/// So long people wait without a word.
+const NOTICED: Duration = Duration::from_millis(300);
+
 /// Tells a tracker of a run: its settings, every step, evaluation and epoch, and how it ended.
 ///
 /// The training thread only copies numbers. What is logged of a step is what
@@ -188,6 +191,18 @@ impl<S> Logger<S> {
         self.status = status.clone();
         let deadline = later(Instant::now(), self.finish_within);
         self.ending = self.worker.take().map(|worker| worker.end(status, deadline));
+    }
+
+    /// Says that there is something to wait for, if it takes longer than people notice.
+    fn announce(&self, name: &str) {
+        if let Some(ending) = &self.ending
+            && !ending.is_over(NOTICED)
+        {
+            let seconds = self.finish_within.as_secs();
+            self.news.tell(Notice::Info(format!(
+                "{name}: what is left of the log is brought to its place, for {seconds} s at most; all of it is in the files"
+            )));
+        }
     }
 
     /// Waits until it has ended.

@@ -38,7 +38,10 @@ impl Server {
     pub(super) fn new(uri: &str, login: &Login) -> Fallible<Self> {
         let uri = uri.trim().trim_end_matches('/');
         let Some((scheme @ ("http" | "https"), rest)) = uri.split_once("://") else {
-            return Err("the tracking URI has to be that of a server, `http://..` or `https://..`".into());
+            return Err("the tracking URI (`.tracking_uri(..)` or MLFLOW_TRACKING_URI) has to be that of a server, `http://..` or \
+                        `https://..`: for files or a database of your own start `mlflow server --backend-store-uri ..`, and \
+                        name its address"
+                .into());
         };
         let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
         let (own, host) = host.rsplit_once('@').map_or((None, host), |(own, host)| (Some(own), host));
@@ -107,7 +110,7 @@ impl Api {
         let url = format!("{}/api/2.0/mlflow/{path}", self.server.uri);
         let mut headers = vec![("Content-Type", "application/json")];
         headers.extend(self.authorization());
-        let reply = self.client.ask(&Request { method, url: &url, headers: &headers, body })?;
+        let reply = self.client.ask(&Request { method, url: &url, headers: &headers, body }).map_err(explained)?;
         serde_json::from_slice(&reply.body).map_err(|e| {
             let url = &self.server.uri;
             Failure::passing(format!("{url}: the answer is not that of an MLflow server: {e}"))
@@ -159,6 +162,16 @@ impl Api {
         let body = json!({"experiment_ids": [experiment], "filter": filter, "max_results": 1});
         let reply = self.post("runs/search", body.to_string().as_bytes())?;
         Ok(text_at(&reply, "/runs/0/info/run_id").ok())
+    }
+}
+
+/// What is to be done about it, where that is known.
+fn explained(failure: Failure) -> Failure {
+    match failure.status() {
+        Some(401 | 403) => failure.map(|text| {
+            format!("{text}: look at MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN")
+        }),
+        _ => failure,
     }
 }
 

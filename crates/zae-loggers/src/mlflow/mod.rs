@@ -56,7 +56,11 @@ use sent::Sent;
 use spool::Head;
 use store::Store;
 use writer::SpoolWriter;
-use zae_core::{add_on::Notice, error::Fallible, state::State};
+use zae_core::{
+    add_on::Notice,
+    error::{BoxError, Fallible},
+    state::State,
+};
 
 use crate::{
     Logger, News, Opened, Sink, Start, Upload,
@@ -193,14 +197,16 @@ impl Sink for Mlflow {
         let folder = dir.join("mlflow");
         let server = server(self.tracking_uri.as_deref(), &self.login)?;
         let mut key = start.resume.and_then(|identity| identity.decode::<String>().ok());
+        let unwritable = |e: BoxError| -> BoxError { format!("cannot write in `{}`: {e}", folder.display()).into() };
         let mut reopened = None;
         if let Some(key) = &key {
-            reopened = spool::reopen(&folder.join(spool::FILE), key, start.entries, Sent::of(&folder, key).maybe)?;
+            let maybe = Sent::of(&folder, key).maybe;
+            reopened = spool::reopen(&folder.join(spool::FILE), key, start.entries, maybe).map_err(unwritable)?;
         }
         let key = key.get_or_insert_with(new_key).clone();
         let (spool, ahead) = match reopened {
             Some(reopened) => reopened,
-            None => (spool::create(&folder, &self.head(&key, &server, start))?, Vec::new()),
+            None => (spool::create(&folder, &self.head(&key, &server, start)).map_err(unwritable)?, Vec::new()),
         };
         let uploaders = self.uploaders(server, &folder, start.news);
         let uploaders = uploaders.map_err(|e| start.news.warn(format!("mlflow: nothing is sent: {e}")));

@@ -22,8 +22,8 @@ pub(super) struct Content<'a, 'b> {
     pub(super) append: &'a mut Append<'b>,
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) files: &'a Files,
-    /// What cannot be logged: of which kind it is, and what there is to say.
-    pub(super) misfits: &'a mut Vec<(&'static str, String)>,
+    /// What there is to say of what cannot be logged.
+    pub(super) misfits: &'a mut Vec<String>,
 }
 
 /// Values of one moment, on their way into the database.
@@ -36,13 +36,15 @@ fn update<'a>(
     Update::new(buffer, step, nanos, move |bytes: &[u8]| Ok(append.push(Operation::Update, bytes, nanos)?))
 }
 
-fn fits(misfits: &mut Vec<(&'static str, String)>, name: &str) -> bool {
+fn fits(misfits: &mut Vec<String>, name: &str) -> bool {
     let fits = !name.is_empty() && name.len() <= LONGEST_NAME;
     if !fits {
-        let begin = &name[..name.floor_char_boundary(60)];
-        let what =
-            format!("a metric whose name is empty or longer than {LONGEST_NAME} bytes is not logged: `{begin}...`");
-        misfits.push(("name", what));
+        misfits.push(if name.is_empty() {
+            "what has an empty name is not logged".to_owned()
+        } else {
+            let begin = &name[..name.floor_char_boundary(60)];
+            format!("`{begin}...` is not logged: its name is longer than {LONGEST_NAME} bytes")
+        });
     }
     fits
 }
@@ -64,7 +66,7 @@ impl Content<'_, '_> {
         let file = match files.of_media(name, step, entry.time, media)? {
             Ok(file) => file,
             Err(error) => {
-                misfits.push(("media", format!("`{name}` is not logged: {error}")));
+                misfits.push(format!("`{name}` is not logged: {error}"));
                 return Ok(());
             }
         };
@@ -127,7 +129,7 @@ impl Content<'_, '_> {
         let file = match self.files.copy(&name, time, path)? {
             Ok(file) => file,
             Err(error) => {
-                self.misfits.push(("file", format!("`{}` is not kept with the run: {error}", path.display())));
+                self.misfits.push(format!("`{}` is not kept with the run: {error}", path.display()));
                 return Ok(());
             }
         };

@@ -186,7 +186,17 @@ impl Neptune {
 
     /// The server to send to, if there is one.
     fn server(&self) -> Fallible<Option<Token>> {
-        let online = self.online.or_else(|| (variable("NEPTUNE_MODE")? == "offline").then_some(false));
+        let online = match (self.online, variable("NEPTUNE_MODE").as_deref()) {
+            (Some(online), _) => Some(online),
+            (None, Some("offline")) => Some(false),
+            (None, None | Some("online" | "async" | "sync")) => None,
+            (None, Some(other)) => {
+                return Err(format!(
+                    "NEPTUNE_MODE is `{other}`: `offline` and `online` are known; without the logger, nothing is logged"
+                )
+                .into());
+            }
+        };
         if online == Some(false) {
             return Ok(None);
         }
@@ -264,7 +274,7 @@ impl Sink for Neptune {
                 ));
                 opened(&identity.folder)?
             }
-            result => result?,
+            result => result.map_err(|e| format!("cannot write in `{}`: {e}", base.display()))?,
         };
         let path = store.path();
         let mut writer = DatabaseWriter::new(store, identity.begun, start.news.clone())?;

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::{Entries, Kind, News, Status, Writer, upload::Uploader};
 
+/// More than so many things that cannot be logged are told of in no run.
+const MOST_TOLD: usize = 30;
+
 pub(super) struct DatabaseWriter {
     store: Store,
     /// What sends it, if there is a server.
@@ -31,7 +34,7 @@ pub(super) struct DatabaseWriter {
     buffer: Vec<u8>,
     news: News,
     /// What was told of values that cannot be logged.
-    told: BTreeSet<&'static str>,
+    told: BTreeSet<String>,
 }
 
 /// Nanoseconds since 1970.
@@ -104,8 +107,8 @@ impl Writer for DatabaseWriter {
             }
             Ok(written)
         })?;
-        for (kind, what) in misfits {
-            if self.told.insert(kind) {
+        for what in misfits {
+            if self.told.len() < MOST_TOLD && self.told.insert(what.clone()) {
                 self.news.warn(format!("neptune: {what}"));
             }
         }

@@ -10,6 +10,8 @@ use crate::{Upload, http::Secret};
 /// Where W&B is, unless `WANDB_BASE_URL` says otherwise.
 const BASE_URL: &str = "https://api.wandb.ai";
 
+const LONGEST_PROJECT: usize = 128;
+
 /// Where a run's entries go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -72,9 +74,15 @@ impl Settings {
         settings.job_type = or(&self.job_type, "WANDB_JOB_TYPE");
         settings.notes = or(&self.notes, "WANDB_NOTES");
         settings.dir = settings.dir.or_else(|| variable("WANDB_DIR").map(PathBuf::from));
-        settings.tags = settings
-            .tags
-            .or_else(|| Some(variable("WANDB_TAGS")?.split(',').map(|tag| tag.trim().to_owned()).collect::<Vec<_>>()));
+        settings.tags = settings.tags.or_else(|| {
+            Some(
+                variable("WANDB_TAGS")?
+                    .split(',')
+                    .map(|tag| tag.trim().to_owned())
+                    .filter(|tag| !tag.is_empty())
+                    .collect::<Vec<_>>(),
+            )
+        });
         let base_url = or(&self.base_url, "WANDB_BASE_URL");
         settings.base_url = base_url.map(|url| url.trim_end_matches('/').to_owned()).filter(|url| url != BASE_URL);
         if settings.mode.is_none() {
@@ -111,6 +119,11 @@ impl Settings {
         if let Some(c) = self.project.chars().find(|c| "/\\#?%:".contains(*c)) {
             return Err(
                 format!("the project `{}` has a `{c}`, which W&B does not take: rename it", self.project).into()
+            );
+        }
+        if self.project.chars().count() > LONGEST_PROJECT {
+            return Err(
+                format!("the project's name is longer than the {LONGEST_PROJECT} characters that W&B takes").into()
             );
         }
         if let Some(id) = &self.id
@@ -180,7 +193,7 @@ mod tests {
         let variables = [
             ("WANDB_PROJECT", "theirs"),
             ("WANDB_ENTITY", "team"),
-            ("WANDB_TAGS", "a, b"),
+            ("WANDB_TAGS", ",a,, b"),
             ("WANDB_MODE", "offline"),
             ("WANDB_RESUME", "must"),
             ("WANDB_BASE_URL", "http://127.0.0.1:1/"),
@@ -198,6 +211,7 @@ mod tests {
     fn what_can_never_work_is_said() {
         let text = |settings: Settings, variables: &[_]| resolve(&settings, variables).unwrap_err().to_string();
         assert!(text(Settings { project: "a/b".into(), ..Settings::default() }, &[]).contains("`/`"));
+        assert!(text(Settings { project: "p".repeat(129), ..Settings::default() }, &[]).contains("128"));
         assert!(text(Settings { id: Some("a b".into()), ..Settings::default() }, &[]).contains("run id"));
         assert!(text(Settings::default(), &[("WANDB_MODE", "on")]).contains("`offline`"));
         assert!(text(Settings::default(), &[("WANDB_RESUME", "yes")]).contains("`never`"));

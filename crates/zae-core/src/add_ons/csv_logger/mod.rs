@@ -15,7 +15,7 @@ use table::{Start, Table};
 use writer::Writer;
 
 use crate::{
-    add_on::{AddOn, Context, Durable, Phase},
+    add_on::{AddOn, Context, Durable, Notice, Phase},
     error::{Error, Fallible},
     metrics::{EpochSummary, Evaluation, Metrics, Rows},
     state::State,
@@ -31,7 +31,8 @@ use crate::{
 ///
 /// The training thread only copies numbers: a thread of its own formats and writes them. Rows reach the file within a
 /// second, and all of them when the run ends, in whatever way. If the disk cannot keep up, 65,536 rows wait in memory;
-/// then training waits too, for no row may be lost.
+/// then training waits too, for no row may be lost. A disk that fails or is full costs a warning and the rest of the log, not
+/// the training.
 ///
 /// A resumed run cuts the file back to the snapshot, so every step is in it once. A new run moves an older file aside
 /// (`metrics.1.csv`, ...).
@@ -55,6 +56,8 @@ pub struct CsvLogger {
     rows: u64,
     /// How many rows a snapshot counts, until the file is opened.
     resume: Option<u64>,
+    /// The disk has failed: nothing more is written in this run.
+    off: bool,
 }
 
 impl CsvLogger {
@@ -93,6 +96,9 @@ impl CsvLogger {
     /// Opens the file unless that is done. An evaluation alone begins no new file: it may be about the run that the
     /// present one tells of.
     fn open_if_needed(&mut self, run_dir: Option<&Path>, for_run: bool) -> Fallible {
+        if self.off {
+            return Ok(());
+        }
         let begins = for_run && !self.in_run;
         let start = match self.resume {
             Some(rows) => Start::Resume(rows),
@@ -135,8 +141,18 @@ impl CsvLogger {
     }
 
     /// Waits until every row is on disk.
-    fn settle(&self) -> Fallible {
-        self.writer.as_ref().map_or(Ok(()), Writer::settle)
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        let settled = self.writer.as_ref().map_or(Ok(()), Writer::settle);
+        self.give_up_if(settled, cx);
+    }
+
+    /// No log is worth a training: if it cannot be written, people are told, and the run goes on without.
+    fn give_up_if(&mut self, written: Fallible, cx: &mut Context<'_>) {
+        if let Err(error) = written {
+            self.writer = None;
+            self.off = true;
+            cx.requests.notice(Notice::Warning(format!("{error}: this run is logged there no further")));
+        }
     }
 }
 
@@ -150,8 +166,9 @@ impl AddOn for CsvLogger {
     }
 
     fn on_run_start(&mut self, cx: &mut Context<'_>) -> Fallible {
-        // A writer that failed in an earlier run gets another chance.
+        // A disk that failed in an earlier run gets another chance.
         self.writer.take_if(|writer| !writer.is_well());
+        self.off = false;
         self.open_if_needed(cx.run_dir, true)
     }
 
@@ -160,7 +177,7 @@ impl AddOn for CsvLogger {
         let (layout, is_new) = self.layout(rows.names());
         let Some(writer) = &self.writer else { return Ok(()) };
         self.rows += rows.len() as u64;
-        writer.push(|batch: &mut Batch| {
+        let written = writer.push(|batch: &mut Batch| {
             batch.layouts.extend(is_new.then(|| self.layouts[layout].clone()));
             for row in rows.iter() {
                 let head = row.head;
@@ -175,7 +192,9 @@ impl AddOn for CsvLogger {
                 };
                 batch.push(record, row.values.iter().copied());
             }
-        })
+        });
+        self.give_up_if(written, cx);
+        Ok(())
     }
 
     fn on_evaluation_end(&mut self, evaluation: &Evaluation, cx: &mut Context<'_>) -> Fallible {
@@ -188,7 +207,9 @@ impl AddOn for CsvLogger {
             seconds: cx.progress.elapsed().as_secs_f64(),
             ..Record::default()
         };
-        self.push_metrics(record, cx.lr, &evaluation.metrics)
+        let written = self.push_metrics(record, cx.lr, &evaluation.metrics);
+        self.give_up_if(written, cx);
+        Ok(())
     }
 
     fn on_epoch_end(&mut self, epoch: &EpochSummary, cx: &mut Context<'_>) -> Fallible {
@@ -200,15 +221,19 @@ impl AddOn for CsvLogger {
             seconds: epoch.seconds,
             ..Record::default()
         };
-        self.push_metrics(record, epoch.lr, &epoch.metrics)
+        let written = self.push_metrics(record, epoch.lr, &epoch.metrics);
+        self.give_up_if(written, cx);
+        Ok(())
     }
 
-    fn on_run_end(&mut self, _: &Run, _: &mut Context<'_>) -> Fallible {
-        self.settle()
+    fn on_run_end(&mut self, _: &Run, cx: &mut Context<'_>) -> Fallible {
+        self.settle(cx);
+        Ok(())
     }
 
-    fn on_error(&mut self, _: &Error, _: &mut Context<'_>) -> Fallible {
-        self.settle()
+    fn on_error(&mut self, _: &Error, cx: &mut Context<'_>) -> Fallible {
+        self.settle(cx);
+        Ok(())
     }
 
     fn state(&self) -> Fallible<Option<State>> {

@@ -90,12 +90,10 @@ impl<T: Task> Trainer<T> {
     /// Asks the add-ons for the newest snapshot, until that has worked: a program that tries again must not start over.
     pub(super) fn resume_from_add_ons(&mut self) -> Result<(), Error> {
         let dir = self.settings.run_dir.clone();
-        self.at(Stage::Snapshot, |t| {
-            t.add_ons.iter_mut().try_for_each(|add_on| {
-                let name = add_on.name().to_owned();
-                ask(&name, || add_on.claim(dir.as_deref()))
-            })
-        })?;
+        for add_on in self.add_ons.iter_mut() {
+            let name = add_on.name().to_owned();
+            ask(&name, || add_on.claim(dir.as_deref())).map_err(|e| Error::Misuse(e.to_string()))?;
+        }
         if self.resumed || self.settings.fresh {
             return Ok(());
         }

@@ -262,9 +262,10 @@ fn a_full_disk_costs_only_what_it_does_not_take() {
     assert!(rows.len() > 1000 && (rows.len() as u64) < all);
     assert!(told.contains(&format!("has not taken {} entries", all - rows.len() as u64)), "{told}");
     assert!(rows.iter().enumerate().all(|(i, row)| row["index"] == i));
-    // What is on disk is on the server.
-    let losses = rows.iter().filter(|row| row["kind"] == "step").count();
-    let there = mock.points();
-    assert_eq!(there.iter().filter(|point| point.0 == "train/loss").count(), losses);
+    // What is on disk is on the server, each step once. It may have some behind, of a write that the disk took back.
+    let losses = rows.iter().filter(|row| row["kind"] == "step").map(|row| row["step"].as_u64().unwrap());
+    let there: Vec<u64> = mock.points().iter().filter(|point| point.0 == "train/loss").map(|point| point.1).collect();
+    assert_eq!(there, (0..there.len() as u64).collect::<Vec<_>>());
+    assert!(losses.clone().all(|step| step < there.len() as u64) && losses.count() > 1000);
     assert_eq!(mock.lock().artifacts.len(), rows.iter().filter(|row| row["kind"] == "media").count());
 }

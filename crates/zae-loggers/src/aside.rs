@@ -54,7 +54,30 @@ pub enum Level {
     Error,
 }
 
+impl Level {
+    /// The word for it.
+    #[allow(dead_code, reason = "not each tracker says it in words")]
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Info => "Info",
+            Self::Warn => "Warning",
+            Self::Error => "Error",
+        }
+    }
+}
+
 impl Aside {
+    /// When it was told, in seconds since 1970.
+    #[must_use]
+    pub fn time(&self) -> f64 {
+        match self {
+            Self::System { time, .. }
+            | Self::Console { time, .. }
+            | Self::Alert { time, .. }
+            | Self::File { time, .. } => *time,
+        }
+    }
+
     /// The memory it takes, about, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()

@@ -237,21 +237,23 @@ impl Worker {
     /// Hands over what is no number: so many entries, or something beside them. If there is no room for it, it is counted as
     /// dropped. Returns whether it is the first.
     pub(crate) fn push_heavy(&self, count: u64, fill: impl FnOnce(&mut Entries)) -> bool {
-        {
-            let mut queue = self.shared.lock();
-            if !queue.ended && queue.held_heavy + queue.entries.heavy() >= HEAVY_BOUND {
-                queue.dropped_heavy += 1;
-                return queue.dropped_heavy == 1;
-            }
+        let mut queue = self.shared.lock();
+        let held = queue.held_heavy + queue.entries.heavy() + queue.latest.heavy();
+        if !queue.ended && held >= HEAVY_BOUND {
+            queue.dropped_heavy += 1;
+            return queue.dropped_heavy == 1;
         }
-        self.push(count, |entries, _| fill(entries));
+        self.add(queue, count, |entries, _| fill(entries));
         false
     }
 
     /// Hands over so many entries, which `fill` adds; it is told whether they are the first ones since the thread has taken
     /// what there was. If there is no room for them, they are counted as dropped.
     pub(crate) fn push(&self, count: u64, fill: impl FnOnce(&mut Entries, bool)) {
-        let mut lock = self.shared.lock();
+        self.add(self.shared.lock(), count, fill);
+    }
+
+    fn add(&self, mut lock: MutexGuard<'_, Queue>, count: u64, fill: impl FnOnce(&mut Entries, bool)) {
         if lock.ended {
             return;
         }

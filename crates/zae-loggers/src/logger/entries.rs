@@ -11,23 +11,21 @@ impl<S: Sink> Logger<S> {
     /// The number of a list of columns, and the list if the thread has yet to be told of it.
     pub(super) fn layout(&mut self, kind: Kind, names: &[Arc<str>]) -> (usize, Option<Arc<[Arc<str>]>>) {
         // Nearly always the very names of the step before.
-        let same = |(of, layout): &Layout| {
-            *of == kind && layout.len() == names.len() && layout.iter().zip(names).all(|(a, b)| Arc::ptr_eq(a, b))
-        };
-        if self.layouts.get(self.last).is_some_and(same) {
-            return (self.last, None);
+        if let Some(((of, layout), number)) = &self.last
+            && *of == kind
+            && layout.len() == names.len()
+            && layout.iter().zip(names).all(|(a, b)| Arc::ptr_eq(a, b))
+        {
+            return (*number, None);
         }
-        let layout: Arc<[Arc<str>]> = names.into();
+        let layout: Layout = (kind, names.into());
         let known = self.layouts.len();
-        let number = *self.numbers.entry((kind, layout.clone())).or_insert(known);
+        let number = *self.layouts.entry(layout.clone()).or_insert(known);
+        let new = (number == known).then(|| layout.1.clone());
         if kind == Kind::Step {
-            self.last = number;
+            self.last = Some((layout, number));
         }
-        if number < known {
-            return (number, None);
-        }
-        self.layouts.push((kind, layout.clone()));
-        (number, Some(layout))
+        (number, new)
     }
 
     /// Hands over entries with the same names: for each its head, without what is worked out here, and its values.

@@ -45,14 +45,13 @@ impl<S: Sink> AddOn for Logger<S> {
 
     fn on_rows(&mut self, rows: &Rows<'_>, cx: &mut Context<'_>) -> Fallible {
         self.open(cx);
-        let (names, mut done) = (rows.names(), 0);
+        let (names, last) = (rows.names(), rows.iter().last().map(|row| row.head.step));
+        let mut done = 0;
         // What is shown comes right behind the row of its step, so that a run that goes on logs all in the same order.
-        while let Some(shown) = self.shown.front() {
-            let step = shown.head.step;
+        while let Some(step) = self.shown.front().map(|shown| shown.head.step)
+            && last.is_some_and(|last| step <= last)
+        {
             let before = rows.iter().take_while(|row| row.head.step <= step).count();
-            if rows.iter().last().is_none_or(|row| row.head.step < step) {
-                break;
-            }
             if before > done {
                 self.push_rows(names, rows.iter().take(before).skip(done), cx.progress);
                 done = before;
@@ -68,8 +67,7 @@ impl<S: Sink> AddOn for Logger<S> {
     fn on_evaluation_end(&mut self, evaluation: &Evaluation, cx: &mut Context<'_>) -> Fallible {
         let outside = self.worker.is_none();
         self.open(cx);
-        self.collect(evaluation.epoch, evaluation.step, cx);
-        self.show_all();
+        self.show_rest(evaluation.epoch, evaluation.step, cx);
         let head = Head {
             epoch: evaluation.epoch,
             step: evaluation.step,
@@ -86,8 +84,7 @@ impl<S: Sink> AddOn for Logger<S> {
     }
 
     fn on_epoch_end(&mut self, epoch: &EpochSummary, cx: &mut Context<'_>) -> Fallible {
-        self.collect(epoch.epoch, epoch.step, cx);
-        self.show_all();
+        self.show_rest(epoch.epoch, epoch.step, cx);
         let head =
             Head { kind: Kind::Epoch, epoch: epoch.epoch, step: epoch.step, seconds: epoch.seconds, ..Head::default() };
         self.push_metrics(Kind::Epoch, head, of_training(&epoch.metrics), cx.progress);
@@ -96,26 +93,21 @@ impl<S: Sink> AddOn for Logger<S> {
     }
 
     fn on_run_end(&mut self, run: &Run, cx: &mut Context<'_>) -> Fallible {
-        self.collect(cx.progress.epoch(), cx.progress.step(), cx);
-        self.show_all();
-        self.close(match &run.outcome {
+        self.show_rest(cx.progress.epoch(), cx.progress.step(), cx);
+        let status = match &run.outcome {
             Outcome::Interrupted { signal } => Status::Interrupted(signal),
             _ => Status::Finished,
-        });
-        self.announce(self.sink.name());
-        self.tell(cx);
+        };
+        self.end(status, cx);
         Ok(())
     }
 
     fn on_error(&mut self, error: &Error, cx: &mut Context<'_>) -> Fallible {
         // No run is opened to tell of its end.
         if self.worker.is_some() {
-            self.collect(cx.progress.epoch(), cx.progress.step(), cx);
-            self.show_all();
+            self.show_rest(cx.progress.epoch(), cx.progress.step(), cx);
         }
-        self.close(Status::Failed(error.to_string()));
-        self.announce(self.sink.name());
-        self.tell(cx);
+        self.end(Status::Failed(error.to_string()), cx);
         Ok(())
     }
 

@@ -54,12 +54,10 @@ pub struct Logger<S> {
     off: bool,
     /// Its thread hangs at the disk, and has its files.
     hangs: bool,
-    /// The columns of entries seen so far, as the thread knows them: what they are of, and their names.
-    layouts: Vec<Layout>,
-    /// Their numbers.
-    numbers: HashMap<Layout, usize>,
-    /// The one of the last step.
-    last: usize,
+    /// The columns of entries seen so far, as the thread knows them, and their numbers.
+    layouts: HashMap<Layout, usize>,
+    /// Those of the last step.
+    last: Option<(Layout, usize)>,
     saved: Saved,
     /// When the run would have begun, had it never been interrupted: seconds since 1970.
     started: f64,
@@ -95,9 +93,8 @@ impl<S: Sink> Logger<S> {
             shown: VecDeque::new(),
             off: false,
             hangs: false,
-            layouts: Vec::new(),
-            numbers: HashMap::new(),
-            last: 0,
+            layouts: HashMap::new(),
+            last: None,
             saved: Saved::default(),
             started: 0.0,
             ahead: VecDeque::new(),
@@ -170,10 +167,24 @@ impl<S: Sink> Logger<S> {
                 self.saved.identity = Some(identity);
                 self.ahead = ahead.into();
                 self.layouts.clear();
-                self.numbers.clear();
+                self.last = None;
             }
             Err(error) => self.news.warn(format!("{name}: nothing is logged there: {error}")),
         }
+    }
+
+    /// Begins to end the run, and says that there is something to wait for, if it takes longer than people notice.
+    fn end(&mut self, status: Status, cx: &mut Context<'_>) {
+        self.close(status);
+        if let Some(ending) = &self.ending
+            && !ending.is_over(NOTICED)
+        {
+            let (name, seconds) = (self.sink.name(), self.finish_within.as_secs());
+            self.news.tell(Notice::Info(format!(
+                "{name}: what is left of the log is brought to its place, for {seconds} s at most; all of it is in the files"
+            )));
+        }
+        self.tell(cx);
     }
 
     /// Hands on what the threads have to tell.
@@ -191,18 +202,6 @@ impl<S> Logger<S> {
         self.status = status.clone();
         let deadline = later(Instant::now(), self.finish_within);
         self.ending = self.worker.take().map(|worker| worker.end(status, deadline));
-    }
-
-    /// Says that there is something to wait for, if it takes longer than people notice.
-    fn announce(&self, name: &str) {
-        if let Some(ending) = &self.ending
-            && !ending.is_over(NOTICED)
-        {
-            let seconds = self.finish_within.as_secs();
-            self.news.tell(Notice::Info(format!(
-                "{name}: what is left of the log is brought to its place, for {seconds} s at most; all of it is in the files"
-            )));
-        }
     }
 
     /// Waits until it has ended.

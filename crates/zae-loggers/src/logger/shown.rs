@@ -73,7 +73,9 @@ impl<S: Sink> Logger<S> {
         }
     }
 
-    pub(super) fn show_all(&mut self) {
+    /// Takes what came through the handle, and hands over all that waits.
+    pub(super) fn show_rest(&mut self, epoch: u64, step: u64, cx: &mut Context<'_>) {
+        self.collect(epoch, step, cx);
         while !self.shown.is_empty() {
             self.show_next();
         }

@@ -10,7 +10,7 @@ use super::{
     operation::{LONGEST_NAME, Update},
     payload::Files,
 };
-use crate::{Aside, Entry, Level, Media};
+use crate::{Aside, Entry, Media};
 
 /// By the names that Neptune's own tools have for them.
 const SYSTEM: &str = "runtime/monitoring";
@@ -108,12 +108,7 @@ impl Content<'_, '_> {
             }
             Aside::Console { line, .. } => update.append_text(series, line)?,
             Aside::Alert { title, text, level, .. } => {
-                let level = match level {
-                    Level::Info => "Info",
-                    Level::Warn => "Warning",
-                    Level::Error => "Error",
-                };
-                update.append_text(series, &format!("{level}: {title}\n{text}"))?;
+                update.append_text(series, &format!("{}: {title}\n{text}", level.word()))?;
             }
             Aside::File { .. } => {}
         }
@@ -137,15 +132,5 @@ impl Content<'_, '_> {
         let mut update = update(self.append, self.buffer, None, nanos);
         update.assign_file(&name, &file)?;
         update.finish()
-    }
-}
-
-/// When it was told.
-pub(super) fn time_of(aside: &Aside) -> f64 {
-    match aside {
-        Aside::System { time, .. }
-        | Aside::Console { time, .. }
-        | Aside::Alert { time, .. }
-        | Aside::File { time, .. } => *time,
     }
 }

@@ -7,7 +7,7 @@ use zae_core::{add_on::Notice, error::Fallible};
 
 use super::{
     beside::Beside,
-    content::{self, Content},
+    content::Content,
     database::Operation,
     ledger::{Logged, Written},
     operation::{LONGEST_NAME, Update},
@@ -99,7 +99,7 @@ impl Writer for DatabaseWriter {
                 written.entries.push(Logged { index: entry.index, at, nanos, mark, marks });
             }
             for aside in entries.asides() {
-                let nanos = at(content::time_of(aside));
+                let nanos = at(aside.time());
                 content.aside(aside, beside, nanos)?;
             }
             if !entries.asides().is_empty() {

@@ -1,7 +1,7 @@
 //! What there is to look at, and what belongs to no step, as events.
 
 use super::event::{self, Class, Counts};
-use crate::{Aside, Entry, Histogram, Image, Level, Media, protobuf::Message};
+use crate::{Aside, Entry, Histogram, Image, Media, protobuf::Message};
 
 /// Browsers are slow with longer tables.
 const MOST_ROWS: usize = 200;
@@ -63,13 +63,8 @@ pub(super) fn aside(out: &mut Vec<u8>, aside: &Aside, last_step: u64) {
             });
         }
         Aside::Alert { time, title, text, level } => {
-            let level = match level {
-                Level::Info => "Info",
-                Level::Warn => "Warning",
-                Level::Error => "Error",
-            };
             // Of what has the same name and step only the last is shown: so each title is a name.
-            let (tag, text) = (format!("alerts/{title}"), format!("**{level}**: {text}"));
+            let (tag, text) = (format!("alerts/{title}"), format!("**{}**: {text}", level.word()));
             event::summary(out, *time, last_step, |summary| event::text(summary, &tag, &text, Counts::No));
         }
         _ => {}

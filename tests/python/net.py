@@ -32,11 +32,15 @@ class Net(nn.Module):
         return self.head(torch.relu(self.norm(x)))
 
 
-def agree(what, found, expected, tolerance, scale=None):
-    """Whether the largest difference is at most `tolerance` of the largest number (of `scale`)."""
+def agree(what, found, expected, tolerance, scale=None, roundings=0):
+    """Whether the largest difference is at most `tolerance` of the largest number (of `scale`).
+
+    Each of `roundings` may set a number off by one unit in its last place besides.
+    """
     assert found.shape == expected.shape, (what, found.shape, expected.shape)
     largest = (expected if scale is None else scale).abs().max().item()
     difference = (found - expected).abs().max().item()
     assert largest > 1e-6, (what, "is zero")
-    assert difference <= tolerance * largest, (what, difference, "of", largest)
+    rounded = roundings * torch.finfo(torch.float32).eps * expected.abs().max().item()
+    assert difference <= tolerance * largest + rounded, (what, difference, "of", largest)
     return difference / largest

@@ -316,6 +316,11 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
         self.scaler.iter_mut().for_each(GradScaler::forget);
     }
 
+    fn expect_gradients(&mut self) -> Fallible {
+        self.gradients.get_or_insert_with(GradientsParams::new);
+        Ok(())
+    }
+
     fn layout(&mut self) -> Fallible<Arc<Layout>> {
         if let Some(layout) = &self.layout {
             return Ok(layout.clone());

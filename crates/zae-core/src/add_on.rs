@@ -7,6 +7,7 @@ use crate::{
     error::{Error, Fallible},
     metrics::{EpochSummary, Evaluation, History, Rows},
     outcome::Run,
+    process_group::Parallel,
     progress::ProgressChecker,
     snapshot::Snapshot,
     state::State,
@@ -282,6 +283,15 @@ pub trait AddOn: Any + Send {
     fn on_snapshot(&mut self, snapshot: &Arc<Snapshot>, cx: &mut Context<'_>) -> Fallible {
         let _ = (snapshot, cx);
         Ok(())
+    }
+
+    /// The processes that train together, if this add-on connects them. Asked once, before anything else.
+    ///
+    /// # Errors
+    /// When they cannot be connected: nothing starts.
+    fn parallel(&mut self, engine: &mut dyn Engine) -> Fallible<Option<Parallel>> {
+        let _ = engine;
+        Ok(None)
     }
 
     /// A run is about to begin: nothing was read or changed yet, by any add-on. What another process may be using, such as

@@ -1,8 +1,11 @@
 //! [`Engine`]: all that add-ons may do to a model.
 
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
-use crate::error::Fallible;
+use crate::{
+    error::Fallible,
+    process_group::{ProcessGroup, World},
+};
 
 /// A parameter, as a visitor sees it.
 #[derive(Clone, Copy, Debug)]
@@ -68,5 +71,14 @@ pub trait Engine: Any {
     fn shadow(&mut self, slot: &str, op: Shadow) -> Fallible {
         let _ = (slot, op);
         Err(format!("the engine `{}` keeps no second set of weights", self.name()).into())
+    }
+
+    /// The processes of this world, if the engine's own library connects them.
+    ///
+    /// # Errors
+    /// When they cannot be connected.
+    fn process_group(&mut self, world: &World) -> Fallible<Option<Arc<dyn ProcessGroup>>> {
+        let _ = world;
+        Ok(None)
     }
 }

@@ -322,6 +322,15 @@ pub trait Learner: Engine {
     /// Forgets the gradients.
     fn zero_grad(&mut self);
 
+    /// From now on there are gradients, though no micro-batch has given any: those of other ranks are to be added. Until then
+    /// each parameter has taken no part. Nothing happens if there are some.
+    ///
+    /// # Errors
+    /// When the engine cannot train on several processes, which is the default.
+    fn expect_gradients(&mut self) -> Fallible {
+        Err(format!("the engine `{}` cannot take the gradients of other processes", self.name()).into())
+    }
+
     /// How its state dicts read in PyTorch: what is in each of its snapshots.
     ///
     /// # Errors

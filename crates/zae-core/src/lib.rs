@@ -23,6 +23,7 @@ mod outcome;
 pub mod place;
 pub mod pool;
 pub mod precision;
+pub mod process_group;
 pub mod progress;
 pub mod rng;
 pub mod scaler;

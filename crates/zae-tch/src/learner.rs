@@ -301,6 +301,11 @@ impl<M: 'static> Learner for TchLearner<M> {
         let _ = self.clear();
     }
 
+    fn expect_gradients(&mut self) -> Fallible {
+        self.window.begin();
+        Ok(())
+    }
+
     fn layout(&mut self) -> Fallible<Arc<Layout>> {
         if let Some(layout) = &self.layout {
             return Ok(layout.clone());

@@ -10,7 +10,7 @@ const NO_GRADIENTS: &str = "there are no gradients: call `backward` first";
 /// What is known of them.
 #[derive(Default)]
 pub(crate) struct Window {
-    /// Whether there was a backward pass.
+    /// Whether there was a backward pass, here or elsewhere.
     begun: bool,
     /// By variable, once they were collected from there.
     grads: Option<Vec<(usize, Tensor)>>,
@@ -22,6 +22,12 @@ impl Window {
         self.changed();
         self.begun = self.begun || params(variables).any(|(_, variable)| variable.tensor.grad().defined());
         self.begun
+    }
+
+    /// There are gradients, be they none so far.
+    pub(crate) fn begin(&mut self) {
+        self.changed();
+        self.begun = true;
     }
 
     /// What was collected is not what is at the parameters now.

@@ -22,7 +22,9 @@
 //!   running statistics, and records nothing.
 //! - **Nothing lazy holds a graph**: what `backward` and `detach` return has none, so activations die with the step.
 //! - **A parameter that took no part** in a window is left alone by the optimizer, as in PyTorch, and is seen by the
-//!   visitor of gradients as zeros; looking at it changes nothing.
+//!   visitor of gradients as `-0.0`; looking at it changes nothing.
+//! - **Several processes**: after `expect_gradients`, what the visitor of gradients writes is as good as what `backward`
+//!   gives.
 //! - **A snapshot is a copy**: all that decides the next step is in it (weights, running statistics, the optimizer's
 //!   moments and counters, by parameter name), later steps do not change it, and a learner built anew that loads it goes
 //!   on bit for bit. A state that does not fit changes nothing.
@@ -51,6 +53,7 @@ mod cross_check;
 mod fixture;
 mod notices;
 pub mod null;
+mod ranks;
 mod recorder;
 pub mod reference;
 mod run;
@@ -60,5 +63,6 @@ pub use checks::{conformance, f16_conformance};
 pub use cross_check::{CrossCheck, CrossStep, cross_check};
 pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
 pub use notices::Notices;
+pub use ranks::{ThreadRank, check_group, thread_ranks};
 pub use recorder::{Recorded, Recorder};
 pub use run::{FixtureTask, gradients, parameters};

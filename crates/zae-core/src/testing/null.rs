@@ -68,6 +68,9 @@ impl Learner for Null {
         Ok(Stepped::Applied)
     }
     fn zero_grad(&mut self) {}
+    fn expect_gradients(&mut self) -> Fallible {
+        Ok(())
+    }
     fn snapshot(&mut self) -> Fallible<StateDict> {
         Ok(StateDict::default())
     }

@@ -234,6 +234,34 @@ pub(super) fn unused<F: Fixture>(fixture: &F) -> Fallible {
     same_state(&step(false)?, &step(true)?).map_err(|e| format!("looking at gradients changed the step: {e}").into())
 }
 
+/// What a rank does that had no micro-batch: the gradients of another one become its own.
+pub(super) fn of_others<F: Fixture>(fixture: &F) -> Fallible {
+    let mut here = with_gradients(fixture, Architecture::Unused)?;
+    let seen = gradients(&mut here)?;
+    let mut there = fixture.learner(Architecture::Unused);
+    there.init(3)?;
+    there.expect_gradients()?;
+    let mut next = seen.iter();
+    let mut absent = true;
+    there.gradients(&mut |info, values| {
+        absent &= values.iter().all(|value| value.to_bits() == (-0.0f32).to_bits());
+        let (name, own) = next.next().ok_or("there are more gradients without a micro-batch than with one")?;
+        if name != info.name {
+            return Err(format!("`{}` comes where `{name}` does with a micro-batch", info.name).into());
+        }
+        values.copy_from_slice(own);
+        Ok(())
+    })?;
+    ensure!(absent && next.next().is_none(), "gradients that nothing has given are not all there as `-0.0`");
+    for learner in [&mut here, &mut there] {
+        learner.expect_gradients()?;
+        learner.clip(0.5, &Clip::Norm(1.0))?;
+        learner.step(&Update::new(0.1))?;
+    }
+    same_state(&here.snapshot()?, &there.snapshot()?)
+        .map_err(|e| format!("the gradients of another process make another step: {e}").into())
+}
+
 pub(super) fn frozen<F: Fixture>(fixture: &F) -> Fallible {
     let mut learner = with_gradients(fixture, Architecture::Frozen)?;
     let before = parameters(&mut learner)?;

@@ -42,6 +42,7 @@ fn all<F: Fixture>() -> Vec<Check<F>> {
         ("gradients: clipping by value", gradients::clip_value),
         ("gradients: an infinite limit only measures", gradients::measure_only),
         ("gradients: an unused parameter is left alone", gradients::unused),
+        ("gradients: those of another process make the same step", gradients::of_others),
         ("gradients: a frozen parameter is left alone", gradients::frozen),
         ("gradients: what a visitor writes stays", gradients::visitors),
         ("errors: a loss that does not depend on the model", errors::independent_loss),

@@ -98,9 +98,9 @@ impl Engine for ReferenceLearner {
                 visit(&info, gradient)?;
             } else {
                 // Looking at it must not turn a parameter that took no part into one that did.
-                let mut zeros = vec![0.0; param.value.len()];
-                visit(&info, &mut zeros)?;
-                *gradient = zeros.iter().any(|x| *x != 0.0).then_some(zeros);
+                let mut nothing = vec![-0.0f32; param.value.len()];
+                visit(&info, &mut nothing)?;
+                *gradient = nothing.iter().any(|x| x.to_bits() != (-0.0f32).to_bits()).then_some(nothing);
             }
         }
         Ok(())
@@ -225,6 +225,11 @@ impl Learner for ReferenceLearner {
 
     fn zero_grad(&mut self) {
         self.gradients = None;
+    }
+
+    fn expect_gradients(&mut self) -> Fallible {
+        self.gradients.get_or_insert_with(|| vec![None; self.net.params.len()]);
+        Ok(())
     }
 
     fn snapshot(&mut self) -> Fallible<StateDict> {

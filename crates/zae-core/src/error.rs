@@ -144,6 +144,14 @@ pub enum Error {
         /// What went wrong.
         source: BoxError,
     },
+    /// Another process of the run has failed.
+    #[error("rank {rank}: {message}")]
+    Remote {
+        /// Which one.
+        rank: usize,
+        /// What it said.
+        message: String,
+    },
     /// The process was asked to end (SIGINT, SIGTERM) while evaluating or predicting, or before.
     #[error("interrupted by {signal}")]
     Interrupted {

@@ -38,6 +38,9 @@ pub struct RunState {
     pub seed: u64,
     /// Micro-batches per optimizer step, fixed at the run's first step.
     pub window: u64,
+    /// How many processes the run began with.
+    #[serde(default = "one")]
+    pub world_size: u64,
     /// The power of two by which weights are divided, fixed at the first accumulated step.
     pub unit: Option<f64>,
     /// Why the run was ended before its length, if it was.
@@ -59,6 +62,10 @@ pub struct RunState {
     pub config: BTreeMap<String, String>,
     /// States of add-ons by name.
     pub add_ons: BTreeMap<String, State>,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// A whole run at a moment between two steps: what a resumed run starts from, and ends bit for bit where the run that was

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use super::{Batches, Draw, Loader, Permutation, Sample, Source};
+use super::{Batches, Draw, Loader, Permutation, Sample, Shard, Source};
 use crate::{
     error::{Fallible, Panicked},
     rng::{Stream, stream_seed},
@@ -111,6 +111,10 @@ impl<S: Source + 'static> Loader<S::Batch> for DataLoader<S> {
     }
 
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, S::Batch>> {
+        Ok(Box::new(self.shard(draw, Shard::WHOLE)?.filter_map(Result::transpose)))
+    }
+
+    fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<S::Batch>>> {
         let len = self.source.len();
         self.check(len)?;
         let Draw { seed, from } = *draw;
@@ -125,14 +129,17 @@ impl<S: Source + 'static> Loader<S::Batch> for DataLoader<S> {
         };
         let batches = from.micro_batch..self.count(len);
         if self.workers == 0 {
-            return Ok(until_error(batches.map(move |i| maker.batch(i))));
+            return Ok(until_error(batches.map(move |i| shard.has(i).then(|| maker.batch(i)).transpose())));
         }
-        let queues = start(&maker, &batches, self.workers, self.prefetch)?;
-        let first = batches.start;
+        let queues = start(&maker, &batches, shard, self.workers, self.prefetch)?;
+        let mut turns = 0..;
         Ok(until_error(batches.map(move |i| {
-            let worker = ((i - first) % queues.len() as u64) as usize;
+            if !shard.has(i) {
+                return Ok(None);
+            }
+            let worker = turns.next().unwrap_or(0) % queues.len();
             let gone = |_| Err(format!("data worker {worker} ended without making batch {i}").into());
-            queues[worker].recv().unwrap_or_else(gone)
+            queues[worker].recv().unwrap_or_else(gone).map(Some)
         })))
     }
 
@@ -177,11 +184,12 @@ impl<S: Source> Maker<S> {
     }
 }
 
-/// Starts one thread for each queue. Of n workers, worker w makes every n-th batch from the w-th on. It ends after its
+/// Starts one thread for each queue. Of n workers, worker w makes every n-th batch of the shard from the w-th on. It ends after its
 /// last batch or an error, or when nobody holds its queue any more.
 fn start<S>(
     maker: &Maker<S>,
     batches: &Range<u64>,
+    shard: Shard,
     workers: usize,
     prefetch: usize,
 ) -> Fallible<Vec<Receiver<Fallible<S::Batch>>>>
@@ -191,12 +199,13 @@ where
 {
     let left = batches.end.saturating_sub(batches.start);
     let left = usize::try_from(left).unwrap_or(usize::MAX);
+    // A shard may have none of what is left: one worker ends at once then.
     let (workers, prefetch) = (workers.min(left), prefetch.min(left));
     let worker = |w: usize| {
         // One batch waits in the worker's hand, the others in the queue.
         let (queue, receiver) = sync_channel(prefetch - 1);
         let maker = maker.clone();
-        let mine = (batches.start + w as u64..batches.end).step_by(workers);
+        let mine = batches.clone().filter(move |i| shard.has(*i)).skip(w).step_by(workers);
         let work = move || deliver(&maker, mine, &queue);
         let started = thread::Builder::new().name(format!("zae-data-{w}")).spawn(work);
         started.map_err(|error| format!("data worker {w} cannot start ({error}): give fewer `.workers(n)`"))?;
@@ -267,6 +276,25 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[test]
+    fn shards_together_have_every_batch_once() {
+        let whole = |loader: &DataLoader<_>, draw: &Draw| loader.epoch(draw).unwrap().collect::<Fallible<Vec<_>>>().unwrap();
+        for workers in [0, 1, 3] {
+            let loader = DataLoader::new((0..41u8).collect::<Vec<_>>().collate(Ok), 4).shuffle(true).workers(workers);
+            for micro_batch in [0, 4, 9, 10, 11] {
+                let draw = Draw::new(7, Cursor { epoch: 3, micro_batch });
+                let shards = [0, 1, 2].map(|rank| {
+                    let batches = loader.shard(&draw, Shard::new(rank, 3, 6)).unwrap();
+                    batches.collect::<Fallible<Vec<_>>>().unwrap()
+                });
+                for (i, batch) in whole(&loader, &draw).into_iter().enumerate() {
+                    let found: Vec<_> = shards.iter().filter_map(|shard| shard[i].clone()).collect();
+                    assert_eq!(found, [batch]);
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`Limit`]: the first batches of each epoch.
 
-use super::{Batches, Draw, Loader};
+use super::{Batches, Draw, Loader, Shard};
 use crate::error::Fallible;
 
 /// What [`Loader::limit`] makes.
@@ -14,6 +14,14 @@ impl<L> Limit<L> {
     pub(super) fn new(loader: L, batches: u64) -> Self {
         Self { loader, batches }
     }
+
+    /// How many batches are left from there.
+    fn left(&self, draw: &Draw) -> Fallible<usize> {
+        if self.batches == 0 {
+            return Err("a limit of 0 batches leaves no data: give 1 or more".into());
+        }
+        Ok(usize::try_from(self.batches.saturating_sub(draw.from.micro_batch)).unwrap_or(usize::MAX))
+    }
 }
 
 impl<B: 'static, L: Loader<B>> Loader<B> for Limit<L> {
@@ -22,11 +30,10 @@ impl<B: 'static, L: Loader<B>> Loader<B> for Limit<L> {
         Some(self.loader.micro_batches(epoch)?.min(self.batches.max(1)))
     }
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
-        if self.batches == 0 {
-            return Err("a limit of 0 batches leaves no data: give 1 or more".into());
-        }
-        let left = self.batches.saturating_sub(draw.from.micro_batch);
-        Ok(Box::new(self.loader.epoch(draw)?.take(usize::try_from(left).unwrap_or(usize::MAX))))
+        Ok(Box::new(self.loader.epoch(draw)?.take(self.left(draw)?)))
+    }
+    fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
+        Ok(Box::new(self.loader.shard(draw, shard)?.take(self.left(draw)?)))
     }
     fn describe(&self) -> Vec<(&'static str, String)> {
         let mut all = self.loader.describe();

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::Limit;
+use super::{Limit, Shard};
 use crate::{error::Fallible, progress::Cursor};
 
 /// What a loader is asked for.
@@ -40,6 +40,16 @@ pub trait Loader<B: 'static> {
     /// # Errors
     /// When the source cannot be read.
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>>;
+
+    /// The same, but of batches that are another process's only that they are there: `None`. By itself it makes them and drops
+    /// them; a loader that can leave them out does so.
+    ///
+    /// # Errors
+    /// As [`Loader::epoch`].
+    fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
+        let own = (draw.from.micro_batch..).map(move |i| shard.has(i));
+        Ok(Box::new(self.epoch(draw)?.zip(own).map(|(batch, own)| batch.map(|batch| own.then_some(batch)))))
+    }
 
     /// What decides which samples are in which batch, by name: `batch_size`, `dataset_length`. A resumed run whose
     /// loader says something else, or more, or less, is not the run that was interrupted, and is refused.
@@ -80,6 +90,9 @@ impl<B: 'static, L: Loader<B> + ?Sized> Loader<B> for &L {
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
         (**self).epoch(draw)
     }
+    fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
+        (**self).shard(draw, shard)
+    }
     fn describe(&self) -> Vec<(&'static str, String)> {
         (**self).describe()
     }
@@ -94,6 +107,10 @@ impl<B: 'static, L: Loader<B>> Loader<B> for Option<L> {
     }
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
         self.as_ref().map_or_else(|| Ok(Box::new(std::iter::empty()) as Batches<'a, B>), |loader| loader.epoch(draw))
+    }
+    fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
+        let Some(loader) = self else { return Ok(Box::new(std::iter::empty())) };
+        loader.shard(draw, shard)
     }
     fn describe(&self) -> Vec<(&'static str, String)> {
         self.as_ref().map(Loader::describe).unwrap_or_default()
@@ -111,6 +128,10 @@ impl<B: Clone + 'static> Loader<B> for Vec<B> {
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
         let skip = usize::try_from(draw.from.micro_batch)?;
         Ok(Box::new(self.iter().skip(skip).cloned().map(Ok)))
+    }
+    fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
+        let skip = usize::try_from(draw.from.micro_batch)?;
+        Ok(Box::new((0..).zip(self).skip(skip).map(move |(i, batch)| Ok(shard.has(i).then(|| batch.clone())))))
     }
     fn describe(&self) -> Vec<(&'static str, String)> {
         vec![("batches", self.len().to_string())]
@@ -199,6 +220,23 @@ mod tests {
         assert_eq!(drawn(&loader, 2, 0), [20, 21, 22]);
         assert_eq!(drawn(&loader, 2, 2), [22]);
         assert_eq!((drawn(&loader, 2, 3), drawn(&loader, 2, u64::MAX)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_shard_has_its_batches_at_their_places() {
+        fn parts<L: Loader<u64>>(loader: L, rank: usize) -> Vec<Option<u64>> {
+            let draw = Draw::new(0, Cursor { epoch: 0, micro_batch: 2 });
+            loader.shard(&draw, Shard::new(rank, 2, 4)).unwrap().collect::<Fallible<_>>().unwrap()
+        }
+        let batches = vec![10, 11, 12, 13, 14, 15, 16];
+        let own = [vec![None, None, Some(14), Some(15), None], vec![Some(12), Some(13), None, None, Some(16)]];
+        for (rank, own) in own.iter().enumerate() {
+            assert_eq!(parts(&batches, rank), *own);
+            assert_eq!(parts(Some(&batches), rank), *own);
+            assert_eq!(parts(from_fn(|_| (10..17).map(Ok)), rank), *own);
+            assert_eq!(parts((&batches).limit(4), rank), own[..2]);
+        }
+        assert_eq!(parts((), 1), []);
     }
 
     #[test]

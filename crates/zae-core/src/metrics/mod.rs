@@ -5,12 +5,14 @@ mod history;
 mod pending;
 mod ready;
 mod rows;
+mod shared;
 mod totals;
 
 pub use direction::Direction;
 pub use history::{EpochSummary, Evaluation, History};
 
-pub(crate) use pending::Pending;
+pub(crate) use pending::{NotFinite, Pending};
+pub(crate) use shared::Shared;
 pub use rows::{Row, RowHead, Rows};
 pub use totals::Totals;
 

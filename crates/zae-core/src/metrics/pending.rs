@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     RowHead, Rows, Totals,
     ready::{Cell, Ready},
+    shared::{Shared, SharedRow},
 };
 use crate::{
     error::Fallible,
@@ -158,34 +159,40 @@ impl<S> Pending<S> {
         }
     }
 
+    /// Rows that are neither read nor summed yet, or only the latter.
+    pub(crate) fn open(&self) -> usize {
+        self.open.len()
+    }
+
     /// Rows not read yet. (Every row has a loss, so one with nothing lazy left has been read.)
     pub(crate) fn waiting(&self) -> usize {
         if self.lazy.is_empty() { 0 } else { self.open.len() }
     }
 
     /// Reads everything lazy in one transfer. Returns the first training loss or norm that is not finite; nothing has
-    /// been summed then, and [`Pending::settle`] has to follow in any case.
-    pub(crate) fn read<L: Learner<Scalar = S>>(&mut self, learner: &L) -> Fallible<Option<NotFinite>> {
-        self.readout.clear();
-        let asked = self.lazy.len();
+    /// been summed then, and [`Pending::settle`] has to follow in any case. What belongs to no row yet is of the step `next`.
+    pub(crate) fn read<L: Learner<Scalar = S>>(&mut self, learner: &L, next: RowHead) -> Fallible<Option<NotFinite>> {
+        let (before, asked) = (self.readout.len(), self.lazy.len());
         if asked > 0 {
             learner.read(&self.lazy, &mut self.readout)?;
             self.lazy.clear();
         }
-        if self.readout.len() != asked {
-            let (name, got) = (learner.name(), self.readout.len());
+        let got = self.readout.len() - before;
+        if got != asked {
+            let name = learner.name();
             return Err(format!("the engine `{name}` was asked for {asked} scalars and read {got}").into());
         }
-        Ok(if self.readout.all_finite() { None } else { self.first_not_finite() })
+        Ok(if self.readout.all_finite() { None } else { self.first_not_finite(next) })
     }
 
     /// The first loss or norm among what was read that is not finite. Other metrics may be what they like.
-    fn first_not_finite(&self) -> Option<NotFinite> {
+    fn first_not_finite(&self, next: RowHead) -> Option<NotFinite> {
         let mut lazy = 0..;
         let mut entries = self.entries.iter();
         let mut before = 0;
-        for row in &self.open {
-            for Entry { column, kind, now } in entries.by_ref().take(row.entries - before) {
+        let rows = self.open.iter().map(|row| (row.head, row.entries)).chain([(next, self.entries.len())]);
+        for (head, end) in rows {
+            for Entry { column, kind, now } in entries.by_ref().take(end - before) {
                 if now.is_some() {
                     continue;
                 }
@@ -194,12 +201,67 @@ impl<S> Pending<S> {
                     continue;
                 }
                 if let Some(&value) = value.iter().find(|v| !v.is_finite()) {
-                    return Some(NotFinite { head: row.head, metric: self.columns[*column].full.clone(), value });
+                    return Some(NotFinite { head, metric: self.columns[*column].full.clone(), value });
                 }
             }
-            before = row.entries;
+            before = end;
         }
         None
+    }
+
+    /// What was read, for the other ranks: each row with its micro-batches' numbers.
+    pub(crate) fn shared(&self) -> Shared {
+        let mut shared = Shared { names: self.columns.iter().map(|column| column.short.to_string()).collect(), rows: Vec::new() };
+        let (mut entry, mut lazy) = (0, 0);
+        for row in &self.open {
+            let mut entries = Vec::with_capacity(row.entries - entry);
+            for Entry { column, kind, now } in &self.entries[entry..row.entries] {
+                let values = match now {
+                    Some(number) => vec![*number],
+                    None => {
+                        lazy += 1;
+                        self.readout.get(lazy - 1).to_vec()
+                    }
+                };
+                entries.push((*column, *kind, values));
+            }
+            entry = row.entries;
+            shared.rows.push(SharedRow { key: row.head.step, samples: row.samples, counted: row.counted, entries });
+        }
+        shared
+    }
+
+    /// What all ranks have read, in the order of the data, in place of what this one has.
+    pub(crate) fn take_all(&mut self, all: Vec<Shared>) {
+        let own = std::mem::take(&mut self.open);
+        self.discard();
+        let names: Vec<Vec<usize>> = all
+            .iter()
+            .map(|shared| shared.names.iter().map(|name| self.column(&Name::Owned(name.clone()), usize::MAX)).collect())
+            .collect();
+        let mut rows: Vec<(usize, SharedRow)> =
+            all.into_iter().enumerate().flat_map(|(rank, shared)| shared.rows.into_iter().map(move |row| (rank, row))).collect();
+        // Stable: within a row, ranks stay in order, which is that of their micro-batches.
+        rows.sort_by_key(|(_, row)| row.key);
+        for same in rows.chunk_by(|(_, a), (_, b)| a.key == b.key) {
+            let mut has_norm = false;
+            for (rank, row) in same {
+                for (column, kind, values) in &row.entries {
+                    let column = names[*rank][*column];
+                    // Every rank has the norm of the same sum.
+                    if column == NORM && std::mem::replace(&mut has_norm, true) {
+                        continue;
+                    }
+                    self.entries.push(Entry { column, kind: *kind, now: None });
+                    self.readout.push(values);
+                }
+            }
+            let (_, first) = &same[0];
+            let mine = own.binary_search_by_key(&first.key, |row| row.head.step).ok().map(|place| own[place]);
+            let (head, lr) = mine.map_or((RowHead { step: first.key, ..RowHead::default() }, None), |row| (row.head, row.lr));
+            let counted = same.iter().all(|(_, row)| row.counted);
+            self.open.push(OpenRow { head, entries: self.entries.len(), lr, samples: first.samples, counted });
+        }
     }
 
     /// Adds what was read to the sums, and makes rows of it if somebody wants them.

@@ -2,15 +2,18 @@
 
 use std::time::Instant;
 
-use super::Trainer;
+use super::{
+    Trainer,
+    ranks::{Place, Word, take_rows},
+};
 use crate::{
     add_on::{AddOn, Pass},
-    data::{Draw, Loader},
-    error::{Error, Fallible, Stage},
+    data::{Draw, Loader, Shard},
+    error::{Error, Stage},
     learner::Learner,
     metrics::{Evaluation, Pending, RowHead, Totals},
     progress::Cursor,
-    task::{At, Mode, Predict, Task},
+    task::{At, Mode, Predict, Scalar, Task},
 };
 
 impl<T: Task> Trainer<T> {
@@ -31,6 +34,7 @@ impl<T: Task> Trainer<T> {
         self.open()?;
         let stopped = self.state.stopped.clone();
         let result = self.guard(|t| {
+            t.meet()?;
             let evaluation = t.measure(set, &data)?;
             t.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
             Ok(evaluation)
@@ -40,7 +44,8 @@ impl<T: Task> Trainer<T> {
         self.close(result)
     }
 
-    /// Predicts for every batch of unlabelled data; the outputs are in the order of the data.
+    /// Predicts for every batch of unlabelled data; the outputs are in the order of the data. Of several processes, each
+    /// predicts all.
     ///
     /// # Errors
     /// As [`Trainer::evaluate`].
@@ -50,11 +55,17 @@ impl<T: Task> Trainer<T> {
     {
         self.open()?;
         let result = self.guard(|t| {
+            t.meet()?;
+            t.share_buffers()?;
             let mut outputs = Vec::new();
-            t.pass("inference", Mode::Predict, &data, |t, input: T::Input, at| {
-                let input = t.learner.place(input, Mode::Predict);
-                outputs.push(t.learner.eval(|model| t.task.predict(model, input, at))??);
-                Ok(())
+            t.pass("inference", Mode::Predict, &data, Shard::WHOLE, |t, input: Option<T::Input>, at| {
+                let Some(input) = input else { return Ok(()) };
+                t.at(Stage::Predict, |t| {
+                    t.learner.seed(at.engine_seed());
+                    let input = t.learner.place(input, Mode::Predict);
+                    outputs.push(t.learner.eval(|model| t.task.predict(model, input, at))??);
+                    Ok(())
+                })
             })?;
             Ok(outputs)
         });
@@ -63,8 +74,14 @@ impl<T: Task> Trainer<T> {
 
     fn close<R>(&mut self, mut result: Result<R, Error>) -> Result<R, Error> {
         match &result {
-            Ok(_) => result = self.guard(|t| t.each(AddOn::finish)).and(result),
-            Err(error) => self.report(error),
+            Ok(_) => {
+                let parted = self.guard(Self::part_well);
+                result = parted.and(self.guard(|t| t.each(AddOn::finish))).and(result);
+            }
+            Err(error) => {
+                self.tell_ranks(error);
+                self.report(error);
+            }
         }
         self.signals = None;
         result
@@ -74,24 +91,27 @@ impl<T: Task> Trainer<T> {
         let since = Instant::now();
         let mut totals = Totals::default();
         let mut pending = Pending::new(set);
-        let log_every = if self.learner.is_asynchronous() { self.settings.log_every as usize } else { 1 };
-        self.pass(set, Mode::Evaluate, data, |t, batch: T::Batch, at| {
-            let batch = t.learner.place(batch, Mode::Evaluate);
-            let step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
-            let weight = step.checked_weight()?;
-            pending.push_loss(t.learner.detach(step.loss), weight);
-            pending.push_metrics(&t.learner, step.metrics)?;
-            pending.end_row(RowHead::default(), None, weight);
-            if pending.waiting() >= log_every {
-                pending.read(&t.learner)?;
-                pending.settle(&mut totals)?;
+        self.share_buffers()?;
+        let late = self.learner.is_asynchronous() || !self.ranks.is_one();
+        let read_every = if late { self.settings.log_every } else { 1 } * self.ranks.world_size() as u64;
+        let shard = self.ranks.shard(self.ranks.world_size() as u64);
+        self.pass(set, Mode::Evaluate, data, shard, |t, batch: Option<T::Batch>, at| {
+            let micro_batch = at.cursor.micro_batch;
+            if let Some(batch) = batch {
+                t.at(Stage::TestStep, |t| {
+                    t.learner.seed(at.engine_seed());
+                    let batch = t.learner.place(batch, Mode::Evaluate);
+                    let step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
+                    let weight = step.checked_weight()?;
+                    pending.push_loss(t.learner.detach(step.loss), weight);
+                    pending.push_metrics(&t.learner, step.metrics)?;
+                    pending.end_row(RowHead { step: micro_batch, ..RowHead::default() }, None, weight);
+                    Ok(())
+                })?;
             }
-            Ok(())
+            if (micro_batch + 1).is_multiple_of(read_every) { t.add_up(&mut pending, &mut totals) } else { Ok(()) }
         })?;
-        self.at(Stage::Read, |t| {
-            pending.read(&t.learner)?;
-            pending.settle(&mut totals)
-        })?;
+        self.add_up(&mut pending, &mut totals)?;
         let progress = &self.state.progress;
         // A validation at an epoch's end belongs to that epoch, though the cursor is at the next.
         let epoch = progress.cursor.epoch - u64::from(self.state.due.epoch_end);
@@ -106,15 +126,26 @@ impl<T: Task> Trainer<T> {
         })
     }
 
-    /// Runs `step` on every batch. Signals are looked at before each.
+    /// Adds what all ranks have measured to the sums.
+    fn add_up(&mut self, pending: &mut Pending<Scalar<T>>, totals: &mut Totals) -> Result<(), Error> {
+        self.at(Stage::Read, |t| pending.read(&t.learner, RowHead::default()).map(|_| ()))?;
+        if let Some(group) = self.ranks.group().cloned() {
+            self.agree(Place::Rows, Word::default())?;
+            self.together(|_| take_rows(&*group, pending))?;
+        }
+        self.at(Stage::Read, |_| pending.settle(totals))
+    }
+
+    /// Runs `step` on every batch, in order; those of other ranks are not given. Signals are looked at before each, or, of
+    /// several ranks, now and then by all of them.
     fn pass<B: 'static>(
         &mut self,
         set: &str,
         mode: Mode,
         data: &impl Loader<B>,
-        mut step: impl FnMut(&mut Self, B, &At) -> Fallible,
+        shard: Shard,
+        mut step: impl FnMut(&mut Self, Option<B>, &At) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let stage = if mode == Mode::Predict { Stage::Predict } else { Stage::TestStep };
         let mut at = At {
             mode,
             cursor: Cursor::default(),
@@ -125,8 +156,12 @@ impl<T: Task> Trainer<T> {
         self.site.step = at.step;
         self.site.cursor = at.cursor;
         let total = self.at(Stage::PassData, |_| Ok(data.micro_batches(0)))?;
-        let mut batches = self.at(Stage::PassData, |_| data.epoch(&Draw::new(at.seed, at.cursor)))?;
+        let mut batches = self.at(Stage::PassData, |_| data.shard(&Draw::new(at.seed, at.cursor), shard))?;
+        let agree_every = self.settings.log_every * shard.world_size as u64;
         loop {
+            if at.cursor.micro_batch.is_multiple_of(agree_every) {
+                self.agree(Place::Pass, Word::default())?;
+            }
             if let Some(signal) = self.signal() {
                 return Err(Error::Interrupted { signal });
             }
@@ -134,10 +169,7 @@ impl<T: Task> Trainer<T> {
             self.each(|add_on, cx| add_on.on_pass(&Pass { set, done, total }, cx))?;
             self.site.cursor = at.cursor;
             let Some(batch) = self.at(Stage::PassData, |_| batches.next().transpose())? else { break };
-            self.at(stage, |t| {
-                t.learner.seed(at.engine_seed());
-                step(t, batch, &at)
-            })?;
+            step(self, batch, &at)?;
             at.cursor.micro_batch += 1;
         }
         if at.cursor.micro_batch == 0 {

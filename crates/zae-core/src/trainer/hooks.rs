@@ -5,9 +5,12 @@ use std::{
     path::Path,
 };
 
-use super::Trainer;
+use super::{
+    Trainer,
+    ranks::{Place, Word},
+};
 use crate::{
-    add_on::{AddOn, AddOns, Context, Moment, Notice, Requests},
+    add_on::{AddOn, AddOns, Context, Moment, Notice, Phase, Requests},
     engine::Engine,
     error::{Error, Fallible, Panicked, Site, Stage},
     learner::Learner,
@@ -20,6 +23,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Installed {
     add_ons: Vec<Box<dyn AddOn>>,
+    /// Those of another rank's.
+    idle: Vec<Box<dyn AddOn>>,
     requests: Requests,
     /// The one that is asked whether it wants a snapshot.
     current: usize,
@@ -31,8 +36,19 @@ impl Installed {
         self.add_ons.sort_by(|a, b| (a.phase(), a.name()).cmp(&(b.phase(), b.name())));
     }
 
+    /// Keeps what saves and reports out of this process: rank 0 does it for all.
+    pub(super) fn leave_to_rank_0(&mut self) {
+        let speaks = |add_on: &Box<dyn AddOn>| matches!(add_on.phase(), Phase::Persist | Phase::Report);
+        self.idle.extend(self.add_ons.extract_if(.., |add_on| speaks(add_on)));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.add_ons.is_empty()
+    }
+
+    /// Also those that another rank's do the work of.
+    pub(super) fn all(&self) -> impl Iterator<Item = &dyn AddOn> {
+        self.add_ons.iter().chain(&self.idle).map(|add_on| &**add_on)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn AddOn> {
@@ -143,7 +159,8 @@ impl<T: Task> Trainer<T> {
 
     /// Reads what is still on the device and hands out the rows.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        let bad = if self.pending.waiting() > 0 { self.read()? } else { None };
+        let waits = if self.ranks.is_one() { self.pending.waiting() } else { self.pending.open() };
+        let bad = if waits > 0 { self.read()? } else { None };
         self.hand_out()?;
         bad.map_or(Ok(()), Err)
     }
@@ -164,22 +181,30 @@ impl<T: Task> Trainer<T> {
 
     /// After an error: hands out every row that can still be read, and leaves nothing of the step that was not made.
     pub(super) fn abandon(&mut self) {
-        if let Err(second) = self.guard(Self::flush) {
+        let rest = |t: &mut Self| if t.has_parted() { t.sum_rows().and_then(|()| t.hand_out()) } else { t.flush() };
+        if let Err(second) = self.guard(rest) {
             tracing::error!(error = %second, "failed while reading what was left");
         }
         self.pending.discard();
         self.pending.clear_ready();
         self.learner.zero_grad();
+        self.ranks.tree.clear();
     }
 
     /// Takes a snapshot and hands it out, if somebody wants one.
     pub(super) fn snapshot_if_wanted(&mut self, moment: Moment) -> Result<(), Error> {
-        if self.add_ons.is_empty() {
+        if self.add_ons.is_empty() && self.ranks.is_one() {
             return Ok(());
         }
         let before = std::mem::replace(&mut self.site.stage, Stage::AddOn);
         let wanted = self.add_ons.wants_snapshot(moment, &self.state.progress);
         self.site.stage = before;
+        let word = Word { snapshot: f64::from(u8::from(wanted)), ..Word::default() };
+        let wanted = self.agree(Place::StepEnd, word)?.snapshot > 0.0;
+        if wanted && self.ranks.rank() > 0 {
+            // Rank 0 writes it; what has not been read yet is read by all.
+            return self.flush();
+        }
         if wanted {
             let snapshot = self.take_snapshot()?;
             self.each(|add_on, cx| add_on.on_snapshot(&snapshot, cx))?;

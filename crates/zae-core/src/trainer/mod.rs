@@ -3,6 +3,9 @@
 mod config;
 mod evaluate;
 mod hooks;
+mod ranks;
+mod reduce;
+mod replicate;
 mod resume;
 mod run;
 mod settings;
@@ -26,6 +29,7 @@ use crate::{
     task::{Device, Mode, Model, Scalar, Task},
 };
 use hooks::Installed;
+use ranks::Ranks;
 use settings::Settings;
 
 /// Trains, evaluates and predicts: the user supplies a [`Task`], a [`Learner`] and data, the trainer owns the rest.
@@ -43,6 +47,7 @@ pub struct Trainer<T: Task> {
     state: RunState,
     pending: Pending<Scalar<T>>,
     signals: Option<Listener>,
+    ranks: Ranks,
     /// Where we are, for errors: also those made of panics.
     site: Site,
     initialised: bool,
@@ -66,6 +71,7 @@ impl<T: Task> Trainer<T> {
             state: RunState { window: 1, ..RunState::default() },
             pending: Pending::new("train"),
             signals: None,
+            ranks: Ranks::default(),
             site: Site::default(),
             initialised: false,
             resumed: false,
@@ -104,11 +110,19 @@ impl<T: Task> Trainer<T> {
         self
     }
 
-    /// Accumulates the gradients of this many micro-batches (batches of the loader) per optimizer step: the gradient is
-    /// that of the weighted mean over all of them. 1 by default.
+    /// Accumulates the gradients of this many micro-batches (batches of the loader) per optimizer step and process: the
+    /// gradient is that of the weighted mean over all of them. 1 by default.
     #[must_use]
     pub fn accumulate(mut self, micro_batches: u64) -> Self {
         self.settings.accumulate = Some(micro_batches);
+        self
+    }
+
+    /// How many micro-batches an optimizer step takes over all processes together, in place of [`Trainer::accumulate`]: a run
+    /// that is to be the same on any number of processes says this.
+    #[must_use]
+    pub fn micro_batches(mut self, per_step: u64) -> Self {
+        self.settings.micro_batches = Some(per_step);
         self
     }
 
@@ -192,10 +206,22 @@ impl<T: Task> Trainer<T> {
         &self.task
     }
 
+    /// The number of this process among those that train together, from 0. Known from the first call that does something.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.ranks.rank()
+    }
+
+    /// How many processes train together.
+    #[must_use]
+    pub fn world_size(&self) -> usize {
+        self.ranks.world_size()
+    }
+
     /// An installed add-on, by its type.
     #[must_use]
     pub fn get<A: AddOn>(&self) -> Option<&A> {
-        self.add_ons.iter().find_map(|add_on| (add_on as &dyn Any).downcast_ref())
+        self.add_ons.all().find_map(|add_on| (add_on as &dyn Any).downcast_ref())
     }
 
     /// The device the model is on.
@@ -275,8 +301,9 @@ impl<T: Task> Trainer<T> {
     /// Before any work: what was set up wrongly is said, signals become requests, the run folder and the first weights
     /// are made.
     fn open(&mut self) -> Result<(), Error> {
-        let opened = self.prepare();
-        if opened.is_err() {
+        let opened = self.guard(Self::prepare);
+        if let Err(error) = &opened {
+            self.tell_ranks(error);
             self.signals = None;
         }
         opened
@@ -286,6 +313,7 @@ impl<T: Task> Trainer<T> {
         if let Some(misuse) = self.settings.misuse() {
             return Err(Error::Misuse(misuse.to_owned()));
         }
+        self.join()?;
         if let Some(name) = self.add_ons.twice() {
             return Err(Error::Misuse(format!(
                 "two add-ons are named `{name}`: install one, or give one of them another name"
@@ -299,22 +327,15 @@ impl<T: Task> Trainer<T> {
                 ))
             })?;
         }
-        let window = self.settings.accumulate.unwrap_or(self.state.window);
-        if window != self.state.window && self.state.progress.step > 0 {
-            return Err(Error::Misuse(format!(
-                "`.accumulate({window})` came after steps of {} micro-batches: call it when the trainer is built",
-                self.state.window
-            )));
-        }
-        self.state.window = window;
+        self.state.window = self.window_size()?;
         if self.settings.signals && self.signals.is_none() {
             self.signals = Some(Listener::start().map_err(|e| Error::Misuse(e.to_string()))?);
         }
         self.ready()
     }
 
-    /// The signal that asked for an end, if one did.
-    fn signal(&self) -> Option<&'static str> {
+    /// The signal that asked this process for an end, if one did.
+    fn own_signal(&self) -> Option<&'static str> {
         self.signals.as_ref().and_then(Listener::received)
     }
 

@@ -84,7 +84,11 @@ impl<T: Task> Trainer<T> {
     pub fn resume(&mut self) -> Result<(), Error> {
         self.open()?;
         self.signals = None;
-        self.guard(Self::resume_from_add_ons)
+        let resumed = self.guard(Self::resume_from_add_ons);
+        if let Err(error) = &resumed {
+            self.tell_ranks(error);
+        }
+        resumed
     }
 
     /// Asks the add-ons for the newest snapshot, until that has worked: a program that tries again must not start over.
@@ -109,8 +113,9 @@ impl<T: Task> Trainer<T> {
             }
             Ok(newest)
         })?;
-        if let Some(snapshot) = newest {
+        if let Some(snapshot) = self.of_rank_0(newest)? {
             self.at(Stage::Snapshot, |t| t.become_run(&snapshot))?;
+            self.ranks.replicated = true;
         }
         self.resumed = true;
         Ok(())
@@ -131,7 +136,10 @@ impl<T: Task> Trainer<T> {
             return Err("this is not the state of a run: build snapshots with `Trainer::snapshot`".into());
         }
         check("seed", self.settings.seed, run.seed)?;
-        check("accumulate", self.settings.accumulate, run.window)?;
+        check("micro_batches", self.settings.micro_batches, run.window)?;
+        let accumulated = run.window / run.world_size.max(1);
+        check("accumulate", self.settings.accumulate, accumulated)?;
+        self.check_window(run.window)?;
         self.check_layout(&snapshot.learner.layout)?;
         self.check_optimizer(&snapshot.learner.layout)?;
         self.load(&snapshot.learner)?;

@@ -1,9 +1,13 @@
 //! The loop over epochs.
 
-use super::{Outcome, Run, Trainer, Until, window::Ahead};
+use super::{
+    Outcome, Run, Trainer, Until,
+    ranks::{Place, Word},
+    window::Ahead,
+};
 use crate::{
     add_on::{AddOn, Moment},
-    data::{Draw, Loader},
+    data::{Batches, Draw, Loader},
     error::{Error, Stage},
     learner::Learner,
     metrics::{EpochSummary, Metrics},
@@ -80,20 +84,25 @@ impl<T: Task> Trainer<T> {
     /// As [`Trainer::run`].
     pub fn run_batch(&mut self, batch: T::Batch) -> Result<Metrics, Error> {
         self.open()?;
-        let window = std::mem::replace(&mut self.state.window, 1);
+        let window = self.state.window;
         let result = self.guard(|t| {
+            t.meet()?;
             if let Some(signal) = t.signal() {
                 return Err(Error::Interrupted { signal });
             }
             t.plan_without_end()?;
             t.pending.wants_rows = true;
-            // A second, never drawn batch keeps the epoch open.
-            let mut batches: Ahead<'_, T::Batch> = (Box::new([Ok(batch), Err("one batch only".into())].into_iter())
-                as crate::data::Batches<'_, T::Batch>)
-                .peekable();
+            // One of each rank. A further one that is never drawn keeps the epoch open.
+            t.state.window = t.ranks.world_size() as u64;
+            let shard = t.ranks.shard(t.state.window);
+            let at = t.state.progress.cursor.micro_batch;
+            let mut own = Some(batch);
+            let all = (at..at + t.state.window).map(move |i| Ok(if shard.has(i) { own.take() } else { None }));
+            let end = std::iter::once(Err("one batch only".into()));
+            let mut batches = (Box::new(all.chain(end)) as Batches<'_, Option<T::Batch>>).peekable();
             t.window(&mut batches)?;
             t.each(AddOn::on_step_end)?;
-            if t.pending.waiting() > 0
+            if (t.pending.waiting() > 0 || !t.ranks.is_one())
                 && let Some(bad) = t.read()?
             {
                 return Err(bad);
@@ -109,7 +118,8 @@ impl<T: Task> Trainer<T> {
             Ok(metrics)
         });
         self.state.window = window;
-        if result.is_err() {
+        if let Err(error) = &result {
+            self.tell_ranks(error);
             self.abandon();
         }
         self.signals = None;
@@ -123,6 +133,7 @@ impl<T: Task> Trainer<T> {
         let mut ended = false;
         let result = self.guard(|t| {
             t.resume_from_add_ons()?;
+            t.meet()?;
             t.state.progress.start_clock();
             let outcome = work(t)?;
             t.flush()?;
@@ -132,16 +143,17 @@ impl<T: Task> Trainer<T> {
             }
             let run = Run { outcome, history: t.state.history.clone() };
             ended = true;
-            let told = t.each(|add_on, cx| add_on.on_run_end(&run, cx));
+            let told = t.each(|add_on, cx| add_on.on_run_end(&run, cx)).and_then(|()| t.part_well());
             told.and(t.each(AddOn::finish))?;
             tracing::info!(outcome = ?run.outcome, step = t.state.progress.step, "the run has ended");
             Ok(run)
         });
         // Add-ons that were told of the end are not told of an error, for nothing but one of them has failed.
-        if let Err(error) = &result
-            && !ended
-        {
-            self.report(error);
+        if let Err(error) = &result {
+            self.tell_ranks(error);
+            if !ended {
+                self.report(error);
+            }
         }
         self.state.progress.stop_clock();
         self.signals = None;
@@ -234,7 +246,10 @@ impl<T: Task> Trainer<T> {
             self.state.stopped = None;
         }
         let stopped = self.state.stopped.clone();
+        self.check_alike()?;
+        self.ranks.time = until.time;
         self.each(AddOn::on_run_start)?;
+        self.agree(Place::Start, Word::default())?;
         let due = (self.state.due.evaluation || self.state.due.epoch_end) && !self.is_beyond(until);
         if let (false, Some(reason)) = (due, &stopped) {
             tracing::warn!(reason, "the run was stopped before: nothing is trained");
@@ -266,7 +281,8 @@ impl<T: Task> Trainer<T> {
         self.state.progress.plan.epoch_micro_batches = batches;
         self.state.epoch_batches = batches.map(|batches| (from.epoch, batches));
         let draw = Draw::new(self.state.seed, from);
-        let mut batches: Ahead<'_, T::Batch> = self.at(Stage::Data, |_| Ok(train.epoch(&draw)?.peekable()))?;
+        let shard = self.ranks.shard(self.state.window);
+        let mut batches: Ahead<'_, T::Batch> = self.at(Stage::Data, |_| Ok(train.shard(&draw, shard)?.peekable()))?;
         if batches.peek().is_none() {
             return Err(self.no_batch(from.epoch));
         }
@@ -275,10 +291,13 @@ impl<T: Task> Trainer<T> {
             self.window(&mut batches)?;
             self.each(AddOn::on_step_end)?;
             self.hand_out()?;
-            if self.pending.waiting() as u64 >= self.settings.log_every {
+            if self.pending.open() as u64 >= self.settings.log_every {
                 self.flush()?;
             }
             self.snapshot_if_wanted(Moment::Step)?;
+            if self.state.progress.step.checked_rem(self.ranks.check_every()) == Some(0) {
+                self.check_weights()?;
+            }
             let over = self.state.due.epoch_end;
             if let Some(outcome) = self.settle(until, valid)? {
                 return Ok(Some(outcome));
@@ -352,6 +371,13 @@ impl<T: Task> Trainer<T> {
             || until.steps.is_some_and(|steps| progress.step > steps)
     }
 
+    fn is_out_of_time(&self, until: &Until) -> bool {
+        if !self.ranks.is_one() {
+            return self.ranks.out_of_time;
+        }
+        until.time.is_some_and(|time| self.state.progress.elapsed() >= time)
+    }
+
     fn ending(&self, until: &Until) -> Option<Outcome> {
         if let Some(reason) = &self.state.stopped {
             Some(Outcome::Stopped(reason.clone()))
@@ -359,7 +385,7 @@ impl<T: Task> Trainer<T> {
             Some(Outcome::Complete)
         } else if let Some(signal) = self.signal() {
             Some(Outcome::Interrupted { signal })
-        } else if until.time.is_some_and(|time| self.state.progress.elapsed() >= time) {
+        } else if self.is_out_of_time(until) {
             Some(Outcome::OutOfTime)
         } else {
             None

@@ -101,6 +101,7 @@ pub(super) struct Settings {
     pub(super) seed: Option<u64>,
     pub(super) late_seed: bool,
     pub(super) accumulate: Option<u64>,
+    pub(super) micro_batches: Option<u64>,
     pub(super) clip: Clip,
     pub(super) validate: Every,
     pub(super) non_finite: NonFinite,
@@ -118,6 +119,7 @@ impl Default for Settings {
             seed: None,
             late_seed: false,
             accumulate: None,
+            micro_batches: None,
             clip: Clip::None,
             validate: Every::Epoch,
             non_finite: NonFinite::Stop,
@@ -140,8 +142,13 @@ impl Settings {
         };
         if self.late_seed {
             Some("`.seed(..)` came after the first weights were made: call it when the trainer is built")
-        } else if self.accumulate == Some(0) {
-            Some("`.accumulate(0)`: give at least 1 micro-batch per optimizer step")
+        } else if self.accumulate == Some(0) || self.micro_batches == Some(0) {
+            Some("`.accumulate(0)` or `.micro_batches(0)`: give at least 1 micro-batch per optimizer step")
+        } else if self.accumulate.is_some() && self.micro_batches.is_some() {
+            Some(
+                "both `.accumulate(..)` (micro-batches per process) and `.micro_batches(..)` (of all processes) were given: \
+                 leave one out",
+            )
         } else if bad_clip {
             Some("`.gradient_clip(..)`: the limit must be a number above 0; leave the call out for no clipping")
         } else if self.log_every == 0 {

@@ -6,36 +6,96 @@ use super::{Every, NonFinite, Trainer};
 use crate::{
     add_on::AddOn,
     data::Batches,
-    error::{Error, Stage},
+    error::{Error, Fallible, Site, Stage},
     learner::{Clip, Learner, Stepped, Update},
-    metrics::RowHead,
+    metrics::{NotFinite, RowHead},
+    process_group::Reduction,
     progress::Cursor,
     schedule::ScheduleAt,
     task::{At, Mode, Task},
 };
 
 /// Batches with one drawn ahead, which tells the last of an epoch from the others.
-pub(super) type Ahead<'a, B> = Peekable<Batches<'a, B>>;
+pub(super) type Ahead<'a, B> = Peekable<Batches<'a, Option<B>>>;
 
 impl<T: Task> Trainer<T> {
+    /// How many micro-batches an optimizer step takes, over all ranks: fixed once a step was made.
+    pub(super) fn window_size(&mut self) -> Result<u64, Error> {
+        let world_size = self.ranks.world_size() as u64;
+        let has_begun = self.restored || self.state.progress.step > 0;
+        if !has_begun {
+            self.state.world_size = world_size;
+        }
+        let per_rank = |micro_batches: u64| micro_batches.saturating_mul(self.state.world_size);
+        let asked = self.settings.micro_batches.or(self.settings.accumulate.map(per_rank));
+        let window = asked.unwrap_or(if has_begun { self.state.window } else { world_size });
+        if window != self.state.window && self.state.progress.step > 0 {
+            let setting = match (self.settings.micro_batches, self.settings.accumulate) {
+                (None, Some(micro_batches)) => format!("`.accumulate({micro_batches})`"),
+                _ => format!("`.micro_batches({window})`"),
+            };
+            return Err(Error::Misuse(format!(
+                "{setting} came after steps of {} micro-batches: call it when the trainer is built",
+                self.state.window
+            )));
+        }
+        self.check_window(window).map_err(|e| Error::Misuse(e.to_string()))?;
+        Ok(window)
+    }
+
+    /// Whether the ranks can share windows of so many micro-batches.
+    pub(super) fn check_window(&self, window: u64) -> Fallible {
+        let world_size = self.ranks.world_size() as u64;
+        if window < world_size {
+            return Err(format!(
+                "{world_size} processes are to share {window} micro-batches per step, and some would have none: start {window} \
+                 at most, or take more `.micro_batches(..)` of fewer samples"
+            )
+            .into());
+        }
+        let is_tree = window.is_power_of_two() && world_size.is_power_of_two();
+        if self.ranks.reduction() == Reduction::Reproducible && !is_tree {
+            return Err(format!(
+                "`Reduction::Reproducible` takes powers of two, not {window} micro-batches per step on {world_size} processes: \
+                 change `.micro_batches(..)` or the number of processes, or use `Reduction::Fast`"
+            )
+            .into());
+        }
+        Ok(())
+    }
+
     /// Makes one optimizer step of the next micro-batches.
     pub(super) fn window(&mut self, batches: &mut Ahead<'_, T::Batch>) -> Result<(), Error> {
         let first = self.state.progress.cursor;
         self.site.step = self.state.progress.step;
         let (mut done, mut weights, mut alone) = (0, 0.0, false);
         let mut over = false;
+        let no_unit = self.state.unit.is_none();
+        let by_tree = self.by_tree();
         while done < self.state.window && !over {
             let cursor = Cursor { micro_batch: first.micro_batch + done, ..first };
             let batch;
             (batch, over) = self.draw(batches, cursor)?;
             let last = over || done + 1 == self.state.window;
             alone = done == 0 && last;
-            weights += self.micro_batch(cursor, batch, alone, last)?;
+            if let Some(batch) = batch {
+                let weight = self.micro_batch(cursor, batch, alone, last)?;
+                if by_tree && !alone && weight > 0.0 {
+                    self.put_in_tree(cursor.micro_batch)?;
+                }
+                weights += weight;
+            }
             done += 1;
+        }
+        let mut skips = false;
+        if by_tree || !self.ranks.is_one() {
+            let bad = self.own_bad_loss(first)?;
+            let summed = self.sum_gradients(weights, bad, alone, no_unit)?;
+            (weights, skips) = (summed.weight, summed.skips);
         }
         // A window of one micro-batch multiplies nothing: its run is the hand-written loop's, bit for bit.
         let scale = if alone { 1.0 } else { self.state.unit.unwrap_or(1.0) / weights };
-        let stepped = self.update(first, weights, scale)?;
+        let stepped = self.update(first, weights, scale, skips)?;
         let progress = &mut self.state.progress;
         progress.step += 1;
         progress.samples += weights;
@@ -50,8 +110,8 @@ impl<T: Task> Trainer<T> {
         Ok(())
     }
 
-    /// The next batch, and whether it is the epoch's last.
-    fn draw(&mut self, batches: &mut Ahead<'_, T::Batch>, cursor: Cursor) -> Result<(T::Batch, bool), Error> {
+    /// The next batch, if it is this rank's, and whether it is the epoch's last.
+    fn draw(&mut self, batches: &mut Ahead<'_, T::Batch>, cursor: Cursor) -> Result<(Option<T::Batch>, bool), Error> {
         self.site.cursor = cursor;
         let next = |_: &mut Self| batches.next().unwrap_or_else(|| Err("there is no further batch".into()));
         let batch = self.at(Stage::Data, next)?;
@@ -92,12 +152,26 @@ impl<T: Task> Trainer<T> {
         })
     }
 
-    /// Clips the summed gradients and moves the weights, unless there is nothing to move along.
-    fn update(&mut self, first: Cursor, weights: f64, scale: f64) -> Result<Stepped, Error> {
+    /// Whether a loss of this rank's micro-batches is not finite, where that costs no waiting: the other ranks have to know
+    /// before gradients are summed.
+    fn own_bad_loss(&mut self, first: Cursor) -> Result<bool, Error> {
+        let policy = self.settings.non_finite;
+        if policy == NonFinite::Ignore || (policy == NonFinite::Stop && self.learner.is_asynchronous()) {
+            return Ok(false);
+        }
+        let next = RowHead { step: self.state.progress.step, cursor: first, ..RowHead::default() };
+        match self.at(Stage::Read, |t| t.pending.read(&t.learner, next))? {
+            Some(bad) if policy == NonFinite::Stop => Err(not_finite(&bad)),
+            bad => Ok(bad.is_some()),
+        }
+    }
+
+    /// Clips the summed gradients and moves the weights, unless there is nothing to move along, or the step is left out.
+    fn update(&mut self, first: Cursor, weights: f64, scale: f64, skips: bool) -> Result<Stepped, Error> {
         self.site.cursor = first;
         let lr = self.at(Stage::Update, Self::next_lr)?;
         self.state.lr = lr;
-        let any = weights > 0.0;
+        let any = weights > 0.0 && !skips;
         if any {
             self.at(Stage::Update, |t| {
                 // A finite loss can have gradients that are not: to skip such a step too, their norm has to be seen.
@@ -122,6 +196,10 @@ impl<T: Task> Trainer<T> {
             seconds: if self.pending.wants_rows { progress.seconds() } else { 0.0 },
         };
         self.pending.end_row(head, Some(lr), weights);
+        if skips {
+            self.pending.discount_last();
+            self.learner.zero_grad();
+        }
         if !any {
             return Ok(Stepped::Skipped);
         }
@@ -129,19 +207,19 @@ impl<T: Task> Trainer<T> {
         let skip = self.settings.non_finite == NonFinite::SkipStep;
         let now = skip || !self.learner.is_asynchronous();
         if now && let Some(bad) = self.fetch()? {
-            self.settle_rows()?;
+            self.settle_own_rows()?;
             self.learner.zero_grad();
             return if skip { Ok(Stepped::Skipped) } else { Err(bad) };
         }
         self.each(AddOn::on_gradients)?;
         let stepped = self.at(Stage::Update, |t| t.learner.step(&Update::new(lr)))?;
         if now {
-            self.settle_rows()?;
+            self.settle_own_rows()?;
         }
         Ok(stepped)
     }
 
-    fn next_lr(&mut self) -> crate::error::Fallible<f64> {
+    fn next_lr(&mut self) -> Fallible<f64> {
         let progress = &self.state.progress;
         let Some(schedule) = &self.schedule else { return Err("there is no learning rate".into()) };
         let (plan, epoch) = (&progress.plan, progress.cursor.epoch);
@@ -159,11 +237,17 @@ impl<T: Task> Trainer<T> {
     /// Reads all pending scalars and makes sums and rows of them. Says which loss or norm is not finite, if that matters.
     pub(super) fn read(&mut self) -> Result<Option<Error>, Error> {
         let bad = self.fetch()?;
-        self.settle_rows()?;
+        self.exchange_rows()?;
+        self.sum_rows()?;
         Ok(bad)
     }
 
-    fn settle_rows(&mut self) -> Result<(), Error> {
+    /// What one process has read is summed at once; several exchange it now and then.
+    fn settle_own_rows(&mut self) -> Result<(), Error> {
+        if self.ranks.is_one() { self.sum_rows() } else { Ok(()) }
+    }
+
+    pub(super) fn sum_rows(&mut self) -> Result<(), Error> {
         self.at(Stage::Read, |t| t.pending.settle(&mut t.state.totals))
     }
 
@@ -172,18 +256,14 @@ impl<T: Task> Trainer<T> {
         let policy = self.settings.non_finite;
         let late = policy == NonFinite::Stop && self.learner.is_asynchronous();
         let bad = self.at(Stage::Read, |t| {
-            let bad = t.pending.read(&t.learner)?;
+            let bad = t.pending.read(&t.learner, RowHead::default())?;
             if bad.is_some() && policy != NonFinite::Ignore && !late {
                 t.pending.discount_last();
             }
             t.spoiled |= bad.is_some() && late;
             Ok(bad)
         })?;
-        Ok(bad.filter(|_| policy != NonFinite::Ignore).map(|bad| Error::NotFinite {
-            site: crate::error::Site { stage: Stage::TrainStep, cursor: bad.head.cursor, step: bad.head.step },
-            metric: bad.metric.to_string(),
-            value: bad.value,
-        }))
+        Ok(bad.filter(|_| policy != NonFinite::Ignore).map(|bad| not_finite(&bad)))
     }
 
     /// The cursor goes to the start of the next epoch; what the epoch's end owes is noted.
@@ -210,6 +290,11 @@ impl<T: Task> Trainer<T> {
         };
         Ok(())
     }
+}
+
+fn not_finite(bad: &NotFinite) -> Error {
+    let site = Site { stage: Stage::TrainStep, cursor: bad.head.cursor, step: bad.head.step };
+    Error::NotFinite { site, metric: bad.metric.to_string(), value: bad.value }
 }
 
 /// A power of two no further than a factor of two from `weight`: dividing by it changes no digit, and keeps weighted

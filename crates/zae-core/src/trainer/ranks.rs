@@ -1,0 +1,267 @@
+//! [`Ranks`]: what the processes of a run tell each other, so that all of them do the same.
+//!
+//! Before ranks do something together they exchange a [`Word`] each. A rank that has failed says so in its next word,
+//! whatever the others are about to do, and so each of them returns that error: nobody waits for a rank that is not coming. What
+//! depends on a clock, a signal or a server is known to one rank first, and holds from the word on that tells of it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Trainer, hooks::ask, reduce::Tree};
+use crate::{
+    data::Shard,
+    error::{Error, Fallible, Stage},
+    metrics::{Pending, RowHead, Shared},
+    process_group::{Parallel, ProcessGroup, Reduction},
+    state::State,
+    task::Task,
+};
+
+/// The processes of a run; there may be just this one.
+#[derive(Default)]
+pub(super) struct Ranks {
+    /// What an add-on has brought, once all were asked.
+    parallel: Option<Parallel>,
+    /// What all ranks know: the signal that ends the run, why it stops, and that its time is over.
+    signal: Option<&'static str>,
+    stopped: Option<String>,
+    pub(super) out_of_time: bool,
+    pub(super) time: Option<Duration>,
+    /// All ranks know the error that this call fails with.
+    told: bool,
+    /// The group has failed: there is nobody to talk to.
+    lost: bool,
+    /// Rank 0's weights are those of all.
+    pub(super) replicated: bool,
+    /// Gradients on their way.
+    pub(super) flat: Vec<f32>,
+    pub(super) tree: Tree,
+}
+
+/// What ranks are about to do together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Start,
+    Gradients,
+    StepEnd,
+    Rows,
+    Pass,
+    Buffers,
+    Weights,
+    End,
+}
+
+/// What a rank says; all numbers are summed over ranks.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Word {
+    /// The weights of its micro-batches.
+    pub(super) weight: f64,
+    /// It has a loss that is not finite.
+    pub(super) bad: f64,
+    /// It wants a snapshot.
+    pub(super) snapshot: f64,
+}
+
+const SIGNALS: [&str; 2] = ["SIGINT", "SIGTERM"];
+
+impl Ranks {
+    pub(super) fn group(&self) -> Option<&Arc<dyn ProcessGroup>> {
+        self.parallel.as_ref()?.group.as_ref()
+    }
+
+    /// Whether there is only this process.
+    pub(super) fn is_one(&self) -> bool {
+        self.group().is_none()
+    }
+
+    pub(super) fn rank(&self) -> usize {
+        self.group().map_or(0, |group| group.rank())
+    }
+
+    pub(super) fn world_size(&self) -> usize {
+        self.group().map_or(1, |group| group.world_size())
+    }
+
+    pub(super) fn reduction(&self) -> Reduction {
+        self.parallel.as_ref().map_or(Reduction::Fast, |parallel| parallel.reduction)
+    }
+
+    pub(super) fn check_every(&self) -> u64 {
+        self.parallel.as_ref().map_or(0, |parallel| parallel.check_every)
+    }
+
+    /// This rank's part of windows of so many micro-batches.
+    pub(super) fn shard(&self, window: u64) -> Shard {
+        if self.is_one() { Shard::WHOLE } else { Shard::new(self.rank(), self.world_size(), window) }
+    }
+
+    /// After a failure within the group: nobody is to wait for this rank.
+    pub(super) fn give_up(&mut self, reason: &str) {
+        let already = std::mem::replace(&mut self.lost, true);
+        if let (false, Some(group)) = (already, self.group()) {
+            group.abort(reason);
+        }
+    }
+}
+
+impl<T: Task> Trainer<T> {
+    /// Asks the add-ons for the processes that train together, once.
+    pub(super) fn join(&mut self) -> Result<(), Error> {
+        self.ranks.told = false;
+        if self.ranks.parallel.is_some() {
+            return Ok(());
+        }
+        let mut found: Option<(String, Parallel)> = None;
+        let Self { add_ons, learner, .. } = self;
+        for add_on in add_ons.iter_mut() {
+            let name = add_on.name().to_owned();
+            let parallel = ask(&name, || add_on.parallel(learner)).map_err(|e| Error::Misuse(e.to_string()))?;
+            let Some(parallel) = parallel else { continue };
+            if let Some((first, _)) = &found {
+                return Err(Error::Misuse(format!(
+                    "`{first}` and `{name}` both connect the processes of the run: install one of them"
+                )));
+            }
+            found = Some((name, parallel));
+        }
+        self.ranks.parallel = Some(found.map_or_else(|| Parallel::new(None), |(_, parallel)| parallel));
+        if self.ranks.rank() > 0 {
+            self.add_ons.leave_to_rank_0();
+        }
+        Ok(())
+    }
+
+    /// The signal that ends the run, as all ranks know it.
+    pub(super) fn signal(&self) -> Option<&'static str> {
+        if self.ranks.is_one() { self.own_signal() } else { self.ranks.signal }
+    }
+
+    /// Exchanges words. With one process, the word is its own.
+    pub(super) fn agree(&mut self, place: Place, word: Word) -> Result<Word, Error> {
+        let Some(group) = self.ranks.group().cloned() else { return Ok(word) };
+        let signal = self.own_signal();
+        let stops = self.state.stopped.is_some() && self.state.stopped != self.ranks.stopped;
+        let late = self.ranks.time.is_some_and(|time| self.state.progress.elapsed() >= time);
+        let here = place as u8 as f64 + 16.0 * (self.state.progress.step % 4096) as f64;
+        let is = |yes: bool| f64::from(u8::from(yes));
+        let [interrupts, terminates] = SIGNALS.map(|name| is(signal == Some(name)));
+        let Word { weight, bad, snapshot } = word;
+        let mut all = [0.0, weight, bad, snapshot, is(stops), interrupts, terminates, is(late), here, here * here];
+        self.sum(&*group, &mut all)?;
+        let [failed, weight, bad, snapshot, stops, interrupts, terminates, late, places, squares] = all;
+        if failed > 0.0 {
+            return Err(self.part(None));
+        }
+        let world = group.world_size() as f64;
+        if places != world * here || squares != world * here * here {
+            return Err(self.fail(format!(
+                "rank {} is at `{place:?}` of step {}, and another rank is not: let every rank make the same calls with the \
+                 same settings and data",
+                group.rank(),
+                self.state.progress.step
+            )));
+        }
+        let known = [interrupts, terminates].into_iter().zip(SIGNALS).find(|(count, _)| *count > 0.0);
+        self.ranks.signal = known.map(|(_, name)| name);
+        self.ranks.out_of_time = late > 0.0;
+        if stops > 0.0 {
+            self.state.stopped = self.first_reason(&*group)?;
+            self.ranks.stopped.clone_from(&self.state.stopped);
+        }
+        Ok(Word { weight, bad, snapshot })
+    }
+
+    /// Why the run stops: what the first rank says that stops it.
+    fn first_reason(&mut self, group: &dyn ProcessGroup) -> Result<Option<String>, Error> {
+        self.together(|t| {
+            let own = t.state.stopped.clone().unwrap_or_default();
+            let reasons = group.all_gather(own.as_bytes())?;
+            let first = reasons.iter().find(|reason| !reason.is_empty());
+            Ok(first.map(|reason| String::from_utf8_lossy(reason).into_owned()))
+        })
+    }
+
+    fn sum(&mut self, group: &dyn ProcessGroup, all: &mut [f64; 10]) -> Result<(), Error> {
+        if self.ranks.lost {
+            return Err(self.fail("the other ranks were lost before: build a new trainer in new processes"));
+        }
+        self.together(|_| group.sum(all))
+    }
+
+    /// What cannot fail on one rank alone: if it does, the others are not left waiting.
+    pub(super) fn together<R>(&mut self, work: impl FnOnce(&mut Self) -> Fallible<R>) -> Result<R, Error> {
+        let result = work(self).map_err(|source| self.fail(source));
+        if let Err(error) = &result {
+            let reason = error.to_string();
+            self.ranks.give_up(&reason);
+        }
+        result
+    }
+
+    /// Tells the other ranks of an error that only this one knows.
+    pub(super) fn tell_ranks(&mut self, error: &Error) {
+        let known = matches!(error, Error::Remote { .. } | Error::Interrupted { .. });
+        if known || self.ranks.told || self.ranks.lost {
+            return;
+        }
+        let Some(group) = self.ranks.group().cloned() else { return };
+        let mut all = [0.0; 10];
+        all[0] = 1.0;
+        // An error of this exchange comes second.
+        if let Err(second) = self.guard(|t| t.sum(&*group, &mut all)) {
+            tracing::error!(error = %second, "the other ranks could not be told of an error");
+            return;
+        }
+        self.part(Some(error));
+    }
+
+    /// All ranks know that one has failed: they hand each other what was read until then, and learn why.
+    fn part(&mut self, own: Option<&Error>) -> Error {
+        self.ranks.told = true;
+        let Some(group) = self.ranks.group().cloned() else { return self.fail("there are no other ranks") };
+        let read = self.guard(|t| t.at(Stage::Read, |t| t.pending.read(&t.learner, RowHead::default()).map(|_| ())));
+        let rows = if read.is_ok() { self.pending.shared() } else { Shared::default() };
+        let told = self.together(|_| {
+            let own = State::encode(&(own.map(ToString::to_string), &rows))?;
+            let all = group.all_gather(&own.0)?;
+            all.into_iter().map(|bytes| State(bytes).decode::<(Option<String>, Shared)>()).collect::<Fallible<Vec<_>>>()
+        });
+        match told {
+            Ok(told) => {
+                let (messages, rows): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+                self.pending.take_all(Shared::common(rows));
+                let first = messages.into_iter().enumerate().find_map(|(rank, message)| Some((rank, message?)));
+                let (rank, message) = first.unwrap_or((0, "it has failed, and does not say how".to_owned()));
+                Error::Remote { rank, message }
+            }
+            Err(error) => {
+                self.pending.discard();
+                error
+            }
+        }
+    }
+
+    /// No rank goes its own way before all have ended.
+    pub(super) fn part_well(&mut self) -> Result<(), Error> {
+        self.agree(Place::End, Word::default()).map(|_| ())
+    }
+
+    /// Whether all ranks know what this call fails with.
+    pub(super) fn has_parted(&self) -> bool {
+        self.ranks.told
+    }
+
+    /// Has every rank take what all have read; with one process, there is nothing to take.
+    pub(super) fn exchange_rows(&mut self) -> Result<(), Error> {
+        let Some(group) = self.ranks.group().cloned() else { return Ok(()) };
+        self.agree(Place::Rows, Word::default())?;
+        self.together(|t| take_rows(&*group, &mut t.pending))
+    }
+}
+
+/// Exchanges what each rank has read.
+pub(super) fn take_rows<S>(group: &dyn ProcessGroup, pending: &mut Pending<S>) -> Fallible {
+    let own = State::encode(&pending.shared())?;
+    let all = group.all_gather(&own.0)?;
+    pending.take_all(all.into_iter().map(|bytes| State(bytes).decode()).collect::<Fallible<Vec<Shared>>>()?);
+    Ok(())
+}

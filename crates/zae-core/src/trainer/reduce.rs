@@ -1,0 +1,218 @@
+//! The gradients of all ranks become one, by whatever carries them.
+
+use super::{
+    Trainer,
+    ranks::{Place, Word},
+};
+use crate::{
+    engine::Engine,
+    error::{Error, Fallible, Stage},
+    learner::Learner,
+    process_group::{ProcessGroup, Reduction},
+    state::State,
+    task::Task,
+};
+
+/// What a window of all ranks has come to.
+pub(super) struct Summed {
+    /// The weights of all micro-batches.
+    pub(super) weight: f64,
+    /// Whether a loss was not finite, and the step is left out for it.
+    pub(super) skips: bool,
+}
+
+impl<T: Task> Trainer<T> {
+    /// Whether gradients are summed by a tree, and not in the order in which they come.
+    pub(super) fn by_tree(&self) -> bool {
+        self.ranks.reduction() == Reduction::Reproducible && self.state.window > 1
+    }
+
+    /// Keeps the gradients of a micro-batch apart, in the tree.
+    pub(super) fn put_in_tree(&mut self, micro_batch: u64) -> Result<(), Error> {
+        let place = micro_batch % self.state.window;
+        self.at(Stage::Backward, |t| {
+            let mut gradients = Vec::new();
+            read(&mut t.learner, &mut gradients)?;
+            t.learner.zero_grad();
+            t.ranks.tree.add(place, gradients);
+            t.ranks.tree.merge(place + 1);
+            Ok(())
+        })
+    }
+
+    /// Sums the gradients of the window over all ranks, unless one of them has failed. `alone` says that the window has but one
+    /// micro-batch, whose gradients nothing is added to.
+    pub(super) fn sum_gradients(&mut self, weight: f64, bad: bool, alone: bool, first: bool) -> Result<Summed, Error> {
+        let word = Word { weight, bad: f64::from(u8::from(bad)), ..Word::default() };
+        let Word { weight, bad, .. } = self.agree(Place::Gradients, word)?;
+        let summed = Summed { weight, skips: bad > 0.0 };
+        if weight == 0.0 || summed.skips {
+            self.ranks.tree.clear();
+            return Ok(summed);
+        }
+        let tree = self.by_tree() && !alone;
+        self.site.stage = Stage::Backward;
+        let group = self.ranks.group().cloned();
+        self.together(|t| {
+            let factor = match &group {
+                Some(group) if first && !alone => t.same_unit(&**group)?,
+                _ => 1.0,
+            };
+            let mut flat = std::mem::take(&mut t.ranks.flat);
+            if tree {
+                t.ranks.tree.merge(u64::MAX);
+                if let Some(group) = &group {
+                    t.ranks.tree.join(&**group, factor)?;
+                }
+                flat = t.ranks.tree.take().ok_or("no rank has a gradient")?;
+            } else if let Some(group) = &group {
+                t.learner.expect_gradients()?;
+                read(&mut t.learner, &mut flat)?;
+                scale(&mut flat, factor);
+                group.all_reduce_sum(&mut flat)?;
+            } else {
+                return Ok(());
+            }
+            t.learner.expect_gradients()?;
+            write(&mut t.learner, &flat)?;
+            t.ranks.flat = flat;
+            Ok(())
+        })?;
+        Ok(summed)
+    }
+
+    /// The power of two by which weights are divided is that of the window's first micro-batch: ranks have taken that of their
+    /// own first one. Returns what this rank's gradients are to be multiplied by, another power of two.
+    fn same_unit(&mut self, group: &dyn ProcessGroup) -> Fallible<f64> {
+        let own = self.state.unit;
+        let all = group.all_gather(&State::encode(&own)?.0)?;
+        let units = all.into_iter().map(|unit| State(unit).decode()).collect::<Fallible<Vec<Option<f64>>>>()?;
+        self.state.unit = units.into_iter().flatten().next();
+        Ok(own.zip(self.state.unit).map_or(1.0, |(own, unit)| own / unit))
+    }
+}
+
+/// The gradients there are, one behind the other.
+fn read(engine: &mut impl Engine, flat: &mut Vec<f32>) -> Fallible {
+    flat.clear();
+    engine.gradients(&mut |_, values| {
+        flat.extend_from_slice(values);
+        Ok(())
+    })
+}
+
+fn write(engine: &mut impl Engine, mut flat: &[f32]) -> Fallible {
+    engine.gradients(&mut |info, values| {
+        let (own, rest) = flat.split_at_checked(values.len()).ok_or_else(|| {
+            format!("`{}` is one gradient more than this rank has given: the ranks have different models", info.name)
+        })?;
+        values.copy_from_slice(own);
+        flat = rest;
+        Ok(())
+    })
+}
+
+fn scale(values: &mut [f32], factor: f64) {
+    if factor != 1.0 {
+        values.iter_mut().for_each(|value| *value *= factor as f32);
+    }
+}
+
+/// Gradients on their way up a binary tree whose leaves are the micro-batches of a window. What is added to what depends on
+/// their places alone; a leaf that is not there adds nothing.
+#[derive(Default)]
+pub(super) struct Tree {
+    /// The parts there are, by the place of their first leaf.
+    parts: Vec<(u64, Vec<f32>)>,
+}
+
+impl Tree {
+    fn add(&mut self, place: u64, gradients: Vec<f32>) {
+        self.parts.push((place, gradients));
+    }
+
+    /// Adds up what can be, if all leaves before `done` are there that ever will be.
+    fn merge(&mut self, done: u64) {
+        let mut level = 1;
+        while self.parts.len() > 1 && level < u64::BITS {
+            let mut i = 0;
+            while i + 1 < self.parts.len() {
+                let [a, b] = [self.parts[i].0, self.parts[i + 1].0].map(|place| place >> level);
+                let is_whole = (a + 1).checked_shl(level).is_none_or(|end| end <= done);
+                if a == b && is_whole {
+                    let (_, right) = self.parts.remove(i + 1);
+                    self.parts[i].1.iter_mut().zip(right).for_each(|(left, right)| *left += right);
+                } else {
+                    i += 1;
+                }
+            }
+            level += 1;
+        }
+    }
+
+    /// The same over all ranks, which are the leaves of what is left of the tree.
+    fn join(&mut self, group: &dyn ProcessGroup, factor: f64) -> Fallible {
+        let mut own = self.take().unwrap_or_default();
+        scale(&mut own, factor);
+        let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let all = group.all_gather(&bytes)?;
+        for (rank, bytes) in all.into_iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
+            let values = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            self.add(rank as u64, values);
+        }
+        self.merge(u64::MAX);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Option<Vec<f32>> {
+        self.parts.pop().map(|(_, gradients)| gradients)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.parts.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The sum of some leaves of a window, of which each process has a part.
+    fn sum(leaves: &[Option<f32>], world_size: usize) -> Option<f32> {
+        let mut ranks = Tree::default();
+        for (rank, part) in leaves.chunks(leaves.len() / world_size).enumerate() {
+            let mut tree = Tree::default();
+            for (i, leaf) in part.iter().enumerate() {
+                let place = (rank * part.len() + i) as u64;
+                tree.parts.extend(leaf.map(|leaf| (place, vec![leaf])));
+                tree.merge(place + 1);
+                assert!(tree.parts.len() <= 6, "more sets of gradients than levels");
+            }
+            tree.merge(u64::MAX);
+            ranks.parts.extend(tree.take().map(|sum| (rank as u64, sum)));
+        }
+        ranks.merge(u64::MAX);
+        ranks.take().map(|sum| sum[0])
+    }
+
+    proptest! {
+        #[test]
+        fn how_many_processes_there_are_does_not_show(
+            leaves in prop::collection::vec(prop::option::weighted(0.8, -1e3f32..1e3), 32),
+            there in 1usize..=32,
+        ) {
+            let leaves: Vec<_> = leaves.into_iter().enumerate().map(|(i, leaf)| leaf.filter(|_| i < there)).collect();
+            let one = sum(&leaves, 1);
+            let exact: f64 = leaves.iter().flatten().map(|leaf| f64::from(*leaf)).sum();
+            prop_assert!(one.is_none_or(|one| (f64::from(one) - exact).abs() < 0.1));
+            prop_assert_eq!(one.is_some(), leaves.iter().any(Option::is_some));
+            for world_size in [2, 4, 8, 16, 32] {
+                prop_assert_eq!(sum(&leaves, world_size).map(f32::to_bits), one.map(f32::to_bits));
+            }
+        }
+    }
+}

@@ -24,9 +24,9 @@ pub enum Phase {
     Observe,
     /// Decides: early stopping.
     Decide,
-    /// Saves: checkpoints.
+    /// Saves: checkpoints. Of several processes, on rank 0.
     Persist,
-    /// Tells people: bars, files, web loggers.
+    /// Tells people: bars, files, web loggers. Of several processes, on rank 0.
     Report,
 }
 
@@ -87,6 +87,10 @@ pub struct Context<'a> {
     pub config: &'a BTreeMap<String, String>,
     /// Epochs and evaluations so far.
     pub history: &'a History,
+    /// The number of this process among those that train together. Add-ons that save or report are called on rank 0 alone.
+    pub rank: usize,
+    /// How many processes train together.
+    pub world_size: usize,
     /// Parameters and gradients.
     pub engine: &'a mut dyn Engine,
     /// What the add-on asks for.
@@ -129,6 +133,10 @@ pub struct Pass<'a> {
 /// The order in a run: `claim`, `latest` once, `on_run_start`; for each epoch `on_epoch_start`, per step `on_gradients`, `on_step_end` and, in
 /// groups of any size, `on_rows`; per evaluation `on_pass` for each batch, then `on_evaluation_end`; `on_epoch_end`;
 /// last, exactly one of `on_run_end` and `on_error`, and then `finish`. Snapshots are taken between steps, after the hooks of all phases.
+///
+/// Where several processes train together, each has its own add-ons: those of the phases [`Phase::Observe`] and
+/// [`Phase::Decide`] are called on all of them and are told the same, those that save or report on rank 0 alone. What one of them
+/// asks for (a stop, a snapshot), or fails with, holds for all processes at the same step.
 pub trait AddOn: Any + Send {
     /// A name that no other add-on of the run has. States are saved under it.
     fn name(&self) -> &str;

@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn shards_together_have_every_batch_once() {
-        let whole = |loader: &DataLoader<_>, draw: &Draw| loader.epoch(draw).unwrap().collect::<Fallible<Vec<_>>>().unwrap();
+        let whole =
+            |loader: &DataLoader<_>, draw: &Draw| loader.epoch(draw).unwrap().collect::<Fallible<Vec<_>>>().unwrap();
         for workers in [0, 1, 3] {
             let loader = DataLoader::new((0..41u8).collect::<Vec<_>>().collate(Ok), 4).shuffle(true).workers(workers);
             for micro_batch in [0, 4, 9, 10, 11] {

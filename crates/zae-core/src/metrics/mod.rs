@@ -12,8 +12,8 @@ pub use direction::Direction;
 pub use history::{EpochSummary, Evaluation, History};
 
 pub(crate) use pending::{NotFinite, Pending};
-pub(crate) use shared::Shared;
 pub use rows::{Row, RowHead, Rows};
+pub(crate) use shared::Shared;
 pub use totals::Totals;
 
 use std::collections::BTreeMap;

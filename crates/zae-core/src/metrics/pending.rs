@@ -190,14 +190,15 @@ impl<S> Pending<S> {
         let mut lazy = 0..;
         let mut entries = self.entries.iter();
         let mut before = 0;
-        let rows = self.open.iter().map(|row| (row.head, row.entries)).chain([(next, self.entries.len())]);
-        for (head, end) in rows {
+        let rows = self.open.iter().map(|row| (row.head, row.entries, row.counted));
+        for (head, end, counted) in rows.chain([(next, self.entries.len(), true)]) {
             for Entry { column, kind, now } in entries.by_ref().take(end - before) {
                 if now.is_some() {
                     continue;
                 }
                 let value = self.readout.get(lazy.next()?);
-                if *column > NORM || matches!(kind, Kind::Mean { weight } if *weight == 0.0) {
+                // A step that was left out was left out for that.
+                if !counted || *column > NORM || matches!(kind, Kind::Mean { weight } if *weight == 0.0) {
                     continue;
                 }
                 if let Some(&value) = value.iter().find(|v| !v.is_finite()) {
@@ -211,7 +212,8 @@ impl<S> Pending<S> {
 
     /// What was read, for the other ranks: each row with its micro-batches' numbers.
     pub(crate) fn shared(&self) -> Shared {
-        let mut shared = Shared { names: self.columns.iter().map(|column| column.short.to_string()).collect(), rows: Vec::new() };
+        let mut shared =
+            Shared { names: self.columns.iter().map(|column| column.short.to_string()).collect(), rows: Vec::new() };
         let (mut entry, mut lazy) = (0, 0);
         for row in &self.open {
             let mut entries = Vec::with_capacity(row.entries - entry);
@@ -239,8 +241,11 @@ impl<S> Pending<S> {
             .iter()
             .map(|shared| shared.names.iter().map(|name| self.column(&Name::Owned(name.clone()), usize::MAX)).collect())
             .collect();
-        let mut rows: Vec<(usize, SharedRow)> =
-            all.into_iter().enumerate().flat_map(|(rank, shared)| shared.rows.into_iter().map(move |row| (rank, row))).collect();
+        let mut rows: Vec<(usize, SharedRow)> = all
+            .into_iter()
+            .enumerate()
+            .flat_map(|(rank, shared)| shared.rows.into_iter().map(move |row| (rank, row)))
+            .collect();
         // Stable: within a row, ranks stay in order, which is that of their micro-batches.
         rows.sort_by_key(|(_, row)| row.key);
         for same in rows.chunk_by(|(_, a), (_, b)| a.key == b.key) {
@@ -258,7 +263,8 @@ impl<S> Pending<S> {
             }
             let (_, first) = &same[0];
             let mine = own.binary_search_by_key(&first.key, |row| row.head.step).ok().map(|place| own[place]);
-            let (head, lr) = mine.map_or((RowHead { step: first.key, ..RowHead::default() }, None), |row| (row.head, row.lr));
+            let (head, lr) =
+                mine.map_or((RowHead { step: first.key, ..RowHead::default() }, None), |row| (row.head, row.lr));
             let counted = same.iter().all(|(_, row)| row.counted);
             self.open.push(OpenRow { head, entries: self.entries.len(), lr, samples: first.samples, counted });
         }

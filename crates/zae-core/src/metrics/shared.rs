@@ -28,7 +28,8 @@ pub(crate) struct SharedRow {
 impl Shared {
     /// Of what several ranks have, the rows that all of them have: one that has failed in a step lacks it.
     pub(crate) fn common(mut all: Vec<Self>) -> Vec<Self> {
-        let keys: Vec<HashSet<u64>> = all.iter().map(|shared| shared.rows.iter().map(|row| row.key).collect()).collect();
+        let keys: Vec<HashSet<u64>> =
+            all.iter().map(|shared| shared.rows.iter().map(|row| row.key).collect()).collect();
         for shared in &mut all {
             shared.rows.retain(|row| keys.iter().all(|keys| keys.contains(&row.key)));
         }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Trainer,
-    ranks::{Place, Word},
+    ranks::{Place, Ranks, Word},
 };
 use crate::{
     add_on::{AddOn, AddOns, Context, Moment, Notice, Phase, Requests},
@@ -38,8 +38,8 @@ impl Installed {
 
     /// Keeps what saves and reports out of this process: rank 0 does it for all.
     pub(super) fn leave_to_rank_0(&mut self) {
-        let speaks = |add_on: &Box<dyn AddOn>| matches!(add_on.phase(), Phase::Persist | Phase::Report);
-        self.idle.extend(self.add_ons.extract_if(.., |add_on| speaks(add_on)));
+        let is_its = |phase| matches!(phase, Phase::Persist | Phase::Report);
+        self.idle.extend(self.add_ons.extract_if(.., |add_on| is_its(add_on.phase())));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -90,6 +90,7 @@ impl Installed {
         engine: &mut dyn Engine,
         state: &mut RunState,
         run_dir: Option<&Path>,
+        ranks: &Ranks,
         site: &mut Site,
         hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
     ) -> Result<(), Error> {
@@ -101,6 +102,8 @@ impl Installed {
             seed: state.seed,
             config: &state.config,
             history: &state.history,
+            rank: ranks.rank(),
+            world_size: ranks.world_size(),
             engine,
             requests: &mut self.requests,
         };
@@ -138,7 +141,7 @@ fn each(
 }
 
 /// A panic becomes an error.
-fn caught<R>(work: impl FnOnce() -> Fallible<R>) -> Fallible<R> {
+pub(super) fn caught<R>(work: impl FnOnce() -> Fallible<R>) -> Fallible<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()))
 }
 
@@ -153,8 +156,8 @@ impl<T: Task> Trainer<T> {
         if self.add_ons.is_empty() {
             return Ok(());
         }
-        let Self { add_ons, learner, state, settings, site, .. } = self;
-        add_ons.call(learner, state, settings.run_dir.as_deref(), site, hook)
+        let Self { add_ons, learner, state, settings, ranks, site, .. } = self;
+        add_ons.call(learner, state, settings.run_dir.as_deref(), ranks, site, hook)
     }
 
     /// Reads what is still on the device and hands out the rows.
@@ -167,12 +170,13 @@ impl<T: Task> Trainer<T> {
 
     /// Hands out rows that have been read.
     pub(super) fn hand_out(&mut self) -> Result<(), Error> {
-        let Self { add_ons, learner, state, settings, site, pending, .. } = self;
+        let Self { add_ons, learner, state, settings, ranks, site, pending, .. } = self;
         let mut first = Ok(());
         if !add_ons.is_empty() {
             let run_dir = settings.run_dir.as_deref();
             for rows in pending.ready() {
-                first = first.and(add_ons.call(learner, state, run_dir, site, |add_on, cx| add_on.on_rows(&rows, cx)));
+                first = first
+                    .and(add_ons.call(learner, state, run_dir, ranks, site, |add_on, cx| add_on.on_rows(&rows, cx)));
             }
         }
         pending.clear_ready();

@@ -6,7 +6,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Trainer, hooks::ask, reduce::Tree};
+use super::{
+    Trainer,
+    hooks::{ask, caught},
+    reduce::Tree,
+};
 use crate::{
     data::Shard,
     error::{Error, Fallible, Stage},
@@ -189,7 +193,7 @@ impl<T: Task> Trainer<T> {
 
     /// What cannot fail on one rank alone: if it does, the others are not left waiting.
     pub(super) fn together<R>(&mut self, work: impl FnOnce(&mut Self) -> Fallible<R>) -> Result<R, Error> {
-        let result = work(self).map_err(|source| self.fail(source));
+        let result = caught(|| work(self)).map_err(|source| self.fail(source));
         if let Err(error) = &result {
             let reason = error.to_string();
             self.ranks.give_up(&reason);

@@ -50,7 +50,7 @@ impl<T: Task> Trainer<T> {
             self.at(Stage::Snapshot, |t| t.learner.load(&state))?;
         }
         self.ranks.replicated = true;
-        self.check_weights()
+        self.check_weights(Stage::Start)
     }
 
     /// The snapshot that rank 0 goes on from, if there is one.
@@ -140,7 +140,8 @@ impl<T: Task> Trainer<T> {
             let mut rest = values.as_chunks::<4>().0;
             t.learner.parameters(&mut |info, values| {
                 if buffers.contains(info.name) {
-                    let (own, others) = rest.split_at_checked(values.len()).ok_or("the ranks have different buffers")?;
+                    let (own, others) =
+                        rest.split_at_checked(values.len()).ok_or("the ranks have different buffers")?;
                     values.iter_mut().zip(own).for_each(|(value, bytes)| *value = f32::from_le_bytes(*bytes));
                     rest = others;
                 }
@@ -150,14 +151,17 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Compares the weights and the optimizer of all ranks.
-    pub(super) fn check_weights(&mut self) -> Result<(), Error> {
+    pub(super) fn check_weights(&mut self, after: Stage) -> Result<(), Error> {
         let Some(group) = self.ranks.group().cloned() else { return Ok(()) };
         let (names, own) = self.at(Stage::Snapshot, |t| {
             let layout = t.learner.layout()?;
             let buffers: HashSet<&str> =
                 layout.tensors.iter().filter(|own| !own.parameter).map(|own| own.name.as_str()).collect();
             let state = t.learner.snapshot()?;
-            let parameters = state.model().filter(|(name, _)| !buffers.contains(name)).map(|(name, tensor)| (name.to_owned(), tensor));
+            let parameters = state
+                .model()
+                .filter(|(name, _)| !buffers.contains(name))
+                .map(|(name, tensor)| (name.to_owned(), tensor));
             let optimizer = state.tensors.iter().filter(|(name, _)| name.starts_with(OPTIMIZER));
             let all = parameters.chain(optimizer.map(|(name, tensor)| (name.clone(), tensor)));
             all.map(|(name, tensor)| {
@@ -175,6 +179,7 @@ impl<T: Task> Trainer<T> {
         for (rank, theirs) in all.iter().enumerate() {
             if let Some(place) = all[0].iter().zip(theirs).position(|(first, other)| first != other) {
                 let name = &names[place];
+                self.site.stage = after;
                 return Err(self.fail(format!(
                     "`{name}` is not the same on rank {rank} as on rank 0: what a step changes has to come from its batch and \
                      its `at` alone"
@@ -192,7 +197,8 @@ fn broadcast(
 ) -> Fallible<(Option<RunState>, Option<String>, StateDict)> {
     let mut bytes = Vec::new();
     if let Some((run, origin, state)) = &own {
-        let tensors = state.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dtype, tensor.shape.clone())).collect();
+        let tensors =
+            state.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dtype, tensor.shape.clone())).collect();
         let head = Head {
             run: run.clone(),
             origin: origin.clone(),

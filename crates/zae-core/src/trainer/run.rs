@@ -296,7 +296,7 @@ impl<T: Task> Trainer<T> {
             }
             self.snapshot_if_wanted(Moment::Step)?;
             if self.state.progress.step.checked_rem(self.ranks.check_every()) == Some(0) {
-                self.check_weights()?;
+                self.check_weights(Stage::Update)?;
             }
             let over = self.state.due.epoch_end;
             if let Some(outcome) = self.settle(until, valid)? {

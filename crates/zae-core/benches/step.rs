@@ -4,7 +4,8 @@
 //! bar, table of epochs, CSV file) cost the training thread per step of a learner that works for 20 us, against the same
 //! run without them, in pairs; `step_cpu_ns_defaults`: the same in the CPU time of that thread, where Linux tells it,
 //! which other programs on the machine do not change much. `step_instructions_bare`: instructions per step, counted by
-//! callgrind where valgrind is installed.
+//! callgrind where valgrind is installed. `one_process_instructions`: how many more there are with an add-on that connects
+//! processes, when there is one process only.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -23,6 +24,7 @@ use zae_core::{
     engine::{Engine, Visit},
     error::Fallible,
     learner::{Clip, Learner, Readout, StateDict, Stepped, Update},
+    process_group::Parallel,
     step::Step,
     task::{At, Mode, StepResult, Task},
     trainer::{NonFinite, Trainer, Until},
@@ -132,6 +134,18 @@ impl AddOn for Count {
     }
 }
 
+/// Connects processes, of which there is one.
+struct OneProcess;
+
+impl AddOn for OneProcess {
+    fn name(&self) -> &'static str {
+        "one-process"
+    }
+    fn parallel(&mut self, _: &mut dyn Engine) -> Fallible<Option<Parallel>> {
+        Ok(Some(Parallel::new(None)))
+    }
+}
+
 /// Notes when the first and the last step were done: what a run costs once is no cost of a step.
 struct Stopwatch {
     last: u64,
@@ -207,12 +221,13 @@ fn working(with_defaults: bool, steps: u64) -> [f64; 2] {
 }
 
 /// Instructions of this very program, training `steps` steps in a process of its own.
-fn instructions(steps: u64) -> Option<f64> {
+fn instructions(steps: u64, one_process: bool) -> Option<f64> {
     let program = std::env::current_exe().ok()?;
     let out = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(program)
         .env("ZAE_BENCH_STEPS", steps.to_string())
+        .envs(one_process.then_some(("ZAE_BENCH_ONE_PROCESS", "1")))
         .output()
         .ok()?;
     let log = String::from_utf8_lossy(&out.stderr);
@@ -221,7 +236,8 @@ fn instructions(steps: u64) -> Option<f64> {
 
 fn main() {
     if let Ok(steps) = std::env::var("ZAE_BENCH_STEPS") {
-        time(trainer(Duration::ZERO), steps.parse().unwrap());
+        let one = std::env::var_os("ZAE_BENCH_ONE_PROCESS").is_some().then_some(OneProcess);
+        time(trainer(Duration::ZERO).add_on(one), steps.parse().unwrap());
         return;
     }
     let blocks = 11;
@@ -247,8 +263,12 @@ fn main() {
         nanos if nanos.is_nan() => println!("step_cpu_ns_defaults n/a (the system does not tell)"),
         nanos => println!("step_cpu_ns_defaults {nanos:.1} ns"),
     }
-    match instructions(20_000).zip(instructions(120_000)) {
-        Some((few, many)) => println!("step_instructions_bare {:.0} instructions", (many - few) / 100_000.0),
+    let per_step = |one| Some((instructions(120_000, one)? - instructions(20_000, one)?) / 100_000.0);
+    match per_step(false).zip(per_step(true)) {
+        Some((bare, one)) => {
+            println!("step_instructions_bare {bare:.0} instructions");
+            println!("one_process_instructions {:.0} instructions", one - bare);
+        }
         None => println!("step_instructions_bare n/a (valgrind is not installed)"),
     }
 }

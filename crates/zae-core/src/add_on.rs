@@ -293,7 +293,8 @@ pub trait AddOn: Any + Send {
         Ok(())
     }
 
-    /// The processes that train together, if this add-on connects them. Asked once, before anything else.
+    /// The processes that train together, if this add-on connects them. Asked once, before anything else; of an add-on that gives
+    /// some, no further hook is called.
     ///
     /// # Errors
     /// When they cannot be connected: nothing starts.

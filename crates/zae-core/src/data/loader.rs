@@ -47,8 +47,7 @@ pub trait Loader<B: 'static> {
     /// # Errors
     /// As [`Loader::epoch`].
     fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
-        let own = (draw.from.micro_batch..).map(move |i| shard.has(i));
-        Ok(Box::new(self.epoch(draw)?.zip(own).map(|(batch, own)| batch.map(|batch| own.then_some(batch)))))
+        Ok(Box::new(sharded(self.epoch(draw)?, draw, shard)))
     }
 
     /// What decides which samples are in which batch, by name: `batch_size`, `dataset_length`. A resumed run whose
@@ -69,6 +68,20 @@ pub trait Loader<B: 'static> {
     fn is_absent(&self) -> bool {
         false
     }
+}
+
+/// Leaves out what is not in the shard.
+fn sharded<'a, B>(
+    batches: impl Iterator<Item = Fallible<B>> + 'a,
+    draw: &Draw,
+    shard: Shard,
+) -> impl Iterator<Item = Fallible<Option<B>>> + 'a {
+    let mut next = draw.from.micro_batch;
+    batches.map(move |batch| {
+        let own = shard.has(next);
+        next += 1;
+        batch.map(|batch| own.then_some(batch))
+    })
 }
 
 impl<B: 'static> Loader<B> for () {
@@ -161,19 +174,29 @@ where
     FromFn(make, PhantomData)
 }
 
+impl<B, I: IntoIterator<Item = Fallible<B>>, F: Fn(u64) -> I> FromFn<F, I> {
+    /// The batches from there on: none, once there is no further one.
+    fn from(&self, draw: &Draw) -> Fallible<std::iter::Fuse<I::IntoIter>> {
+        let mut batches = (self.0)(draw.from.epoch).into_iter().fuse();
+        for _ in 0..draw.from.micro_batch {
+            match batches.next() {
+                Some(batch) => drop(batch?),
+                None => break,
+            }
+        }
+        Ok(batches)
+    }
+}
+
 impl<B: 'static, I: IntoIterator<Item = Fallible<B>>, F: Fn(u64) -> I> Loader<B> for FromFn<F, I> {
     fn micro_batches(&self, _: u64) -> Option<u64> {
         None
     }
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
-        let mut batches = (self.0)(draw.from.epoch).into_iter();
-        for _ in 0..draw.from.micro_batch {
-            match batches.next() {
-                Some(batch) => drop(batch?),
-                None => return Ok(Box::new(std::iter::empty())),
-            }
-        }
-        Ok(Box::new(batches))
+        Ok(Box::new(self.from(draw)?))
+    }
+    fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
+        Ok(Box::new(sharded(self.from(draw)?, draw, shard)))
     }
 }
 

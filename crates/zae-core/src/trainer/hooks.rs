@@ -10,7 +10,7 @@ use super::{
     ranks::{Place, Ranks, Word},
 };
 use crate::{
-    add_on::{AddOn, AddOns, Context, Moment, Notice, Phase, Requests},
+    add_on::{AddOn, AddOns, Context, Moment, Notice, Requests},
     engine::Engine,
     error::{Error, Fallible, Panicked, Site, Stage},
     learner::Learner,
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Installed {
     add_ons: Vec<Box<dyn AddOn>>,
-    /// Those of another rank's.
+    /// Those that are not called.
     idle: Vec<Box<dyn AddOn>>,
     requests: Requests,
     /// The one that is asked whether it wants a snapshot.
@@ -36,17 +36,16 @@ impl Installed {
         self.add_ons.sort_by(|a, b| (a.phase(), a.name()).cmp(&(b.phase(), b.name())));
     }
 
-    /// Keeps what saves and reports out of this process: rank 0 does it for all.
-    pub(super) fn leave_to_rank_0(&mut self) {
-        let is_its = |phase| matches!(phase, Phase::Persist | Phase::Report);
-        self.idle.extend(self.add_ons.extract_if(.., |add_on| is_its(add_on.phase())));
+    /// Calls no further hook of these.
+    pub(super) fn lay_off(&mut self, which: impl Fn(&dyn AddOn) -> bool) {
+        self.idle.extend(self.add_ons.extract_if(.., |add_on| which(&**add_on)));
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.add_ons.is_empty()
     }
 
-    /// Also those that another rank's do the work of.
+    /// Also those that are not called.
     pub(super) fn all(&self) -> impl Iterator<Item = &dyn AddOn> {
         self.add_ons.iter().chain(&self.idle).map(|add_on| &**add_on)
     }
@@ -61,7 +60,7 @@ impl Installed {
 
     /// A name that two of them have.
     pub(super) fn twice(&self) -> Option<&str> {
-        let mut names: Vec<_> = self.iter().map(AddOn::name).collect();
+        let mut names: Vec<_> = self.all().map(AddOn::name).collect();
         names.sort_unstable();
         names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }

@@ -12,6 +12,7 @@ use super::{
     reduce::Tree,
 };
 use crate::{
+    add_on::{AddOn, Phase},
     data::Shard,
     error::{Error, Fallible, Stage},
     metrics::{Pending, RowHead, Shared},
@@ -108,12 +109,20 @@ impl Ranks {
 }
 
 impl<T: Task> Trainer<T> {
-    /// Asks the add-ons for the processes that train together, once.
+    /// Before anything else, the processes that train together are connected, once.
     pub(super) fn join(&mut self) -> Result<(), Error> {
         self.ranks.told = false;
-        if self.ranks.parallel.is_some() {
-            return Ok(());
+        if self.ranks.parallel.is_none() {
+            self.connect()?;
         }
+        if self.ranks.rank() > 0 {
+            let is_rank_0s = |add_on: &dyn AddOn| matches!(add_on.phase(), Phase::Persist | Phase::Report);
+            self.add_ons.lay_off(is_rank_0s);
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self) -> Result<(), Error> {
         let mut found: Option<(String, Parallel)> = None;
         let Self { add_ons, learner, .. } = self;
         for add_on in add_ons.iter_mut() {
@@ -127,10 +136,12 @@ impl<T: Task> Trainer<T> {
             }
             found = Some((name, parallel));
         }
-        self.ranks.parallel = Some(found.map_or_else(|| Parallel::new(None), |(_, parallel)| parallel));
-        if self.ranks.rank() > 0 {
-            self.add_ons.leave_to_rank_0();
-        }
+        let Some((name, parallel)) = found else {
+            self.ranks.parallel = Some(Parallel::new(None));
+            return Ok(());
+        };
+        self.ranks.parallel = Some(parallel);
+        self.add_ons.lay_off(|add_on| add_on.name() == name);
         Ok(())
     }
 
@@ -141,7 +152,13 @@ impl<T: Task> Trainer<T> {
 
     /// Exchanges words. With one process, the word is its own.
     pub(super) fn agree(&mut self, place: Place, word: Word) -> Result<Word, Error> {
-        let Some(group) = self.ranks.group().cloned() else { return Ok(word) };
+        match self.ranks.group().cloned() {
+            Some(group) => self.agree_with(&group, place, word),
+            None => Ok(word),
+        }
+    }
+
+    fn agree_with(&mut self, group: &Arc<dyn ProcessGroup>, place: Place, word: Word) -> Result<Word, Error> {
         let signal = self.own_signal();
         let stops = self.state.stopped.is_some() && self.state.stopped != self.ranks.stopped;
         let late = self.ranks.time.is_some_and(|time| self.state.progress.elapsed() >= time);
@@ -150,7 +167,7 @@ impl<T: Task> Trainer<T> {
         let [interrupts, terminates] = SIGNALS.map(|name| is(signal == Some(name)));
         let Word { weight, bad, snapshot } = word;
         let mut all = [0.0, weight, bad, snapshot, is(stops), interrupts, terminates, is(late), here, here * here];
-        self.sum(&*group, &mut all)?;
+        self.sum(&**group, &mut all)?;
         let [failed, weight, bad, snapshot, stops, interrupts, terminates, late, places, squares] = all;
         if failed > 0.0 {
             return Err(self.part(None));
@@ -168,7 +185,7 @@ impl<T: Task> Trainer<T> {
         self.ranks.signal = known.map(|(_, name)| name);
         self.ranks.out_of_time = late > 0.0;
         if stops > 0.0 {
-            self.state.stopped = self.first_reason(&*group)?;
+            self.state.stopped = self.first_reason(&**group)?;
             self.ranks.stopped.clone_from(&self.state.stopped);
         }
         Ok(Word { weight, bad, snapshot })

@@ -1,4 +1,4 @@
-//! Compiles the shim against the LibTorch that torch-sys found, after a look at its version.
+//! Compiles the shims against the LibTorch that torch-sys found, after a look at its version.
 #![allow(clippy::print_stdout)]
 
 use std::{
@@ -12,7 +12,9 @@ const VERSION: (&str, &str) = ("2", "13");
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=src/shim.cpp");
+    for sources in ["gloo", "src/c10d.cpp", "src/guarded.hpp", "src/shim.cpp"] {
+        println!("cargo::rerun-if-changed={sources}");
+    }
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -35,10 +37,13 @@ fn build() -> Result<(), String> {
         .std("c++17")
         .pic(true)
         .warnings(false)
+        .include("gloo")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", &*abi)
-        .file("src/shim.cpp")
+        .define("USE_DISTRIBUTED", None)
+        .define("USE_C10D_GLOO", None)
+        .files(["src/c10d.cpp", "src/shim.cpp"])
         .try_compile("zae_tch_shim")
         .map_err(|e| e.to_string())?;
 

@@ -18,6 +18,7 @@
 //! - [`HostTensor`]: a copy of a tensor as bytes, from a GPU without waiting for each.
 //! - [`manual_seed`], [`rng_state`], [`set_rng_state`]: the generator of one device.
 //! - [`Autocast`]: mixed precision, until the guard is dropped.
+//! - [`TcpStore`], [`Gloo`]: processes that work together.
 //! - [`open_cuda`]: one program for machines with and without a GPU. [`version`]: which LibTorch that is.
 //! - [`short_errors`]: messages without a C++ stack.
 //!
@@ -42,6 +43,7 @@
 
 mod adam;
 mod autocast;
+mod c10d;
 mod cuda;
 mod error;
 mod ffi;
@@ -55,6 +57,7 @@ mod version;
 
 pub use adam::{AdamStep, AdamTensors, adam_step};
 pub use autocast::Autocast;
+pub use c10d::{Gloo, GlooAddress, GlooOptions, TcpStore};
 pub use cuda::open_cuda;
 pub use error::{Error, Result, short_errors};
 pub use foreach::{norm, scale_, scale_by_, unscale_};

@@ -1,7 +1,6 @@
 // What `tch` leaves out of LibTorch, as C functions.
 //
-// A tensor is `at::Tensor *`, as in torch-sys. No exception crosses: each function that can fail returns null, or the first
-// line of what went wrong, which is this thread's until it fails again.
+// A tensor is `at::Tensor *`, as in torch-sys. How functions fail: `guarded.hpp`.
 
 #include <algorithm>
 #include <cstdint>
@@ -21,30 +20,9 @@
 #include <c10/util/Logging.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
+#include "guarded.hpp"
+
 namespace {
-
-thread_local std::string message;
-
-const char *first_line(const char *what) {
-  message = what;
-  message.erase(0, message.find_first_not_of(" \t\r\n"));
-  message.erase(std::min(message.size(), message.find_first_of("\r\n")));
-  if (message.empty()) message = "LibTorch failed and did not say why";
-  return message.c_str();
-}
-
-template <class Body> const char *guarded(Body &&body) noexcept {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error &error) {
-    return first_line(error.what_without_backtrace());
-  } catch (const std::exception &error) {
-    return first_line(error.what());
-  } catch (...) {
-    return first_line("LibTorch threw something that is no exception");
-  }
-}
 
 // Tensors that Rust lends for a call.
 struct List {

@@ -15,6 +15,7 @@ use zae_core::{
     learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SCALER, SHADOW, StateDict, Stepped, Update},
     misfits::Misfits,
     precision::Precision,
+    process_group::{ProcessGroup, World},
     scaler::GradScaler,
     task::Mode,
 };
@@ -26,6 +27,7 @@ use crate::{
     optimizer::Optimizer,
     panics::plain,
     precision,
+    process_group::C10dGroup,
     saved::{self, Buffers, short},
     scalars,
     shadow::Shadows,
@@ -164,6 +166,14 @@ impl<M: 'static> Engine for TchLearner<M> {
     /// state dict, under `shadow/{slot}/`.
     fn shadow(&mut self, slot: &str, op: Shadow) -> Fallible {
         self.shadows.apply(&there(&self.built)?.variables, slot, op)
+    }
+
+    /// By c10d, if the launcher says where rank 0 is: see [`C10dGroup`].
+    fn process_group(&mut self, world: &World) -> Fallible<Option<Arc<dyn ProcessGroup>>> {
+        if world.master.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(C10dGroup::connect(world)?))
     }
 }
 

@@ -1,0 +1,159 @@
+// PyTorch's library for processes that work together (c10d), as C functions: its store over TCP, and its group over Gloo.
+// How functions fail: `guarded.hpp`.
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "guarded.hpp"
+
+namespace {
+
+using Millis = std::chrono::milliseconds;
+
+// Bytes that Rust lends for a call.
+struct Bytes {
+  const uint8_t *first;
+  size_t length;
+
+  std::string text() const { return length ? std::string(reinterpret_cast<const char *>(first), length) : std::string(); }
+  std::vector<uint8_t> bytes() const { return std::vector<uint8_t>(first, first + length); }
+};
+
+// What a store answered last on this thread.
+thread_local std::vector<uint8_t> answer;
+
+void answered(std::vector<uint8_t> bytes, Bytes *out) {
+  answer = std::move(bytes);
+  *out = {answer.data(), answer.size()};
+}
+
+struct Store {
+  c10::intrusive_ptr<c10d::TCPStore> tcp;
+};
+
+struct Gloo {
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> group;
+};
+
+// The caller's memory as a tensor. Whoever makes one waits for the work on it.
+at::Tensor lent(const void *first, size_t length, at::ScalarType kind) {
+  return at::from_blob(const_cast<void *>(first), {static_cast<int64_t>(length)}, at::TensorOptions(kind));
+}
+
+// An error ends the work too: Gloo has let go of the memory when this returns or throws.
+void finish(const c10::intrusive_ptr<c10d::Work> &work) { work->wait(); }
+
+void all_reduce(Gloo *gloo, at::Tensor tensor) {
+  std::vector<at::Tensor> tensors{std::move(tensor)};
+  finish(gloo->group->allreduce(tensors));
+}
+
+} // namespace
+
+extern "C" {
+
+const char *zae_store_open(Bytes host, uint16_t port, bool server, uint64_t timeout, Store **store) {
+  return guarded([&] {
+    c10d::TCPStoreOptions options;
+    options.port = port;
+    options.isServer = server;
+    options.waitWorkers = false;
+    options.timeout = Millis(timeout);
+    *store = new Store{c10::make_intrusive<c10d::TCPStore>(host.text(), options)};
+  });
+}
+
+Store *zae_store_clone(const Store *store) { return new Store{store->tcp}; }
+
+bool zae_store_same(const Store *store, const Store *other) { return store->tcp == other->tcp; }
+
+void zae_store_close(Store *store) {
+  // Nobody is left to tell that something could not be closed.
+  (void)guarded([&] { delete store; });
+}
+
+const char *zae_store_set(const Store *store, Bytes key, Bytes value) {
+  return guarded([&] { store->tcp->set(key.text(), value.bytes()); });
+}
+
+// The value that is there afterwards: this one, or that of somebody who was first.
+const char *zae_store_set_first(const Store *store, Bytes key, Bytes value, Bytes *there) {
+  return guarded([&] { answered(store->tcp->compareSet(key.text(), {}, value.bytes()), there); });
+}
+
+const char *zae_store_has(const Store *store, Bytes key, bool *has) {
+  return guarded([&] { *has = store->tcp->check({key.text()}); });
+}
+
+const char *zae_store_get(const Store *store, Bytes key, uint64_t timeout, Bytes *value) {
+  return guarded([&] {
+    store->tcp->wait({key.text()}, Millis(timeout));
+    answered(store->tcp->get(key.text()), value);
+  });
+}
+
+struct GlooOptions {
+  Bytes prefix;
+  // An interface's name or, if it is empty, an address.
+  Bytes interface, address;
+  int rank, world_size;
+  uint64_t timeout;
+};
+
+const char *zae_gloo_open(const Store *store, const GlooOptions *how, Gloo **gloo) {
+  return guarded([&] {
+    auto options = c10d::ProcessGroupGloo::Options::create(Millis(how->timeout));
+    // Calls come one at a time.
+    options->threads = 1;
+    options->devices.push_back(how->interface.length
+                                   ? c10d::ProcessGroupGloo::createDeviceForInterface(how->interface.text())
+                                   : c10d::ProcessGroupGloo::createDeviceForHostname(how->address.text()));
+    auto prefixed = c10::make_intrusive<c10d::PrefixStore>(how->prefix.text(), store->tcp);
+    *gloo = new Gloo{c10::make_intrusive<c10d::ProcessGroupGloo>(prefixed, how->rank, how->world_size, options)};
+  });
+}
+
+void zae_gloo_close(Gloo *gloo) {
+  (void)guarded([&] { delete gloo; });
+}
+
+const char *zae_gloo_all_reduce_f32(Gloo *gloo, float *first, size_t length) {
+  return guarded([&] { all_reduce(gloo, lent(first, length, at::kFloat)); });
+}
+
+const char *zae_gloo_all_reduce(Gloo *gloo, const at::Tensor *tensor) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    TORCH_CHECK(tensor->defined(), "an undefined tensor cannot be summed");
+    all_reduce(gloo, tensor->detach());
+  });
+}
+
+// `all` is world size times as long as `own`.
+const char *zae_gloo_all_gather(Gloo *gloo, Bytes own, uint8_t *all) {
+  return guarded([&] {
+    auto output = lent(all, own.length * gloo->group->getSize(), at::kByte);
+    auto input = lent(own.first, own.length, at::kByte);
+    finish(gloo->group->_allgather_base(output, input));
+  });
+}
+
+const char *zae_gloo_broadcast(Gloo *gloo, uint8_t *first, size_t length, int from) {
+  return guarded([&] {
+    std::vector<at::Tensor> tensors{lent(first, length, at::kByte)};
+    c10d::BroadcastOptions options;
+    options.rootRank = from;
+    finish(gloo->group->broadcast(tensors, options));
+  });
+}
+
+} // extern "C"

@@ -1,0 +1,163 @@
+//! How the ranks find each other: at rank 0's store, which is c10d's, and then over Gloo.
+
+use std::{
+    net::IpAddr,
+    process,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use zae_core::{error::Fallible, process_group::World};
+use zae_tch_sys::{Gloo, GlooAddress, GlooOptions, TcpStore};
+
+use super::{
+    address,
+    notes::{Notes, who},
+    within,
+};
+
+/// How much longer than rank 0 the others wait for what it has to say.
+const LONGER: Duration = Duration::from_secs(5);
+
+/// The stores of this process. They stay, so that its next group, which may be the next run's, does not find a port that is not
+/// free yet, or keys of the group before.
+static STORES: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+
+struct Kept {
+    master: (String, u16),
+    rank: usize,
+    store: TcpStore,
+    groups: u64,
+}
+
+pub(super) fn connect(world: &World) -> Fallible<(Gloo, Notes)> {
+    let Some(master) = world.master.clone() else {
+        return Err(
+            "c10d needs an address where the ranks meet: set MASTER_ADDR and MASTER_PORT to those of rank 0".into()
+        );
+    };
+    let World { rank, world_size, timeout, .. } = *world;
+    if rank >= world_size {
+        return Err(format!("there is no rank {rank} of {world_size}: RANK counts from 0").into());
+    }
+    let limit = timeout.saturating_mul(3).saturating_add(LONGER);
+    let at = format!("{}:{}", master.0, master.1);
+    within(limit, move || {
+        let (store, group) = store(&master, rank, timeout)?;
+        let notes = Notes { store, prefix: format!("zae/{group}"), rank, world_size, timeout };
+        let connected = meet(&notes, &master).and_then(|address| open(&notes, address));
+        if connected.is_err() {
+            forget(&notes);
+        }
+        Ok((connected?, notes))
+    })
+    .unwrap_or_else(|| Err(format!("rank 0 at {at} has not answered within {limit:?}").into()))
+}
+
+/// The store, and how many groups of this process it has had. All ranks make their groups in the same order.
+fn store(master: &(String, u16), rank: usize, timeout: Duration) -> Fallible<(TcpStore, u64)> {
+    let kept = |stores: &mut Vec<Kept>| {
+        let kept = stores.iter_mut().find(|kept| kept.master == *master && kept.rank == rank)?;
+        kept.groups += 1;
+        Some((kept.store.clone(), kept.groups))
+    };
+    if let Some(kept) = kept(&mut STORES.lock().unwrap_or_else(PoisonError::into_inner)) {
+        return Ok(kept);
+    }
+    let (host, port) = master;
+    let store = TcpStore::open(host, *port, rank == 0, timeout).map_err(|e| match rank {
+        0 => format!("rank 0 cannot open the port {port}: if it is taken, set MASTER_PORT to another one ({e})"),
+        _ => format!(
+            "rank 0 is not there at {host}:{port}: MASTER_ADDR and MASTER_PORT have to be the same everywhere ({e})"
+        ),
+    })?;
+    let new = Kept { master: master.clone(), rank, store: store.clone(), groups: 0 };
+    STORES.lock().unwrap_or_else(PoisonError::into_inner).push(new);
+    Ok((store, 0))
+}
+
+/// After a failure the ranks' groups are no longer counted alike: the next one takes a new store.
+pub(super) fn forget(notes: &Notes) {
+    let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+    stores.retain(|kept| !(kept.rank == notes.rank && kept.store == notes.store));
+}
+
+/// Waits for all ranks. Returns the address of this one.
+fn meet(notes: &Notes, (host, port): &(String, u16)) -> Fallible<IpAddr> {
+    let by = Instant::now() + notes.timeout;
+    let own = address::toward(host, *port)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let here = format!("{} {own} {} {}", notes.world_size, process::id(), now.as_nanos());
+    let there = notes.store.set_first(&notes.key("here", notes.rank), here.as_bytes())?;
+    if there != here.as_bytes() {
+        return Err(format!("there are two processes of rank {}: each needs a RANK of its own", notes.rank).into());
+    }
+    if notes.rank == 0 {
+        let all = all_here(notes, by);
+        let word = all.as_ref().map_or_else(|error| format!("no {error}"), |all| format!("yes {}", words(all)));
+        notes.store.set(&notes.key("start", 0), word.as_bytes())?;
+        if all.is_err() {
+            notes.wait_for_readers();
+        }
+        return Ok(address::among(own, &all?));
+    }
+    let word = notes.store.get(&notes.key("start", 0), notes.timeout + LONGER);
+    let word = word.map_err(|e| format!("rank 0 at {host}:{port} is gone, or does not answer ({e})"))?;
+    notes.store.set(&notes.key("read", notes.rank), b"")?;
+    match String::from_utf8_lossy(&word).split_once(' ') {
+        Some(("yes", all)) => {
+            let all: Vec<IpAddr> = all.split(' ').filter_map(|address| address.parse().ok()).collect();
+            let (theirs, world) = (all.len(), notes.world_size);
+            if theirs != world {
+                let error =
+                    format!("rank 0 counts {theirs} processes, this one {world}: WORLD_SIZE has to be the same");
+                return Err(error.into());
+            }
+            Ok(address::among(own, &all))
+        }
+        Some(("no", error)) => Err(error.into()),
+        _ => Err("rank 0 is of another version of this program".into()),
+    }
+}
+
+/// Rank 0 waits for all, so that all hear the same.
+fn all_here(notes: &Notes, by: Instant) -> Fallible<Vec<IpAddr>> {
+    let missing = notes.missing("here", by)?;
+    if let Some(who) = who(&missing) {
+        let (here, world) = (notes.world_size - missing.len(), notes.world_size);
+        return Err(format!("{who} has not come within {:?}: {here} of {world} are here", notes.timeout).into());
+    }
+    let mut all = Vec::new();
+    for rank in 0..notes.world_size {
+        let here = notes.store.get(&notes.key("here", rank), notes.timeout)?;
+        let here = String::from_utf8_lossy(&here).into_owned();
+        let mut words = here.split(' ');
+        let (world, address) = (words.next().unwrap_or("?"), words.next().unwrap_or("?"));
+        if world != notes.world_size.to_string() {
+            let own = notes.world_size;
+            return Err(
+                format!("rank {rank} counts {world} processes, rank 0 {own}: WORLD_SIZE has to be the same").into()
+            );
+        }
+        all.push(address.parse().map_err(|e| format!("rank {rank} has no address: {e}"))?);
+    }
+    Ok(all)
+}
+
+fn words(all: &[IpAddr]) -> String {
+    all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn open(notes: &Notes, address: IpAddr) -> Fallible<Gloo> {
+    let (address, interface) = (address.to_string(), std::env::var("GLOO_SOCKET_IFNAME").ok());
+    let interface = interface.as_deref().filter(|name| !name.is_empty());
+    let options = GlooOptions {
+        prefix: &notes.prefix,
+        rank: notes.rank,
+        world_size: notes.world_size,
+        timeout: notes.timeout,
+        at: interface.map_or(GlooAddress::Host(&address), GlooAddress::Interface),
+    };
+    let at = interface.map_or_else(|| address.clone(), |name| format!("GLOO_SOCKET_IFNAME={name}"));
+    Ok(Gloo::open(&notes.store, &options).map_err(|e| format!("the ranks cannot be connected from {at}: {e}"))?)
+}

@@ -3,12 +3,14 @@
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
+#include <cstdlib>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -35,6 +37,27 @@ void answered(std::vector<uint8_t> bytes, Bytes *out) {
   answer = std::move(bytes);
   *out = {answer.data(), answer.size()};
 }
+
+// While one of these is there c10d's store says nothing to the standard error: what goes wrong is in its exceptions too.
+class Quiet {
+ public:
+  Quiet() {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (count++ == 0) {
+      before = FLAGS_caffe2_log_level;
+      if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+    }
+  }
+  ~Quiet() {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (--count == 0) FLAGS_caffe2_log_level = before;
+  }
+  Quiet(const Quiet &) = delete;
+
+ private:
+  static inline std::mutex mutex;
+  static inline int count = 0, before = 0;
+};
 
 struct Store {
   c10::intrusive_ptr<c10d::TCPStore> tcp;
@@ -63,6 +86,7 @@ extern "C" {
 
 const char *zae_store_open(Bytes host, uint16_t port, bool server, uint64_t timeout, Store **store) {
   return guarded([&] {
+    Quiet quiet;
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = server;
@@ -82,20 +106,30 @@ void zae_store_close(Store *store) {
 }
 
 const char *zae_store_set(const Store *store, Bytes key, Bytes value) {
-  return guarded([&] { store->tcp->set(key.text(), value.bytes()); });
+  return guarded([&] {
+    Quiet quiet;
+    store->tcp->set(key.text(), value.bytes());
+  });
 }
 
 // The value that is there afterwards: this one, or that of somebody who was first.
 const char *zae_store_set_first(const Store *store, Bytes key, Bytes value, Bytes *there) {
-  return guarded([&] { answered(store->tcp->compareSet(key.text(), {}, value.bytes()), there); });
+  return guarded([&] {
+    Quiet quiet;
+    answered(store->tcp->compareSet(key.text(), {}, value.bytes()), there);
+  });
 }
 
 const char *zae_store_has(const Store *store, Bytes key, bool *has) {
-  return guarded([&] { *has = store->tcp->check({key.text()}); });
+  return guarded([&] {
+    Quiet quiet;
+    *has = store->tcp->check({key.text()});
+  });
 }
 
 const char *zae_store_get(const Store *store, Bytes key, uint64_t timeout, Bytes *value) {
   return guarded([&] {
+    Quiet quiet;
     store->tcp->wait({key.text()}, Millis(timeout));
     answered(store->tcp->get(key.text()), value);
   });

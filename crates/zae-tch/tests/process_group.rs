@@ -40,6 +40,7 @@ impl Ranks {
                 .args(["--exact", "rank", "--nocapture"])
                 .envs([("ZAE_SCENE", scene), ("OMP_NUM_THREADS", "1")])
                 .env("ZAE_FOLDER", folder.path())
+                .envs((scene == "no-interface" && rank == 1).then_some(("GLOO_SOCKET_IFNAME", "none")))
                 .env("ZAE_RANK", format!("{rank} {world} {port} {}", timeout.as_millis()))
                 .stdout(Stdio::null())
                 .stderr(fs::File::create(folder.path().join(format!("stderr-{rank}"))).unwrap())
@@ -94,7 +95,11 @@ fn rank() {
         fs::write(path.with_extension("new"), text).unwrap();
         fs::rename(path.with_extension("new"), path).unwrap();
     };
-    let done = scene(&env::var("ZAE_SCENE").unwrap(), &world, &say);
+    let name = env::var("ZAE_SCENE").unwrap();
+    if name == "miscounted" && world.rank == 1 {
+        world.world_size = 3;
+    }
+    let done = scene(&name, &world, &say);
     say("end", &done.map_or_else(|error| error.to_string(), |()| "done".to_owned()));
 }
 
@@ -106,6 +111,13 @@ fn scene(scene: &str, world: &World, say: &dyn Fn(&str, &str)) -> Fallible {
             tensors(&group)?;
             // The next run's, on the same port.
             check_group(&*C10dGroup::connect(world)?)
+        }
+        "out-of-step" => {
+            // What Gloo may not notice.
+            if world.rank == 1 {
+                group.all_reduce_sum(&mut [])?;
+            }
+            group.sum(&mut [1.0])
         }
         _ => {
             let error = rounds(&group, scene, world, say);
@@ -208,6 +220,18 @@ fn who_gives_up_is_not_waited_for() {
 }
 
 #[test]
+fn ranks_that_do_different_things_are_told_so() {
+    let mut ranks = Ranks::start("out-of-step", 2, 2, LONG);
+    for rank in 0..2 {
+        let error = ranks.says(rank, "end").0;
+        assert!(
+            error.starts_with("rank ") && error.contains(" is out of step: all have to make the same calls"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_rank_that_never_comes_is_named() {
     let mut ranks = Ranks::start("work", 3, 2, Duration::from_secs(2));
     for rank in 0..2 {
@@ -228,6 +252,20 @@ fn without_an_address_there_is_no_group_of_this_engine() {
 }
 
 #[test]
+fn ranks_that_cannot_be_right_are_told_so() {
+    let mut ranks = Ranks::start("miscounted", 2, 2, LONG);
+    for rank in 0..2 {
+        let error = ranks.says(rank, "end").0;
+        assert_eq!(error, "rank 1 counts 3 processes, rank 0 2: WORLD_SIZE has to be the same");
+    }
+    let mut ranks = Ranks::start("no-interface", 2, 2, Duration::from_secs(2));
+    for rank in 0..2 {
+        let error = ranks.says(rank, "end").0;
+        assert!(error.starts_with("rank 1 cannot be reached at GLOO_SOCKET_IFNAME=none: "), "{error}");
+    }
+}
+
+#[test]
 fn what_cannot_be_connected_says_what_would_help() {
     let taken = TcpListener::bind("0.0.0.0:0").unwrap();
     let mut world = World::new(0, 2);
@@ -238,7 +276,7 @@ fn what_cannot_be_connected_says_what_would_help() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     (world.rank, world.master) = (1, Some(("127.0.0.1".to_owned(), free)));
     let error = C10dGroup::connect(&world).unwrap_err().to_string();
-    assert!(error.starts_with(&format!("rank 0 is not there at 127.0.0.1:{free}")), "{error}");
+    assert!(error.starts_with(&format!("rank 0 has not come to 127.0.0.1:{free} within 1s")), "{error}");
     world.rank = 2;
     assert!(C10dGroup::connect(&world).unwrap_err().to_string().contains("no rank 2 of 2"));
 }

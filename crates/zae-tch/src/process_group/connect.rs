@@ -12,12 +12,15 @@ use zae_tch_sys::{Gloo, GlooAddress, GlooOptions, TcpStore};
 
 use super::{
     address,
-    notes::{Notes, who},
+    notes::{Cause, MOMENT, Notes, who},
     within,
 };
 
 /// How much longer than rank 0 the others wait for what it has to say.
 const LONGER: Duration = Duration::from_secs(5);
+
+/// What is longer would overflow sums of times.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 /// The stores of this process. They stay, so that its next group, which may be the next run's, does not find a port that is not
 /// free yet, or keys of the group before.
@@ -36,22 +39,22 @@ pub(super) fn connect(world: &World) -> Fallible<(Gloo, Notes)> {
             "c10d needs an address where the ranks meet: set MASTER_ADDR and MASTER_PORT to those of rank 0".into()
         );
     };
-    let World { rank, world_size, timeout, .. } = *world;
+    let World { rank, world_size, .. } = *world;
+    let timeout = world.timeout.min(FOREVER);
     if rank >= world_size {
         return Err(format!("there is no rank {rank} of {world_size}: RANK counts from 0").into());
     }
-    let limit = timeout.saturating_mul(3).saturating_add(LONGER);
-    let at = format!("{}:{}", master.0, master.1);
-    within(limit, move || {
-        let (store, group) = store(&master, rank, timeout)?;
-        let notes = Notes { store, prefix: format!("zae/{group}"), rank, world_size, timeout };
-        let connected = meet(&notes, &master).and_then(|address| open(&notes, address));
-        if connected.is_err() {
-            forget(&notes);
-        }
-        Ok((connected?, notes))
-    })
-    .unwrap_or_else(|| Err(format!("rank 0 at {at} has not answered within {limit:?}").into()))
+    zae_tch_sys::short_errors();
+    let (store, group) = store(&master, rank, timeout)?;
+    let notes = Notes { store, prefix: format!("zae/{group}"), rank, world_size, timeout };
+    let (limit, at) = (timeout * 2 + LONGER, format!("{}:{}", master.0, master.1));
+    let meeting = notes.clone();
+    let connected = within(limit, move || meet(&meeting, &master).and_then(|address| open(&meeting, address)))
+        .unwrap_or_else(|| Err(format!("rank 0 at {at} has not answered within {limit:?}").into()));
+    if connected.is_err() {
+        forget(&notes);
+    }
+    Ok((connected?, notes))
 }
 
 /// The store, and how many groups of this process it has had. All ranks make their groups in the same order.
@@ -64,12 +67,18 @@ fn store(master: &(String, u16), rank: usize, timeout: Duration) -> Fallible<(Tc
     if let Some(kept) = kept(&mut STORES.lock().unwrap_or_else(PoisonError::into_inner)) {
         return Ok(kept);
     }
-    let (host, port) = master;
-    let store = TcpStore::open(host, *port, rank == 0, timeout).map_err(|e| match rank {
+    let ((host, port), place) = (master, master.clone());
+    // c10d tries again for longer than that.
+    let opened = within(timeout, move || TcpStore::open(&place.0, place.1, rank == 0, timeout));
+    let Some(store) = opened else {
+        // Perhaps its name is wrong.
+        address::toward(host, *port)?;
+        let fix = "MASTER_ADDR and MASTER_PORT have to be the same everywhere";
+        return Err(format!("rank 0 has not come to {host}:{port} within {timeout:?}: {fix}").into());
+    };
+    let store = store.map_err(|e| match rank {
         0 => format!("rank 0 cannot open the port {port}: if it is taken, set MASTER_PORT to another one ({e})"),
-        _ => format!(
-            "rank 0 is not there at {host}:{port}: MASTER_ADDR and MASTER_PORT have to be the same everywhere ({e})"
-        ),
+        _ => format!("rank 0 at {host}:{port} cannot be reached: {e}"),
     })?;
     let new = Kept { master: master.clone(), rank, store: store.clone(), groups: 0 };
     STORES.lock().unwrap_or_else(PoisonError::into_inner).push(new);
@@ -97,13 +106,14 @@ fn meet(notes: &Notes, (host, port): &(String, u16)) -> Fallible<IpAddr> {
         let word = all.as_ref().map_or_else(|error| format!("no {error}"), |all| format!("yes {}", words(all)));
         notes.store.set(&notes.key("start", 0), word.as_bytes())?;
         if all.is_err() {
-            notes.wait_for_readers();
+            // The others hear it before the store is gone.
+            notes.missing("told", Instant::now() + MOMENT)?;
         }
         return Ok(address::among(own, &all?));
     }
     let word = notes.store.get(&notes.key("start", 0), notes.timeout + LONGER);
     let word = word.map_err(|e| format!("rank 0 at {host}:{port} is gone, or does not answer ({e})"))?;
-    notes.store.set(&notes.key("read", notes.rank), b"")?;
+    notes.store.set(&notes.key("told", notes.rank), b"")?;
     match String::from_utf8_lossy(&word).split_once(' ') {
         Some(("yes", all)) => {
             let all: Vec<IpAddr> = all.split(' ').filter_map(|address| address.parse().ok()).collect();
@@ -159,5 +169,13 @@ fn open(notes: &Notes, address: IpAddr) -> Fallible<Gloo> {
         at: interface.map_or(GlooAddress::Host(&address), GlooAddress::Interface),
     };
     let at = interface.map_or_else(|| address.clone(), |name| format!("GLOO_SOCKET_IFNAME={name}"));
-    Ok(Gloo::open(&notes.store, &options).map_err(|e| format!("the ranks cannot be connected from {at}: {e}"))?)
+    Gloo::open(&notes.store, &options).map_err(|error| {
+        let cause = match Cause::of("connecting all ranks", &error) {
+            Cause::Late(what) => Cause::Late(what),
+            _ => Cause::GivenUp(format!("rank {} cannot be reached at {at}: {error}", notes.rank)),
+        };
+        let verdict = notes.verdict(notes.leave(cause));
+        notes.wait_for_readers();
+        verdict.into()
+    })
 }

@@ -3,6 +3,7 @@
 mod address;
 mod connect;
 mod notes;
+mod packet;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
@@ -16,11 +17,10 @@ use zae_core::{
 };
 use zae_tch_sys::Gloo;
 
-use self::notes::{Cause, Notes};
-
-/// What a rank says in one message, whatever its length: eight bytes of length, and the first of what it has to say.
-const PACKET: usize = 256;
-const FIRST: usize = PACKET - 8;
+use self::{
+    notes::{Cause, Notes},
+    packet::{Call, Failed, History, PACKET, packet, parse},
+};
 
 /// Processes that train one model together, connected by PyTorch's c10d, over Gloo (TCP). The ranks are told apart by their
 /// numbers only: on one machine or on several, on the CPU or with GPUs.
@@ -28,7 +28,8 @@ const FIRST: usize = PACKET - 8;
 /// A rank whose process has ended is noticed at once, one that is silent after the timeout: every other rank returns an error
 /// then, which names it. So it does when one gives up ([`ProcessGroup::abort`]), also while it is connecting.
 ///
-/// All ranks sum equally many numbers in a call. That is not checked: see [`Gloo`].
+/// All ranks make the same calls in the same order, and sum equally many numbers in each. Ranks that do not are told so by the
+/// next call that is not a sum, unless Gloo has ended a process of theirs before: see [`Gloo`].
 ///
 /// # Environment
 /// `GLOO_SOCKET_IFNAME` names the network interface by which the others reach this process. Without it that is the address
@@ -38,9 +39,15 @@ pub struct C10dGroup {
     rank: usize,
     world_size: usize,
     /// Until the group is of no more use. Dropping it closes the connections: all others fail too, one after the other.
-    gloo: Mutex<Option<Gloo>>,
+    open: Mutex<Option<Open>>,
     notes: Notes,
     failure: OnceLock<String>,
+}
+
+#[derive(Debug)]
+struct Open {
+    gloo: Gloo,
+    history: History,
 }
 
 impl C10dGroup {
@@ -51,7 +58,8 @@ impl C10dGroup {
     pub fn connect(world: &World) -> Fallible<Arc<Self>> {
         let (gloo, notes) = connect::connect(world)?;
         let (rank, world_size) = (world.rank, world.world_size);
-        Ok(Arc::new(Self { rank, world_size, gloo: Mutex::new(Some(gloo)), notes, failure: OnceLock::new() }))
+        let open = Mutex::new(Some(Open { gloo, history: History::default() }));
+        Ok(Arc::new(Self { rank, world_size, open, notes, failure: OnceLock::new() }))
     }
 
     /// Each number of a tensor becomes the sum over all ranks, in its place, without a copy by this crate; autograd does not
@@ -60,20 +68,18 @@ impl C10dGroup {
     /// # Errors
     /// As [`ProcessGroup::all_reduce_sum`], and when c10d has no sum for tensors of this kind.
     pub fn all_reduce_tensor(&self, tensor: &mut Tensor) -> Fallible {
-        let what = format!("the sum of a tensor of {} numbers", tensor.numel());
-        self.call(|| what, |gloo| gloo.all_reduce(tensor))
+        self.call(Call::SumOfTensor(tensor.numel()), |open| Ok(open.gloo.all_reduce(tensor)?))
     }
 
     /// A call of all ranks. When it fails the group is of no more use.
-    fn call<R>(
-        &self,
-        what: impl FnOnce() -> String,
-        body: impl FnOnce(&mut Gloo) -> zae_tch_sys::Result<R>,
-    ) -> Fallible<R> {
+    fn call<R>(&self, call: Call, body: impl FnOnce(&mut Open) -> Result<R, Failed>) -> Fallible<R> {
         let result = {
-            let mut place = self.gloo.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut place = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             match (self.failure.get(), place.as_mut()) {
-                (None, Some(gloo)) => body(gloo).map_err(|error| self.fail(place, Cause::of(&what(), &error))),
+                (None, Some(open)) => {
+                    open.history.add(call);
+                    body(open).map_err(|failed| self.fail(place, failed.cause(call)))
+                }
                 (failure, _) => Err(failure.cloned().unwrap_or_else(|| "the group is closed".to_owned())),
             }
         };
@@ -83,7 +89,7 @@ impl C10dGroup {
     }
 
     /// Says why the group failed, and closes it. The others learn the cause before they see the connections closed.
-    fn fail(&self, mut place: MutexGuard<'_, Option<Gloo>>, cause: Cause) -> String {
+    fn fail(&self, mut place: MutexGuard<'_, Option<Open>>, cause: Cause) -> String {
         let first = self.notes.leave(cause);
         *place = None;
         self.failure.get_or_init(|| self.notes.verdict(first)).clone()
@@ -91,7 +97,7 @@ impl C10dGroup {
 
     fn close_if_failed(&self) {
         if self.failure.get().is_some() {
-            match self.gloo.try_lock() {
+            match self.open.try_lock() {
                 Ok(mut place) => *place = None,
                 Err(TryLockError::Poisoned(place)) => *place.into_inner() = None,
                 // Whoever is in a call closes it afterwards.
@@ -112,52 +118,52 @@ impl ProcessGroup for C10dGroup {
 
     /// Gloo's ring: each number is summed on one rank, and goes from there to the others.
     fn all_reduce_sum(&self, values: &mut [f32]) -> Fallible {
-        let what = format!("the sum of {} numbers", values.len());
         // Gloo sends nothing for nothing.
-        self.call(|| what, |gloo| if values.is_empty() { Ok(()) } else { gloo.all_reduce_f32(values) })
+        self.call(Call::Sum(values.len()), |open| {
+            if !values.is_empty() {
+                open.gloo.all_reduce_f32(values)?;
+            }
+            Ok(())
+        })
     }
 
     /// A few bytes take one round, more of them a second one, in which all give as many as the one with most.
     fn all_gather(&self, own: &[u8]) -> Fallible<Vec<Vec<u8>>> {
-        self.call(
-            || format!("gathering {} bytes", own.len()),
-            |gloo| {
-                let all = gloo.all_gather(&packet(own))?;
-                let lengths: Vec<usize> = all.chunks_exact(PACKET).map(length).collect();
-                let longest = lengths.iter().copied().max().unwrap_or(0);
-                let cut = |all: &[u8], size: usize, from: usize| {
-                    all.chunks_exact(size)
-                        .zip(&lengths)
-                        .map(|(bytes, &length)| bytes[from..from + length].to_vec())
-                        .collect()
-                };
-                if longest <= FIRST {
-                    return Ok(cut(&all, PACKET, PACKET - FIRST));
-                }
-                let mut padded = own.to_vec();
-                padded.resize(longest, 0);
-                Ok(cut(&gloo.all_gather(&padded)?, longest, 0))
-            },
-        )
+        self.call(Call::Gather(own.len()), |open| {
+            let first = open.gloo.all_gather(&packet(own, &open.history))?;
+            let packets: Vec<_> = first.chunks_exact(PACKET).map(parse).collect();
+            for (rank, packet) in packets.iter().enumerate() {
+                open.history.check(rank, packet)?;
+            }
+            let longest = packets.iter().map(|packet| packet.length).max().unwrap_or(0);
+            if packets.iter().all(|packet| packet.is_whole()) {
+                return Ok(packets.iter().map(|packet| packet.first.to_vec()).collect());
+            }
+            let mut padded = own.to_vec();
+            padded.resize(longest, 0);
+            let all = open.gloo.all_gather(&padded)?;
+            Ok(all.chunks_exact(longest).zip(packets).map(|(all, packet)| all[..packet.length].to_vec()).collect())
+        })
     }
 
     fn broadcast(&self, bytes: &mut Vec<u8>, from: usize) -> Fallible {
         if from >= self.world_size {
             return Err(format!("there is no rank {from} to broadcast: there are {}", self.world_size).into());
         }
-        self.call(
-            || format!("a broadcast of rank {from}"),
-            |gloo| {
-                let mut first = packet(bytes);
-                gloo.broadcast(&mut first, from)?;
-                let length = length(&first);
-                if self.rank != from {
-                    *bytes = first[PACKET - FIRST..][..length.min(FIRST)].to_vec();
-                    bytes.resize(length, 0);
-                }
-                if length > FIRST { gloo.broadcast(bytes, from) } else { Ok(()) }
-            },
-        )
+        self.call(Call::Broadcast(from), |open| {
+            let mut first = packet(bytes, &open.history);
+            open.gloo.broadcast(&mut first, from)?;
+            let packet = parse(&first);
+            open.history.check(from, &packet)?;
+            if self.rank != from {
+                *bytes = packet.first.to_vec();
+                bytes.resize(packet.length, 0);
+            }
+            if !packet.is_whole() {
+                open.gloo.broadcast(bytes, from)?;
+            }
+            Ok(())
+        })
     }
 
     fn abort(&self, reason: &str) {
@@ -176,17 +182,6 @@ impl Drop for C10dGroup {
             self.notes.wait_for_readers();
         }
     }
-}
-
-fn packet(bytes: &[u8]) -> Vec<u8> {
-    let mut packet = (bytes.len() as u64).to_le_bytes().to_vec();
-    packet.extend(&bytes[..bytes.len().min(FIRST)]);
-    packet.resize(PACKET, 0);
-    packet
-}
-
-fn length(packet: &[u8]) -> usize {
-    packet.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes) as usize)
 }
 
 /// What a call gives, unless that takes longer than `limit`: the store of a rank that is halted does not answer, and a call

@@ -13,7 +13,7 @@ use zae_tch_sys::{Error, Result, TcpStore};
 use super::{connect, within};
 
 /// How long a rank is waited for that could say that it is still there.
-const MOMENT: Duration = Duration::from_secs(1);
+pub(super) const MOMENT: Duration = Duration::from_secs(1);
 
 /// Why a group has failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,9 +30,10 @@ impl Cause {
     /// Why Gloo could not do `what`.
     pub(super) fn of(what: &str, error: &Error) -> Self {
         let text = error.to_string();
-        // Without the place in Gloo's sources.
-        let plain = text.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(&*text, |(_, plain)| plain);
-        if plain.contains("imed out") {
+        // Without the place in Gloo's sources, and advice.
+        let text = text.split_once(". This is typically").map_or(&*text, |(text, _)| text);
+        let plain = text.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(text, |(_, plain)| plain);
+        if plain.contains("imed out") || plain.contains("timeout after") {
             Self::Late(what.to_owned())
         } else {
             Self::Lost(format!("{what} has failed: {plain}"))
@@ -82,10 +83,14 @@ impl Notes {
     /// Notes that this rank has failed, and why, if no other was first.
     pub(super) fn leave(&self, own: Cause) -> First {
         connect::forget(self);
-        let (notes, cause) = (self.clone(), own.to_string());
+        let (notes, cause, given_up) = (self.clone(), own.to_string(), matches!(own, Cause::GivenUp(_)));
         let left = within(MOMENT, move || {
             let first = notes.store.set_first(&notes.key("cause", 0), cause.as_bytes())?;
             notes.store.set(&notes.key("failed", notes.rank), b"")?;
+            if given_up {
+                // It asks nothing.
+                notes.store.set(&notes.key("read", notes.rank), b"")?;
+            }
             Ok::<_, Error>(first)
         });
         let first = left.and_then(|left| Cause::parse(&String::from_utf8_lossy(&left.ok()?)));
@@ -96,9 +101,9 @@ impl Notes {
     pub(super) fn verdict(&self, first: First) -> String {
         let (cause, missing) = match first {
             Ok(cause) => {
-                let notes = self.clone();
+                let (notes, ask) = (self.clone(), !matches!(cause, Cause::GivenUp(_)));
                 let missing = within(2 * MOMENT, move || {
-                    let missing = notes.missing("failed", Instant::now() + MOMENT)?;
+                    let missing = if ask { notes.missing("failed", Instant::now() + MOMENT)? } else { Vec::new() };
                     notes.store.set(&notes.key("read", notes.rank), b"")?;
                     Ok::<_, Error>(missing)
                 });
@@ -133,10 +138,7 @@ impl Notes {
     /// Rank 0, which keeps the notes, stays for a moment, until the others have read them.
     pub(super) fn wait_for_readers(&self) {
         if self.rank == 0 {
-            let by = Instant::now() + MOMENT;
-            for rank in 1..self.world_size {
-                let _ = self.store.get(&self.key("read", rank), by.saturating_duration_since(Instant::now()));
-            }
+            let _ = self.missing("read", Instant::now() + MOMENT);
         }
     }
 }

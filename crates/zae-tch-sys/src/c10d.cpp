@@ -38,7 +38,8 @@ void answered(std::vector<uint8_t> bytes, Bytes *out) {
   *out = {answer.data(), answer.size()};
 }
 
-// While one of these is there c10d's store says nothing to the standard error: what goes wrong is in its exceptions too.
+// While one of these is there LibTorch's log is silent, unless the user has set its level: c10d's store writes there what its
+// exceptions say too.
 class Quiet {
  public:
   Quiet() {
@@ -145,6 +146,7 @@ struct GlooOptions {
 
 const char *zae_gloo_open(const Store *store, const GlooOptions *how, Gloo **gloo) {
   return guarded([&] {
+    Quiet quiet;
     auto options = c10d::ProcessGroupGloo::Options::create(Millis(how->timeout));
     // Calls come one at a time.
     options->threads = 1;
@@ -168,6 +170,9 @@ const char *zae_gloo_all_reduce(Gloo *gloo, const at::Tensor *tensor) {
   return guarded([&] {
     at::NoGradGuard no_grad;
     TORCH_CHECK(tensor->defined(), "an undefined tensor cannot be summed");
+    // Gloo takes as many numbers as there are from the first one on, whatever the strides.
+    TORCH_CHECK(tensor->layout() == at::kStrided && tensor->is_non_overlapping_and_dense(), "a tensor with gaps, or of layout ",
+                tensor->layout(), ", cannot be summed: make it contiguous");
     all_reduce(gloo, tensor->detach());
   });
 }

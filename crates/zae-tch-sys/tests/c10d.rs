@@ -14,9 +14,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A store that is served, and another connection to it.
 fn stores() -> (TcpStore, TcpStore) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let open = |server| TcpStore::open("127.0.0.1", port, server, TIMEOUT).unwrap();
-    (open(true), open(false))
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Somebody may be faster.
+        if let Ok(server) = TcpStore::open("127.0.0.1", port, true, TIMEOUT) {
+            return (server, TcpStore::open("127.0.0.1", port, false, TIMEOUT).unwrap());
+        }
+    }
 }
 
 fn join(store: &TcpStore, rank: usize, at: GlooAddress<'_>, timeout: Duration) -> zae_tch_sys::Result<Gloo> {

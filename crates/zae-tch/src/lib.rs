@@ -49,6 +49,7 @@
 //!   the store are constants, and in no state.
 //! - Its random generator on the CPU is one per process: draw nothing from it in a loader's workers.
 //! - `Precision::Bf16` and `F16` are autocast, as PyTorch has it: weights, gradients and the optimizer stay in `f32`.
+//! - Where a launcher says where rank 0 is, processes are connected by PyTorch's c10d: [`C10dGroup`].
 //! - The bits of a run depend on the number of threads and on the processor, as those of PyTorch do.
 //! - What was only reasoned about, for want of a GPU: everything that is on CUDA.
 //!

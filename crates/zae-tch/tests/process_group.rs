@@ -6,7 +6,10 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +27,18 @@ use zae_tch::{C10dGroup, Sgd, TchLearner};
 const TICK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A port that is free, and stays so: the system gives none below 32768 to those that ask for any.
+fn port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(97));
+        let port = 10_000 + (next % 20_000) as u16;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// The ranks of a test, killed at its end.
 struct Ranks {
     children: Vec<Child>,
@@ -34,7 +49,7 @@ impl Ranks {
     /// Starts ranks 0 to `started` of `world`.
     fn start(scene: &str, world: usize, started: usize, timeout: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port();
         let start = |rank: usize| {
             Command::new(env::current_exe().unwrap())
                 .args(["--exact", "rank", "--nocapture"])
@@ -249,8 +264,7 @@ fn without_an_address_there_is_no_group_of_this_engine() {
     let mut world = World::new(0, 1);
     assert!(learner.process_group(&world).unwrap().is_none());
     assert!(C10dGroup::connect(&world).unwrap_err().to_string().contains("MASTER_ADDR"));
-    world.master =
-        Some(("127.0.0.1".to_owned(), TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()));
+    world.master = Some(("127.0.0.1".to_owned(), port()));
     check_group(&*learner.process_group(&world).unwrap().unwrap()).unwrap();
 }
 
@@ -276,7 +290,7 @@ fn what_cannot_be_connected_says_what_would_help() {
     world.master = Some(("127.0.0.1".to_owned(), taken.local_addr().unwrap().port()));
     let error = C10dGroup::connect(&world).unwrap_err().to_string();
     assert!(error.contains("set MASTER_PORT to another one"), "{error}");
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = port();
     (world.rank, world.master) = (1, Some(("127.0.0.1".to_owned(), free)));
     let error = C10dGroup::connect(&world).unwrap_err().to_string();
     assert!(error.starts_with(&format!("rank 0 has not come to 127.0.0.1:{free} within 1s")), "{error}");

@@ -19,8 +19,8 @@ use super::{
 /// How much longer than rank 0 the others wait for what it has to say.
 const LONGER: Duration = Duration::from_secs(5);
 
-/// What is longer would overflow sums of times.
-const FOREVER: Duration = Duration::from_hours(24 * 365);
+/// The longest timeout. Beyond it some of c10d's counts of milliseconds overflow.
+const FOREVER: Duration = Duration::from_hours(24 * 20);
 
 /// The stores of this process. They stay, so that its next group, which may be the next run's, does not find a port that is not
 /// free yet, or keys of the group before.

@@ -19,21 +19,21 @@ use zae_tch_sys::Gloo;
 
 use self::{
     notes::{Cause, Notes},
-    packet::{Call, Failed, History, PACKET, packet, parse},
+    packet::{Call, Failed, History, PACKET, Packet, packet, parse},
 };
 
-/// Processes that train one model together, connected by PyTorch's c10d, over Gloo (TCP). The ranks are told apart by their
-/// numbers only: on one machine or on several, on the CPU or with GPUs.
+/// Processes that train one model together, on one machine or on several, connected by PyTorch's c10d over Gloo (TCP).
 ///
-/// A rank whose process has ended is noticed at once, one that is silent after the timeout: every other rank returns an error
-/// then, which names it. So it does when one gives up ([`ProcessGroup::abort`]), also while it is connecting.
+/// A rank whose process has ended is noticed at once, and one that is silent after the timeout. Then every other rank that is in
+/// a call, or makes the next, returns an error within seconds, which names it; so it does when one gives up
+/// ([`ProcessGroup::abort`]).
 ///
 /// All ranks make the same calls in the same order, and sum equally many numbers in each. Ranks that do not are told so by the
 /// next call that is not a sum, unless Gloo has ended a process of theirs before: see [`Gloo`].
 ///
 /// # Environment
-/// `GLOO_SOCKET_IFNAME` names the network interface by which the others reach this process. Without it that is the address
-/// from which it reaches rank 0.
+/// `GLOO_SOCKET_IFNAME` names the network interface by which the others reach this process. Without it that is the one by which
+/// it reaches rank 0. While the ranks are connected, or are not, LibTorch's log is silent unless `TORCH_CPP_LOG_LEVEL` is set.
 #[derive(Debug)]
 pub struct C10dGroup {
     rank: usize,
@@ -136,7 +136,7 @@ impl ProcessGroup for C10dGroup {
                 open.history.check(rank, packet)?;
             }
             let longest = packets.iter().map(|packet| packet.length).max().unwrap_or(0);
-            if packets.iter().all(|packet| packet.is_whole()) {
+            if packets.iter().all(Packet::is_whole) {
                 return Ok(packets.iter().map(|packet| packet.first.to_vec()).collect());
             }
             let mut padded = own.to_vec();

@@ -113,13 +113,14 @@ impl Notes {
         };
         let timeout = self.timeout;
         match (cause, who(&missing)) {
-            (Cause::GivenUp(text), _) => text,
             (Cause::Late(what), Some(who)) => format!("{who} has not come within {timeout:?}: {what}"),
             (Cause::Late(what), None) => {
-                format!("{what} has taken longer than {timeout:?}, though every rank is there")
+                format!(
+                    "{what} has taken longer than {timeout:?}, though every rank is there: do all make the same calls?"
+                )
             }
             (Cause::Lost(text), Some(who)) => format!("{who} is gone: {text}"),
-            (Cause::Lost(text), None) => text,
+            (Cause::GivenUp(text), _) | (Cause::Lost(text), None) => text,
         }
     }
 

@@ -3,16 +3,16 @@
 use std::{
     net::IpAddr,
     process,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
 use zae_core::{error::Fallible, process_group::World};
-use zae_tch_sys::{Gloo, GlooAddress, GlooOptions, TcpStore};
+use zae_tch_sys::{Gloo, GlooAddress, GlooOptions};
 
 use super::{
     address,
     notes::{Cause, MOMENT, Notes, who},
+    store::{forget, store},
     within,
 };
 
@@ -21,17 +21,6 @@ const LONGER: Duration = Duration::from_secs(5);
 
 /// The longest timeout. Beyond it some of c10d's counts of milliseconds overflow.
 const FOREVER: Duration = Duration::from_hours(24 * 20);
-
-/// The stores of this process. They stay, so that its next group, which may be the next run's, does not find a port that is not
-/// free yet, or keys of the group before.
-static STORES: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
-
-struct Kept {
-    master: (String, u16),
-    rank: usize,
-    store: TcpStore,
-    groups: u64,
-}
 
 pub(super) fn connect(world: &World) -> Fallible<(Gloo, Notes)> {
     let Some(master) = world.master.clone() else {
@@ -55,40 +44,6 @@ pub(super) fn connect(world: &World) -> Fallible<(Gloo, Notes)> {
         forget(&notes);
     }
     Ok((connected?, notes))
-}
-
-/// The store, and how many groups of this process it has had. All ranks make their groups in the same order.
-fn store(master: &(String, u16), rank: usize, timeout: Duration) -> Fallible<(TcpStore, u64)> {
-    let kept = |stores: &mut Vec<Kept>| {
-        let kept = stores.iter_mut().find(|kept| kept.master == *master && kept.rank == rank)?;
-        kept.groups += 1;
-        Some((kept.store.clone(), kept.groups))
-    };
-    if let Some(kept) = kept(&mut STORES.lock().unwrap_or_else(PoisonError::into_inner)) {
-        return Ok(kept);
-    }
-    let ((host, port), place) = (master, master.clone());
-    // c10d tries again for longer than that.
-    let opened = within(timeout, move || TcpStore::open(&place.0, place.1, rank == 0, timeout));
-    let Some(store) = opened else {
-        // Perhaps its name is wrong.
-        address::toward(host, *port)?;
-        let fix = "MASTER_ADDR and MASTER_PORT have to be the same everywhere";
-        return Err(format!("rank 0 has not come to {host}:{port} within {timeout:?}: {fix}").into());
-    };
-    let store = store.map_err(|e| match rank {
-        0 => format!("rank 0 cannot open the port {port}: if it is taken, set MASTER_PORT to another one ({e})"),
-        _ => format!("rank 0 at {host}:{port} cannot be reached: {e}"),
-    })?;
-    let new = Kept { master: master.clone(), rank, store: store.clone(), groups: 0 };
-    STORES.lock().unwrap_or_else(PoisonError::into_inner).push(new);
-    Ok((store, 0))
-}
-
-/// After a failure the ranks' groups are no longer counted alike: the next one takes a new store.
-pub(super) fn forget(notes: &Notes) {
-    let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
-    stores.retain(|kept| !(kept.rank == notes.rank && kept.store == notes.store));
 }
 
 /// Waits for all ranks. Returns the address of this one.

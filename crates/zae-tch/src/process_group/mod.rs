@@ -4,6 +4,7 @@ mod address;
 mod connect;
 mod notes;
 mod packet;
+mod store;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},

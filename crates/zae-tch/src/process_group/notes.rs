@@ -10,7 +10,7 @@ use std::{
 
 use zae_tch_sys::{Error, Result, TcpStore};
 
-use super::{connect, within};
+use super::{store::forget, within};
 
 /// How long a rank is waited for that could say that it is still there.
 pub(super) const MOMENT: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ impl Notes {
 
     /// Notes that this rank has failed, and why, if no other was first.
     pub(super) fn leave(&self, own: Cause) -> First {
-        connect::forget(self);
+        forget(self);
         let (notes, cause, given_up) = (self.clone(), own.to_string(), matches!(own, Cause::GivenUp(_)));
         let left = within(MOMENT, move || {
             let first = notes.store.set_first(&notes.key("cause", 0), cause.as_bytes())?;

@@ -130,6 +130,26 @@ fn scene(scene: &str, world: &World, say: &dyn Fn(&str, &str)) -> Fallible {
             assert_eq!(next.all_gather(&[world.rank as u8])?.concat(), (0..world.world_size as u8).collect::<Vec<_>>());
             Ok(())
         }
+        "abort-in-call" if world.rank == 0 => {
+            let call = thread::spawn({
+                let group = group.clone();
+                move || group.all_gather(&[0]).map_err(|error| error.to_string())
+            });
+            thread::sleep(Duration::from_millis(50));
+            group.abort("out of paper");
+            say("aborted", "");
+            // It was in the call of all, and the others need not miss what it gave.
+            assert_eq!(call.join().unwrap()?, [[0], [1]]);
+            group.sum(&mut [1.0])
+        }
+        "abort-in-call" => {
+            let (aborted, since) = (Path::new(&env::var("ZAE_FOLDER").unwrap()).join("aborted-0"), Instant::now());
+            while !aborted.exists() && since.elapsed() < PATIENCE {
+                thread::sleep(TICK);
+            }
+            group.all_gather(&[1])?;
+            group.sum(&mut [1.0])
+        }
         "out-of-step" => {
             // What Gloo may not notice.
             if world.rank == 1 {
@@ -234,6 +254,16 @@ fn who_gives_up_is_not_waited_for() {
             assert_eq!(error, format!("rank {who} has given up: out of paper"));
             assert!(after < Duration::from_secs(10), "{after:?}");
         }
+    }
+}
+
+#[test]
+fn who_gives_up_during_a_call_ends_it_first() {
+    let mut ranks = Ranks::start("abort-in-call", 2, 2, LONG);
+    for rank in 0..2 {
+        let (error, after) = ranks.says(rank, "end");
+        assert_eq!(error, "rank 0 has given up: out of paper");
+        assert!(after < LONG / 2, "{after:?}");
     }
 }
 

@@ -103,6 +103,10 @@ impl AddOn for FirstStep {
 
 /// Writes `summary.json` into the run folder, and the closing line to standard output.
 pub(crate) fn finish<T: Task>(trainer: &Trainer<T>, options: &Options, test: &Evaluation) -> Result<(), BoxError> {
+    // Of several processes, the first speaks for all.
+    if trainer.rank() > 0 {
+        return Ok(());
+    }
     let progress = trainer.progress();
     let seconds = progress.elapsed().as_secs_f64();
     let measured =

@@ -2,6 +2,9 @@
 //!
 //! `cargo run --release --example mnist -- --epochs 3`, and with LibTorch
 //! `cargo run --release --features tch --example mnist -- --engine tch`
+//!
+//! On several processes: `mpirun -n 2 target/release/examples/mnist --threads 1` (built with the feature `mpi`), or, with
+//! LibTorch, `torchrun --nproc-per-node 2 --no-python target/release/examples/mnist --engine tch --threads 1`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -68,6 +71,9 @@ struct Arguments {
     /// The folder of the four MNIST files, gzipped or not; those that are missing are downloaded into it
     #[arg(long, default_value = "data/mnist")]
     data: PathBuf,
+    /// Batches per optimizer step of all processes together, instead of `--accumulate` of each
+    #[arg(long)]
+    micro_batches: Option<u64>,
     /// Where missing files are downloaded from, instead of the public copies
     #[arg(long)]
     mirror: Option<String>,
@@ -106,7 +112,7 @@ fn train<T: Task>(
     task: T,
     learner: T::Learner,
     tensors: fn(Numbers) -> Fallible<T::Batch>,
-    Arguments { common: options, data, mirror, .. }: &Arguments,
+    Arguments { common: options, data, mirror, micro_batches, .. }: &Arguments,
     started: Instant,
 ) -> Result<(), common::Failure>
 where
@@ -127,8 +133,12 @@ where
         .seed(options.seed)
         .scheduler(Cosine::new(options.lr).warmup(100))
         .gradient_clip(Clip::Norm(1.0))
-        .accumulate(options.accumulate)
+        .add_on(DataParallel::from_env()?)
         .add_on((StateManager::new().keep_best("valid/accuracy", 1), common::FirstStep::since(started)));
+    trainer = match micro_batches {
+        Some(all) => trainer.micro_batches(*all),
+        None => trainer.accumulate(options.accumulate),
+    };
     if options.fresh {
         trainer = trainer.fresh();
     }

@@ -1,0 +1,113 @@
+//! Waiting for the other ranks, and what is done when that is in vain.
+
+use std::time::Duration;
+
+use mpi::{
+    request::{Request, Scope},
+    traits::Communicator,
+};
+
+use super::{
+    notice::{self, Notice},
+    patience::{Patience, Waited},
+    thread::{Communication, Order},
+    word::Act,
+};
+
+/// How long a process that ends after a failure lets the others tell theirs, before the job is ended.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+/// How long ranks have to say that they wait too.
+const ROUND_UP: Duration = Duration::from_secs(2);
+/// How often a thread that has failed looks after notices.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Communication {
+    /// Returns when the request is done. If it never will be, this never returns: so its memory stays MPI's.
+    pub(super) fn wait<'a, D: ?Sized, S: Scope<'a>>(
+        &mut self,
+        mut request: Request<'a, D, S>,
+        act: Act,
+        timeout: Duration,
+    ) {
+        let patience = Patience::new(timeout);
+        loop {
+            match request.test() {
+                Ok(_) => return,
+                Err(not_yet) => request = not_yet,
+            }
+            match patience.pause() {
+                Waited::Briefly => {}
+                Waited::Long => {
+                    self.listen();
+                    if let Some(reason) = self.failure.get() {
+                        self.fail(reason);
+                    }
+                    if self.here.iter().filter(|here| **here).count() > 1 {
+                        self.round_up(act, timeout);
+                    }
+                }
+                Waited::TooLong => self.round_up(act, timeout),
+            }
+        }
+    }
+
+    /// Somebody has waited for too long: who does not say that he waits too is the one who is missing.
+    fn round_up(&mut self, act: Act, timeout: Duration) -> ! {
+        notice::tell(&self.comm, &Notice::Here);
+        let patience = Patience::new(ROUND_UP);
+        while self.failure.get().is_none() && self.here.contains(&false) && patience.pause() != Waited::TooLong {
+            self.listen();
+        }
+        let missing = |rank: &usize| !self.here[*rank];
+        let missing: Vec<usize> = (0..self.here.len()).filter(missing).collect();
+        for rank in &missing {
+            self.over[*rank] = true;
+        }
+        let call = act.name();
+        let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        self.fail(match &names[..] {
+            [] => format!("the bytes of {call} have not come within {timeout:?}, although all ranks wait for them"),
+            [rank] => format!("rank {rank} has not come to {call} within {timeout:?}"),
+            ranks => format!("ranks {} have not come to {call} within {timeout:?}", ranks.join(", ")),
+        })
+    }
+
+    /// From now on there are only failures. The other ranks are told, so that theirs is the same.
+    pub(super) fn fail(&mut self, reason: String) -> ! {
+        self.failure.set(reason);
+        let reason = self.failure.get().unwrap_or_default();
+        notice::tell(&self.comm, &Notice::Failed(reason.clone()));
+        // For a call that may be waiting for its answer. If there is none, nobody ever looks at this.
+        let _ = self.answers.send(Err(reason.clone()));
+        while !self.leaving {
+            match self.orders.recv_timeout(LOOK) {
+                Ok(Order::Call(..)) => _ = self.answers.send(Err(reason.clone())),
+                Ok(Order::Leave(done, _)) => {
+                    self.leaving = true;
+                    // Who waits is to wait until the job ends, not until this is gone.
+                    std::mem::forget(done);
+                }
+                Ok(Order::Look) | Err(_) => {}
+            }
+            // What was told goes its way only while MPI is called.
+            self.listen();
+        }
+        notice::tell(&self.comm, &Notice::Over);
+        let patience = Patience::new(GRACE);
+        while self.over.contains(&false) && patience.pause() != Waited::TooLong {
+            self.listen();
+        }
+        self.comm.abort(1)
+    }
+
+    fn listen(&mut self) {
+        while let Some((rank, notice)) = notice::hear(&self.comm) {
+            self.here[rank] = true;
+            match notice {
+                Notice::Here => {}
+                Notice::Failed(reason) => self.failure.set(reason),
+                Notice::Over => self.over[rank] = true,
+            }
+        }
+    }
+}

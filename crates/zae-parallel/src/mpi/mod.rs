@@ -1,0 +1,124 @@
+//! [`MpiGroup`]: the processes that `mpirun` or `srun` has started.
+
+mod failing;
+mod notice;
+mod patience;
+mod shared;
+mod thread;
+mod word;
+
+use std::{sync::Arc, time::Duration};
+
+use zae_core::{
+    error::Fallible,
+    process_group::{ProcessGroup, World},
+};
+
+use shared::{Lane, Shared};
+
+/// How many numbers are summed at a time: 4 MB, for which a copy and the sum go on at the same time, and which two warm
+/// buffers hold however large the model is.
+const CHUNK: usize = 1 << 20;
+
+/// A handle of MPI's processes.
+///
+/// One thread of the process owns MPI, from its start to its end: it makes every call, and waits without holding a core. All
+/// groups of a process are handles of it, for MPI starts once per process; so several trainers in one program take turns.
+///
+/// Gradients are copied to that thread and back: a call of MPI cannot be taken back, and memory that was lent to one that never
+/// ends could never be used again.
+///
+/// # What ends how
+/// - A rank that does not come within the timeout, does something else than the others, or whose program ends while the others
+///   wait for it: every call on every rank fails from then on, with the same error, which names the rank.
+/// - [`abort`](ProcessGroup::abort): the same, at once, with the reason.
+/// - After such a failure MPI cannot be ended in an orderly way. When the process ends, it gives the others a few seconds to
+///   tell their error too, and then has MPI end the job: the exit status of `mpirun` is not 0, whatever the programs returned.
+/// - A rank that is killed: `mpirun` ends the others at once. So does `srun` with `--kill-on-bad-exit`; without, they fail
+///   after the timeout.
+/// - All well: MPI is ended when the process ends, once all ranks are there. `std::process::exit` is fine;
+///   `std::process::abort` is a failure.
+pub struct MpiGroup {
+    rank: usize,
+    world_size: usize,
+    timeout: Duration,
+    shared: Arc<Shared>,
+}
+
+impl MpiGroup {
+    /// Connects the processes of this world. Starts MPI, unless another group of this process has.
+    ///
+    /// # Errors
+    /// When MPI does not start within the timeout, was started by another part of the program, or sees other processes than the
+    /// launcher has started: then the program was built with another MPI than the `mpirun` that started it belongs to.
+    pub fn new(world: &World) -> Fallible<Self> {
+        let shared = shared::start(world.timeout)?;
+        let (rank, world_size) = (world.rank, world.world_size);
+        if shared.size == 1 && world_size > 1 {
+            return Err(format!(
+                "MPI sees one process where the launcher has started {world_size}: the program is built with {}, and started by another MPI; use the `mpirun` of that one, or build with MPICC set to the `mpicc` of the other (under Slurm, see also `srun --mpi=list`)",
+                shared.library
+            )
+            .into());
+        }
+        if (shared.rank, shared.size) != (rank, world_size) {
+            return Err(format!(
+                "MPI says rank {} of {}, the launcher's variables say rank {rank} of {world_size}: start the program with `mpirun` directly, and unset variables that another launcher has left",
+                shared.rank, shared.size
+            )
+            .into());
+        }
+        Ok(Self { rank, world_size, timeout: world.timeout, shared })
+    }
+
+    fn lane(&self) -> Fallible<Lane<'_>> {
+        self.shared.lane(self.timeout)
+    }
+}
+
+impl ProcessGroup for MpiGroup {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world_size(&self) -> usize {
+        self.world_size
+    }
+
+    /// A NaN stays one, but which of its bits are set may differ between ranks.
+    fn all_reduce_sum(&self, values: &mut [f32]) -> Fallible {
+        let mut lane = self.lane()?;
+        let chunks = values.len().div_ceil(CHUNK);
+        // While one chunk is being summed, the next one is copied. An empty slice is a call too, as the other ranks make one.
+        let mut sent = 0;
+        for done in 0..chunks.max(1) {
+            while sent < chunks.max(1) && sent < done + 2 {
+                lane.send_chunk(values.chunks(CHUNK).nth(sent).unwrap_or_default())?;
+                sent += 1;
+            }
+            lane.take_sums(values.chunks_mut(CHUNK).nth(done).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    fn all_gather(&self, own: &[u8]) -> Fallible<Vec<Vec<u8>>> {
+        self.lane()?.gather(own.to_vec())
+    }
+
+    fn broadcast(&self, bytes: &mut Vec<u8>, from: usize) -> Fallible {
+        if from >= self.world_size {
+            return Err(format!("there is no rank {from} among {} to broadcast", self.world_size).into());
+        }
+        let own = if from == self.rank { std::mem::take(bytes) } else { Vec::new() };
+        *bytes = self.lane()?.broadcast(own, from)?;
+        Ok(())
+    }
+
+    /// The other ranks fail in the call that they wait in, or in their next one, with this reason. This process goes on, so
+    /// that it can tell its error; see [`MpiGroup`] for how it ends.
+    fn abort(&self, reason: &str) {
+        let reason = format!("rank {} has given up: {reason}", self.rank);
+        tracing::error!("{reason}");
+        self.shared.give_up(reason);
+    }
+}

@@ -1,0 +1,75 @@
+//! Notices: what ranks tell each other when the calls that all make together do not work any more.
+
+use mpi::{
+    Tag,
+    point_to_point::MatchedReceiveVec,
+    request::StaticScope,
+    topology::SimpleCommunicator,
+    traits::{Communicator, Destination, Source},
+};
+
+/// No other message is ever sent.
+const TAG: Tag = 7;
+/// Short enough for every MPI to send it without the receiver's help.
+const LENGTH: usize = 1000;
+
+/// What a rank tells all others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Notice {
+    /// It has waited for too long, and asks who else is there.
+    Here,
+    /// The group is of no more use, for this reason.
+    Failed(String),
+    /// Its process is about to end.
+    Over,
+}
+
+impl Notice {
+    fn bytes(&self) -> Vec<u8> {
+        let (kind, text) = match self {
+            Self::Here => (0, ""),
+            Self::Failed(reason) => (1, &reason[..reason.floor_char_boundary(LENGTH)]),
+            Self::Over => (2, ""),
+        };
+        [&[kind], text.as_bytes()].concat()
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        match bytes.split_first() {
+            Some((1, reason)) => Self::Failed(String::from_utf8_lossy(reason).into_owned()),
+            Some((2, _)) => Self::Over,
+            _ => Self::Here,
+        }
+    }
+}
+
+/// Tells all other ranks. Does not wait for them: some may be gone.
+pub(super) fn tell(comm: &SimpleCommunicator, notice: &Notice) {
+    // A few bytes, a few times in the life of a process: they are never freed, for nobody may ever receive them.
+    let bytes: &'static [u8] = notice.bytes().leak();
+    for rank in (0..comm.size()).filter(|rank| *rank != comm.rank()) {
+        std::mem::forget(comm.process_at_rank(rank).immediate_send_with_tag(StaticScope, bytes, TAG));
+    }
+}
+
+/// A notice that has come, and from whom.
+pub(super) fn hear(comm: &SimpleCommunicator) -> Option<(usize, Notice)> {
+    let (message, status) = comm.any_process().immediate_matched_probe_with_tag(TAG)?;
+    let rank = usize::try_from(status.source_rank()).unwrap_or_default();
+    let (bytes, _) = (message, status).matched_receive_vec::<u8>();
+    Some((rank, Notice::of(&bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_arrives_as_it_was() {
+        for notice in [Notice::Here, Notice::Over, Notice::Failed(String::new()), Notice::Failed("Gerät".into())] {
+            assert_eq!(Notice::of(&notice.bytes()), notice);
+        }
+        assert_eq!(Notice::of(&[]), Notice::Here);
+        assert!(Notice::Failed("ä".repeat(9999)).bytes().len() <= LENGTH + 1);
+    }
+}

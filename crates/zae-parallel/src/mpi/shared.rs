@@ -1,0 +1,200 @@
+//! [`Shared`]: the process's only communication thread, as other threads see it.
+// `atexit` is C's: Rust has no way to do something when a process ends.
+#![allow(unsafe_code)]
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+    time::Duration,
+};
+
+use zae_core::error::Fallible;
+
+use super::{
+    CHUNK,
+    failing::GRACE,
+    thread::{Answer, Call, Communication, Order, Started},
+};
+
+/// MPI starts once per process, and cannot start again after its end: so it is kept until the process ends.
+static SHARED: Mutex<Option<Arc<Shared>>> = Mutex::new(None);
+
+pub(super) struct Shared {
+    pub(super) rank: usize,
+    pub(super) size: usize,
+    /// Which MPI it is, for errors.
+    pub(super) library: String,
+    orders: Sender<Order>,
+    /// The longest timeout of any group, in milliseconds: how long the others' end is waited for.
+    patience: AtomicU64,
+    failure: Arc<Failure>,
+    table: Mutex<Table>,
+}
+
+/// Why the group is of no more use: the first reason counts.
+#[derive(Default)]
+pub(super) struct Failure(Mutex<Option<String>>);
+
+impl Failure {
+    pub(super) fn set(&self, reason: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    pub(super) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What one call at a time has.
+struct Table {
+    answers: Receiver<Result<Answer, String>>,
+    /// Numbers to be summed, and their sums: warm, for they are used in every step.
+    spare: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+/// The thread, started if it is not yet.
+pub(super) fn start(timeout: Duration) -> Fallible<Arc<Shared>> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(shared) = &*shared {
+        shared.patience.fetch_max(millis(timeout), Ordering::Relaxed);
+        return Ok(shared.clone());
+    }
+    let (orders, to_do) = mpsc::channel();
+    let (reply, answers) = mpsc::channel();
+    let (tell, started) = mpsc::channel();
+    let failure = Arc::new(Failure::default());
+    let theirs = failure.clone();
+    let work = move || Communication::run(&tell, to_do, reply, theirs);
+    thread::Builder::new().name("zae-mpi".into()).spawn(work).map_err(|e| format!("cannot start MPI's thread: {e}"))?;
+    let Started { rank, size, library } = started
+        .recv_timeout(timeout)
+        .map_err(|_| format!("MPI has not started within {timeout:?}: do all ranks of the job run this program?"))??;
+    let made = Arc::new(Shared {
+        rank,
+        size,
+        library,
+        orders,
+        patience: AtomicU64::new(millis(timeout)),
+        failure,
+        table: Mutex::new(Table { answers, spare: Vec::new() }),
+    });
+    *shared = Some(made.clone());
+    // SAFETY: `leave` is a function of this program, takes nothing, and does not unwind.
+    unsafe { libc::atexit(leave) };
+    Ok(made)
+}
+
+/// The thread itself keeps to the timeout: for the ranks to come, and for the bytes to come, of two calls under way. Who waits
+/// for longer than that waits for an MPI that does not return from what should never wait.
+fn limit(timeout: Duration) -> Duration {
+    timeout.saturating_mul(4).saturating_add(GRACE * 4)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// When the process ends: MPI has to be ended before, or `mpirun` takes it for a failure. Whatever happens, this does not hang.
+extern "C" fn leave() {
+    let Ok(Some(shared)) = SHARED.try_lock().map(|shared| shared.clone()) else { return };
+    let (tell, done) = mpsc::channel();
+    let timeout = Duration::from_millis(shared.patience.load(Ordering::Relaxed));
+    if shared.orders.send(Order::Leave(tell, timeout)).is_err() {
+        return;
+    }
+    // The thread ends MPI, or the job if there was a failure. If it does neither it is stuck, in a call that should not wait or
+    // in MPI's end. This status is one that `mpirun` ends the job for.
+    if done.recv_timeout(limit(timeout)).is_err() {
+        std::process::abort();
+    }
+}
+
+impl Shared {
+    /// Makes all ranks fail, with this reason.
+    pub(super) fn give_up(&self, reason: String) {
+        self.failure.set(reason);
+        // Gone already: then there is nobody to be told.
+        let _ = self.orders.send(Order::Look);
+    }
+
+    /// For one call; others wait for their turn.
+    pub(super) fn lane(&self, timeout: Duration) -> Fallible<Lane<'_>> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only then: what a call that failed has left in the channel is never looked at.
+        match self.failure.get() {
+            Some(reason) => Err(reason.into()),
+            None => Ok(Lane { shared: self, table, timeout }),
+        }
+    }
+}
+
+/// One call's way to the thread and back.
+pub(super) struct Lane<'a> {
+    shared: &'a Shared,
+    table: MutexGuard<'a, Table>,
+    timeout: Duration,
+}
+
+impl Lane<'_> {
+    pub(super) fn send_chunk(&mut self, values: &[f32]) -> Fallible {
+        let (mut numbers, sums) = self.table.spare.pop().unwrap_or_default();
+        numbers.reserve_exact(values.len().min(CHUNK));
+        numbers.clear();
+        numbers.extend_from_slice(values);
+        self.send(Call::Sum { numbers, sums })
+    }
+
+    pub(super) fn take_sums(&mut self, into: &mut [f32]) -> Fallible {
+        match self.answer()? {
+            Answer::Sum { numbers, sums } if sums.len() == into.len() => {
+                into.copy_from_slice(&sums);
+                self.table.spare.push((numbers, sums));
+                Ok(())
+            }
+            _ => Err(self.mixed_up()),
+        }
+    }
+
+    pub(super) fn gather(&mut self, own: Vec<u8>) -> Fallible<Vec<Vec<u8>>> {
+        self.send(Call::Gather(own))?;
+        match self.answer()? {
+            Answer::Gather(all) => Ok(all),
+            _ => Err(self.mixed_up()),
+        }
+    }
+
+    pub(super) fn broadcast(&mut self, own: Vec<u8>, from: usize) -> Fallible<Vec<u8>> {
+        self.send(Call::Broadcast { bytes: own, from })?;
+        match self.answer()? {
+            Answer::Broadcast(bytes) => Ok(bytes),
+            _ => Err(self.mixed_up()),
+        }
+    }
+
+    fn send(&self, call: Call) -> Fallible {
+        self.shared.orders.send(Order::Call(call, self.timeout)).map_err(|_| "MPI's thread has ended".into())
+    }
+
+    fn answer(&mut self) -> Fallible<Answer> {
+        let limit = limit(self.timeout);
+        match self.table.answers.recv_timeout(limit) {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                let reason = self.shared.failure.get().unwrap_or_else(|| format!("MPI has not answered within {limit:?}"));
+                self.shared.failure.set(reason.clone());
+                Err(reason.into())
+            }
+        }
+    }
+
+    /// Cannot be: answers come in the order of calls.
+    fn mixed_up(&self) -> zae_core::error::BoxError {
+        let reason = "MPI's thread has answered another call";
+        self.shared.failure.set(reason.to_owned());
+        reason.into()
+    }
+}

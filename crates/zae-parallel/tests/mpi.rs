@@ -1,0 +1,185 @@
+//! MPI between real processes, started by the `mpirun` in the path.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod ranks;
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::process::CommandExt,
+    process::{Child, Command, ExitStatus},
+    time::{Duration, Instant},
+};
+
+/// Far longer than any of these takes, also on a machine that is busy.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A job that has ended.
+struct Job {
+    status: ExitStatus,
+    said: String,
+}
+
+impl Job {
+    fn assert_failed(&self) {
+        assert!(!self.status.success(), "the job has failed, but its status is 0:\n{}", self.said);
+    }
+
+    fn assert_says(&self, times: usize, text: &str) {
+        assert_eq!(self.said.matches(text).count(), times, "`{text}` is not said {times} times:\n{}", self.said);
+    }
+}
+
+/// Ranks are this file's program again, of which each runs `ranks::a_rank`.
+fn rank_command(program: &mut Command, does: &str) {
+    program.args(["--exact", "ranks::a_rank", "--ignored", "--nocapture"]).env(ranks::DOES, does);
+    // What the programs of Open MPI need on few cores, and for root; others do not know these variables.
+    for on in ["RMAPS_BASE_OVERSUBSCRIBE", "MPI_YIELD_WHEN_IDLE"] {
+        program.env(format!("OMPI_MCA_{}", on.to_lowercase()), "1");
+    }
+    program.env("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe");
+    program.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+}
+
+fn job(world_size: usize, does: &str) -> Job {
+    let mut mpirun = Command::new("mpirun");
+    mpirun.args(["-n", &world_size.to_string()]).arg(std::env::current_exe().unwrap());
+    rank_command(&mut mpirun, does);
+    run(mpirun)
+}
+
+/// Never takes longer than the deadline, and leaves nothing behind.
+fn run(mut command: Command) -> Job {
+    let mut output = tempfile::tempfile().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    command.env(ranks::FOLDER, folder.path());
+    command.stdout(output.try_clone().unwrap()).stderr(output.try_clone().unwrap()).process_group(0);
+    let mut child = command.spawn().unwrap();
+    let since = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if since.elapsed() > DEADLINE {
+            kill(&mut child);
+            panic!("the job hangs:\n{}", read(&mut output));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    Job { status, said: read(&mut output) }
+}
+
+/// The ranks end with it: see `ranks::a_rank`.
+fn kill(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn read(file: &mut fs::File) -> String {
+    use std::io::{Read, Seek};
+    let _ = file.flush();
+    let mut said = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut said).unwrap();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn mpi_is_a_group() {
+    for world_size in 1..=4 {
+        let job = job(world_size, "check");
+        assert!(job.status.success(), "{}", job.said);
+        job.assert_says(world_size, "all is well");
+    }
+}
+
+#[test]
+fn what_is_large_arrives_in_pieces() {
+    for world_size in [2, 3] {
+        let job = job(world_size, "large");
+        assert!(job.status.success(), "{}", job.said);
+        job.assert_says(world_size, "all is well");
+    }
+}
+
+#[test]
+fn several_groups_of_one_process_are_one_mpi() {
+    let job = job(2, "twice");
+    assert!(job.status.success(), "{}", job.said);
+    job.assert_says(2, "all is well");
+}
+
+#[test]
+fn the_end_waits_for_a_rank_that_still_works() {
+    let job = job(3, "linger");
+    assert!(job.status.success(), "{}", job.said);
+    job.assert_says(3, "all is well");
+}
+
+#[test]
+fn a_rank_that_does_not_come_is_named_on_all_others() {
+    let job = job(3, "stopped");
+    job.assert_failed();
+    job.assert_says(2, "error: rank 1 has not come to all_gather within 2s");
+    job.assert_says(2, "again: rank 1 has not come to all_gather within 2s");
+}
+
+#[test]
+fn a_rank_that_comes_too_late_fails_as_the_others_did() {
+    let job = job(3, "late");
+    job.assert_failed();
+    job.assert_says(3, "error: rank 1 has not come to all_reduce_sum within 2s");
+}
+
+#[test]
+fn a_killed_rank_ends_the_job() {
+    job(3, "killed").assert_failed();
+}
+
+#[test]
+fn a_rank_that_gives_up_tells_the_others_why() {
+    let job = job(3, "abort");
+    job.assert_failed();
+    job.assert_says(3, "error: rank 1 has given up: out of paper");
+    job.assert_says(1, "logged: rank 1 has given up: out of paper");
+}
+
+#[test]
+fn giving_up_is_seen_by_a_thread_of_the_same_rank_that_waits() {
+    let job = job(2, "abort beside");
+    job.assert_failed();
+    job.assert_says(2, "error: rank 1 has given up: out of paper");
+}
+
+#[test]
+fn the_status_is_not_0_although_all_programs_say_so() {
+    let job = job(2, "abort, and all is well");
+    job.assert_failed();
+    job.assert_says(2, "error: rank 1 has given up: out of paper");
+}
+
+#[test]
+fn a_program_that_ends_early_is_not_waited_for() {
+    let job = job(3, "gone");
+    job.assert_failed();
+    job.assert_says(2, "error: the program of rank 1 has ended, while rank 0 waits for it in all_gather");
+}
+
+#[test]
+fn ranks_that_do_different_things_all_hear_so() {
+    let job = job(3, "different");
+    job.assert_failed();
+    job.assert_says(3, "error: rank 0 is in all_gather, rank 2 in broadcast from rank 0");
+}
+
+#[test]
+fn a_program_of_another_mpi_says_so() {
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    rank_command(&mut alone, "check");
+    for (name, value) in [("RANK", "0"), ("SIZE", "2"), ("LOCAL_RANK", "0")] {
+        alone.env(format!("OMPI_COMM_WORLD_{name}"), value);
+    }
+    let job = run(alone);
+    job.assert_failed();
+    job.assert_says(1, "MPI sees one process where the launcher has started 2");
+}

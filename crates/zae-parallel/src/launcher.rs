@@ -107,7 +107,9 @@ impl Variables<'_> {
         if let Some(world) = self.world(names, &["OMPI_COMM_WORLD_LOCAL_RANK"])? {
             return Ok(Some((Launcher::OpenMpi, world)));
         }
-        if let Some(world) = self.world(["PMI_RANK", "PMI_SIZE"], &["MPI_LOCALRANKID", "LOCAL_RANK", "SLURM_LOCALID"])? {
+        if let Some(world) =
+            self.world(["PMI_RANK", "PMI_SIZE"], &["MPI_LOCALRANKID", "LOCAL_RANK", "SLURM_LOCALID"])?
+        {
             return Ok(Some((Launcher::Mpich, world)));
         }
         // A batch script has these variables too, with the number of tasks of the whole job: only in a step of `srun` they
@@ -126,12 +128,12 @@ impl Variables<'_> {
         if set == [false, false] {
             return Ok(None);
         }
-        let (rank_of, world_size) = (self.number(rank)?, self.number(size)?);
+        let (rank_of, world_size) = (self.number(rank, size)?, self.number(size, rank)?);
         if world_size == 0 {
             return Err(format!("{size}=0: there is at least this process; set it to how many there are").into());
         }
         let local = local.iter().find(|name| self.get(name).is_some()).or(local.first()).copied().unwrap_or(rank);
-        let local_rank = self.number(local)?;
+        let local_rank = self.number(local, rank)?;
         for (name, number) in [(rank, rank_of), (local, local_rank)] {
             if number >= world_size {
                 return Err(format!(
@@ -153,8 +155,8 @@ impl Variables<'_> {
             return Ok(world);
         }
         let address = self.get(host).filter(|address| !address.is_empty());
-        let address = address.ok_or_else(|| self.unset(host, "the host of rank 0"))?;
-        let number = self.get(port).ok_or_else(|| self.unset(port, "a free port there"))?;
+        let address = address.ok_or_else(|| unset(host, if given[1] { port } else { "RANK" }, "the host of rank 0"))?;
+        let number = self.get(port).ok_or_else(|| unset(port, host, "a free port there"))?;
         match number.parse::<u16>() {
             Ok(number) if number > 0 => world.master = Some((address, number)),
             _ => return Err(format!("{port}={number} is no port: set it to a number from 1 to 65535").into()),
@@ -171,28 +173,28 @@ impl Variables<'_> {
         }
     }
 
-    fn number(&self, name: &str) -> Fallible<usize> {
-        let value = self.get(name).ok_or_else(|| self.unset(name, "a number from 0"))?;
+    /// The number in a variable; `beside` is set, and tells that this one should be.
+    fn number(&self, name: &str, beside: &str) -> Fallible<usize> {
+        let value = self.get(name).ok_or_else(|| unset(name, beside, "a number from 0"))?;
         // No launcher counts beyond that, and MPI cannot.
         let number = value.parse::<u32>().ok().filter(|number| *number <= i32::MAX as u32);
         number.map(|number| number as usize).ok_or_else(|| {
-            format!("{name}={value} is no number of a process: unset it, or start the program with torchrun, mpirun or srun")
-                .into()
+            format!(
+                "{name}={value} is no number of a process: unset it, or start the program with torchrun, mpirun or srun"
+            )
+            .into()
         })
-    }
-
-    fn unset(&self, name: &str, to: &str) -> String {
-        let beside = ["RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE"]
-            .into_iter()
-            .chain(["SLURM_PROCID", "MASTER_ADDR", "MASTER_PORT"])
-            .find(|other| *other != name && self.get(other).is_some());
-        let beside = beside.map_or_else(String::new, |other| format!(" although {other} is"));
-        format!("{name} is not set{beside}: set it to {to}, or start the program with torchrun, mpirun or srun")
     }
 
     fn get(&self, name: &str) -> Option<String> {
         Some((self.0)(name)?.trim().to_owned())
     }
+}
+
+fn unset(name: &str, beside: &str, to: &str) -> String {
+    format!(
+        "{name} is not set although {beside} is: set it to {to}, or start the program with torchrun, mpirun or srun"
+    )
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ const SLURM: &str = "SLURM_STEP_ID=0 SLURM_PROCID=2 SLURM_NTASKS=4 SLURM_LOCALID
 const TORCHRUN: &str = "RANK=2 WORLD_SIZE=4 LOCAL_RANK=1 MASTER_ADDR=node1 MASTER_PORT=29500";
 
 fn variables(text: &str) -> impl Fn(&str) -> Option<String> {
-    move |name| text.split_whitespace().filter_map(|one| one.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v.into())
+    move |name| {
+        text.split_whitespace().filter_map(|one| one.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v.into())
+    }
 }
 
 fn place(text: &str) -> (Launcher, World) {
@@ -31,7 +33,10 @@ fn every_launcher_says_the_same_place() {
     expected.master = Some(("node1".into(), 29500));
     assert_eq!(place(TORCHRUN), (Launcher::Torchrun, expected.clone()));
     // MPI's processes, to be connected by c10d.
-    assert_eq!(place(&format!("{OPEN_MPI} MASTER_ADDR=node1 MASTER_PORT=29500")), (Launcher::OpenMpi, expected.clone()));
+    assert_eq!(
+        place(&format!("{OPEN_MPI} MASTER_ADDR=node1 MASTER_PORT=29500")),
+        (Launcher::OpenMpi, expected.clone())
+    );
     assert_eq!(place(&format!("{SLURM} {TORCHRUN}")), (Launcher::Slurm, expected));
 }
 
@@ -79,15 +84,12 @@ fn an_error_names_variable_value_and_fix() {
         ),
         (
             "RANK=0 WORLD_SIZE=2 LOCAL_RANK=0 MASTER_ADDR=a",
-            format!("MASTER_PORT is not set although RANK is: set it to a free port there, {start}"),
+            format!("MASTER_PORT is not set although MASTER_ADDR is: set it to a free port there, {start}"),
         ),
         ("PMI_RANK=-1 PMI_SIZE=2", format!("PMI_RANK=-1 is no number of a process: unset it, {start}")),
         ("PMI_RANK=0 PMI_SIZE=", format!("PMI_SIZE= is no number of a process: unset it, {start}")),
         ("PMI_RANK=0 PMI_SIZE=2147483648", format!("PMI_SIZE=2147483648 is no number of a process: unset it, {start}")),
-        (
-            "PMI_RANK=0 PMI_SIZE=0",
-            "PMI_SIZE=0: there is at least this process; set it to how many there are".into(),
-        ),
+        ("PMI_RANK=0 PMI_SIZE=0", "PMI_SIZE=0: there is at least this process; set it to how many there are".into()),
         (
             "PMI_RANK=2 PMI_SIZE=2 MPI_LOCALRANKID=0",
             "PMI_RANK=2 of PMI_SIZE=2: numbers go from 0 to 1; start all processes with one launcher".into(),

@@ -60,9 +60,6 @@ impl Communication {
         }
         let missing = |rank: &usize| !self.here[*rank];
         let missing: Vec<usize> = (0..self.here.len()).filter(missing).collect();
-        for rank in &missing {
-            self.over[*rank] = true;
-        }
         let call = act.name();
         let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
         self.fail(match &names[..] {

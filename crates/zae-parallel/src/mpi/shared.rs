@@ -184,7 +184,8 @@ impl Lane<'_> {
         match self.table.answers.recv_timeout(limit) {
             Ok(answer) => Ok(answer?),
             Err(_) => {
-                let reason = self.shared.failure.get().unwrap_or_else(|| format!("MPI has not answered within {limit:?}"));
+                let reason =
+                    self.shared.failure.get().unwrap_or_else(|| format!("MPI has not answered within {limit:?}"));
                 self.shared.failure.set(reason.clone());
                 Err(reason.into())
             }

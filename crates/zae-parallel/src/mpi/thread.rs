@@ -69,7 +69,7 @@ pub(super) struct Communication {
     pub(super) leaving: bool,
     /// Ranks that have said something since the waiting for others was given up; this one is among them.
     pub(super) here: Vec<bool>,
-    /// Ranks whose process ends after a failure, or that were lost before.
+    /// Ranks whose process is about to end after a failure; this one is among them.
     pub(super) over: Vec<bool>,
 }
 

@@ -138,8 +138,9 @@ fn large(group: &MpiGroup) -> Fallible {
     group.all_reduce_sum(&mut values)?;
     let exact = |i: usize| (0..world).map(|rank| number(rank, i)).sum::<f32>();
     assert!((0..values.len()).all(|i| values[i] == exact(i)));
-    let byte = |rank: usize, i: usize| (i * 31 + rank) as u8;
-    let own = |rank: usize| (0..(rank + 1) * 40_000_001).map(move |i| byte(rank, i)).collect::<Vec<u8>>();
+    // A period that no piece is a multiple of.
+    let period = |rank: usize| (0..1009).map(|i| (i * 31 + rank) as u8).collect::<Vec<u8>>();
+    let own = |rank: usize| period(rank).repeat((rank + 1) * 36_000);
     for (rank, theirs) in group.all_gather(&own(rank))?.iter().enumerate() {
         assert!(*theirs == own(rank));
     }

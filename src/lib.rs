@@ -1,7 +1,8 @@
 //! The trainer Rust deep learning lacks: you write `train_step` and `test_step`, it owns the rest.
 //!
 //! This crate is the facade: the trainer and its seams come from `zae-core`, the default tensor engine from `zae-burn`,
-//! another over LibTorch from `zae-tch`, checkpoints from `zae-checkpoint`, web loggers from `zae-loggers`.
+//! another over LibTorch from `zae-tch`, checkpoints from `zae-checkpoint`, web loggers from `zae-loggers`, data-parallel
+//! training from `zae-parallel`.
 //! Start with [`trainer()`], or with the examples.
 
 #[doc(inline)]
@@ -49,6 +50,13 @@ pub mod checkpoint {
 pub mod loggers {
     #[doc(inline)]
     pub use zae_loggers::*;
+}
+
+/// Data-parallel training: one program as several processes.
+#[cfg(feature = "parallel")]
+pub mod parallel {
+    #[doc(inline)]
+    pub use zae_parallel::*;
 }
 
 use add_ons::{CsvLogger, EpochTable, ProgressBar};
@@ -100,6 +108,8 @@ pub mod prelude {
     pub use zae_loggers::TensorBoardLogger;
     #[cfg(feature = "wandb")]
     pub use zae_loggers::WandbLogger;
+    #[cfg(feature = "parallel")]
+    pub use zae_parallel::{DataParallel, Reduction};
     #[cfg(feature = "tch")]
     pub use zae_tch::TchLearner;
 }

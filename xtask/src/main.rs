@@ -1,8 +1,9 @@
 //! `cargo xtask test`: what CI and a newcomer run. It needs the Rust toolchain, and for the last steps Python; the LibTorch
-//! engine needs a C++ compiler.
+//! engine needs a C++ compiler, and MPI an MPI.
 #![allow(clippy::print_stderr)]
 
 mod libtorch;
+mod mpi;
 mod python;
 
 use std::{
@@ -75,6 +76,12 @@ const LOGGERS: Step = Step {
     arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow,nvml"],
 };
 
+// By itself: nothing else needs MPI, nor asks for it.
+const MPI: Step = Step {
+    why: "processes that MPI connects, and what becomes of them when one is lost",
+    arguments: &["test", "--package", "zae-parallel", "--features", "mpi"],
+};
+
 const LOGGERS_PYTHON: Step = Step {
     why: "what the trackers' own programs make of our files and requests",
     arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow,nvml", "--", "--ignored"],
@@ -85,9 +92,14 @@ fn main() -> ExitCode {
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => {
             let steps = TEST.iter().try_for_each(|step| run(step, |_| {}));
-            steps.and_then(|()| loggers()).and_then(|()| with_libtorch()).and_then(|()| with_python())
+            steps
+                .and_then(|()| loggers())
+                .and_then(|()| with_mpi_if_there())
+                .and_then(|()| with_libtorch())
+                .and_then(|()| with_python())
         }
         ["loggers"] => loggers(),
+        ["mpi"] => with_mpi(),
         ["tch"] => with_libtorch(),
         ["python"] => with_python(),
         ["libtorch"] => libtorch::install(false),
@@ -95,6 +107,7 @@ fn main() -> ExitCode {
         _ => {
             eprintln!("cargo xtask test               runs all tests, and checks what cannot be run here");
             eprintln!("cargo xtask loggers            runs those of the loggers alone");
+            eprintln!("cargo xtask mpi                runs those between processes of MPI alone");
             eprintln!("cargo xtask tch                runs those of the LibTorch engine alone");
             eprintln!(
                 "cargo xtask python             runs the last of them alone: what PyTorch says about checkpoints"
@@ -118,6 +131,21 @@ fn loggers() -> Result<(), String> {
     run(&LOGGERS_PYTHON, |cargo| {
         cargo.env("ZAE_PYTHON", &python);
     })
+}
+
+fn with_mpi() -> Result<(), String> {
+    mpi::complete()?;
+    run(&MPI, |_| {})
+}
+
+fn with_mpi_if_there() -> Result<(), String> {
+    match mpi::complete() {
+        Ok(()) => run(&MPI, |_| {}),
+        Err(missing) => {
+            eprintln!("\n==> SKIPPED: {}\n    {missing}", MPI.why);
+            Ok(())
+        }
+    }
 }
 
 fn with_libtorch() -> Result<(), String> {

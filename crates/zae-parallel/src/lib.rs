@@ -11,6 +11,14 @@
 //!
 //! Bytes between the processes are carried by somebody else's library: by the engine's own where it has one, and by MPI
 //! otherwise (feature `mpi`, `MpiGroup`).
+//!
+//! Of `mpirun` it is good to know:
+//! - it gives each rank one or a few cores: `--bind-to none` lets all share all, `--map-by slot:PE=8` gives each eight of its
+//!   own;
+//! - Ctrl-C ends its ranks after a second, by force, and so does Open MPI's end of a job in which one has failed. A run that is
+//!   to save what it has before it stops is sent `SIGTERM` itself, not through `mpirun` (`pkill -TERM train` on each machine);
+//!   one rank is enough, for the others stop with it;
+//! - the program has to be built with the MPI that starts it: `MPICC` names its compiler when the feature `mpi` is built.
 
 mod data_parallel;
 pub mod launcher;

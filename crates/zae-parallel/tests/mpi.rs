@@ -1,4 +1,5 @@
 //! MPI between real processes, started by the `mpirun` in the path.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod ranks;

@@ -27,9 +27,8 @@ impl Communication {
         &mut self,
         mut request: Request<'a, D, S>,
         act: Act,
-        timeout: Duration,
+        patience: &Patience,
     ) {
-        let patience = Patience::new(timeout);
         loop {
             match request.test() {
                 Ok(_) => return,
@@ -43,10 +42,10 @@ impl Communication {
                         self.fail(reason);
                     }
                     if self.here.iter().filter(|here| **here).count() > 1 {
-                        self.round_up(act, timeout);
+                        self.round_up(act, patience.limit());
                     }
                 }
-                Waited::TooLong => self.round_up(act, timeout),
+                Waited::TooLong => self.round_up(act, patience.limit()),
             }
         }
     }
@@ -54,7 +53,7 @@ impl Communication {
     /// Somebody has waited for too long: who does not say that he waits too is the one who is missing.
     fn round_up(&mut self, act: Act, timeout: Duration) -> ! {
         notice::tell(&self.comm, &Notice::Here);
-        let patience = Patience::new(ROUND_UP);
+        let patience = Patience::for_ranks(ROUND_UP);
         while self.failure.get().is_none() && self.here.contains(&false) && patience.pause() != Waited::TooLong {
             self.listen();
         }
@@ -90,7 +89,7 @@ impl Communication {
             self.listen();
         }
         notice::tell(&self.comm, &Notice::Over);
-        let patience = Patience::new(GRACE);
+        let patience = Patience::for_ranks(GRACE);
         while self.over.contains(&false) && patience.pause() != Waited::TooLong {
             self.listen();
         }

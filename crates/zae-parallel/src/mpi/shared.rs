@@ -1,5 +1,5 @@
 //! [`Shared`]: the process's only communication thread, as other threads see it.
-// `atexit` is C's: Rust has no way to do something when a process ends.
+// `atexit` and `sysconf` are C's: Rust has no way to do something when a process ends, nor to count cores that it may not use.
 #![allow(unsafe_code)]
 
 use std::{
@@ -83,9 +83,23 @@ pub(super) fn start(timeout: Duration) -> Fallible<Arc<Shared>> {
         table: Mutex::new(Table { answers, spare: Vec::new() }),
     });
     *shared = Some(made.clone());
+    #[cfg(unix)]
+    warn_if_bound();
     // SAFETY: `leave` is a function of this program, takes nothing, and does not unwind.
     unsafe { libc::atexit(leave) };
     Ok(made)
+}
+
+/// `mpirun` gives each rank one core unless it is told otherwise. Programs with one thread like that, trainers do not.
+#[cfg(unix)]
+fn warn_if_bound() {
+    // SAFETY: no memory is involved.
+    let cores = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    if cores > 1 && thread::available_parallelism().is_ok_and(|mine| mine.get() == 1) {
+        tracing::warn!(
+            "this rank is bound to one of {cores} cores, for all of its threads: start with `mpirun --bind-to none`, or with `--map-by slot:PE=n` for n cores per rank"
+        );
+    }
 }
 
 /// The thread itself keeps to the timeout: for the ranks to come, and for the bytes to come, of two calls under way. Who waits

@@ -24,6 +24,7 @@ use mpi::{
 use zae_core::error::Fallible;
 
 use super::{
+    patience::Patience,
     shared::Failure,
     word::{self, Act, CARRIES, WORD},
 };
@@ -148,7 +149,7 @@ impl Communication {
         scope(|scope| {
             let operation = SystemOperation::sum();
             let request = self.comm.immediate_all_reduce_into(scope, numbers, &mut sums[..], operation);
-            self.wait(request, Act::Sum, timeout);
+            self.wait(request, Act::Sum, &Patience::for_bytes(timeout));
         });
     }
 
@@ -174,7 +175,7 @@ impl Communication {
             let mut parts = PartitionMut::new(&mut got[..], &counts[..], &starts[..]);
             scope(|scope| {
                 let request = self.comm.immediate_all_gather_varcount_into(scope, mine, &mut parts);
-                self.wait(request, Act::Gather, timeout);
+                self.wait(request, Act::Gather, &Patience::for_bytes(timeout));
             });
             for ((all, start), count) in all.iter_mut().zip(&starts).zip(&counts) {
                 all.extend_from_slice(&got[*start as usize..(start + count) as usize]);
@@ -195,7 +196,7 @@ impl Communication {
             scope(|scope| {
                 let root = self.comm.process_at_rank(from as Count);
                 let request = root.immediate_broadcast_into(scope, piece);
-                self.wait(request, act, timeout);
+                self.wait(request, act, &Patience::for_bytes(timeout));
             });
         }
         bytes
@@ -207,7 +208,7 @@ impl Communication {
         let mut all = vec![0u64; WORD * self.here.len()];
         scope(|scope| {
             let request = self.comm.immediate_all_gather_into(scope, &own[..], &mut all[..]);
-            self.wait(request, act, timeout);
+            self.wait(request, act, &Patience::for_ranks(timeout));
         });
         let words = all.as_chunks::<WORD>().0.to_vec();
         if let Err(reason) = word::agree(&words) {

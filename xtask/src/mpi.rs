@@ -1,0 +1,51 @@
+//! What the tests of MPI need besides Rust.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+/// Says what is missing, and how it is installed.
+pub(crate) fn complete() -> Result<(), String> {
+    let missing: Vec<_> = [
+        (program("mpicc"), "mpicc", "libopenmpi-dev"),
+        (program("mpirun"), "mpirun", "openmpi-bin"),
+        (libclang(), "libclang", "libclang-dev"),
+    ]
+    .into_iter()
+    .filter(|(there, ..)| !there)
+    .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = |of: fn(&(bool, &'static str, &'static str)) -> &'static str, by: &str| {
+        missing.iter().map(of).collect::<Vec<_>>().join(by)
+    };
+    let (what, packages) = (names(|one| one.1, ", "), names(|one| one.2, " "));
+    Err(format!("there is no {what}: install {packages} (so Debian and Ubuntu call them)"))
+}
+
+fn program(name: &str) -> bool {
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+}
+
+/// Looks where the crates look that read MPI's headers with it.
+fn libclang() -> bool {
+    if env::var_os("LIBCLANG_PATH").is_some() {
+        return true;
+    }
+    let lib = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/opt/llvm/lib"].map(Into::into);
+    let of_debian =
+        folders("/usr/lib").into_iter().filter(|folder| named(folder, "llvm-")).map(|llvm| llvm.join("lib"));
+    let multiarch = folders("/usr/lib").into_iter().filter(|folder| folder.to_string_lossy().contains("-linux-gnu"));
+    lib.into_iter().chain(of_debian).chain(multiarch).any(|lib| folders(lib).iter().any(|file| named(file, "libclang")))
+}
+
+fn folders(path: impl AsRef<Path>) -> Vec<PathBuf> {
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn named(path: &Path, start: &str) -> bool {
+    // Not `libclang-cpp`, which is another library.
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(start) && !name.contains("cpp"))
+}

@@ -18,8 +18,6 @@ use super::{
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long ranks have to say that they wait too.
 const ROUND_UP: Duration = Duration::from_secs(2);
-/// How often a thread that has failed looks after notices.
-const LOOK: Duration = Duration::from_millis(5);
 
 impl Communication {
     /// Returns when the request is done. If it never will be, this never returns: so its memory stays MPI's.
@@ -50,9 +48,9 @@ impl Communication {
         }
     }
 
-    /// Somebody has waited for too long: who does not say that he waits too is the one who is missing.
+    /// Somebody has waited for too long: who does not say that he waits too, or has done so, is the one who is missing.
     fn round_up(&mut self, act: Act, timeout: Duration) -> ! {
-        notice::tell(&self.comm, &Notice::Here);
+        notice::tell(&self.comm, &Notice::Here(self.calls));
         let patience = Patience::for_ranks(ROUND_UP);
         while self.failure.get().is_none() && self.here.contains(&false) && patience.pause() != Waited::TooLong {
             self.listen();
@@ -76,17 +74,15 @@ impl Communication {
         // For a call that may be waiting for its answer. If there is none, nobody ever looks at this.
         let _ = self.answers.send(Err(reason.clone()));
         while !self.leaving {
-            match self.orders.recv_timeout(LOOK) {
-                Ok(Order::Call(..)) => _ = self.answers.send(Err(reason.clone())),
-                Ok(Order::Leave(done, _)) => {
+            match self.next() {
+                Order::Call(..) => _ = self.answers.send(Err(reason.clone())),
+                Order::Leave(done, _) => {
                     self.leaving = true;
                     // Who waits is to wait until the job ends, not until this is gone.
                     std::mem::forget(done);
                 }
-                Ok(Order::Look) | Err(_) => {}
+                Order::Look => {}
             }
-            // What was told goes its way only while MPI is called.
-            self.listen();
         }
         notice::tell(&self.comm, &Notice::Over);
         let patience = Patience::for_ranks(GRACE);
@@ -96,11 +92,12 @@ impl Communication {
         self.comm.abort(1)
     }
 
-    fn listen(&mut self) {
+    /// Hears what others have told.
+    pub(super) fn listen(&mut self) {
         while let Some((rank, notice)) = notice::hear(&self.comm) {
             self.here[rank] = true;
             match notice {
-                Notice::Here => {}
+                Notice::Here(call) => self.asked = self.asked.max(call),
                 Notice::Failed(reason) => self.failure.set(reason),
                 Notice::Over => self.over[rank] = true,
             }

@@ -36,8 +36,8 @@ const CHUNK: usize = 1 << 20;
 ///   tell their error too, and then has MPI end the job: the exit status of `mpirun` is not 0, whatever the programs returned.
 /// - A rank that is killed: `mpirun` ends the others at once. So does `srun` with `--kill-on-bad-exit`; without, they fail
 ///   after the timeout.
-/// - All well: MPI is ended when the process ends, once all ranks are there. `std::process::exit` is fine;
-///   `std::process::abort` is a failure.
+/// - All well: MPI is ended when the process ends, once all ranks are there; so one that goes on alone, for no longer than the
+///   timeout, is waited for. `std::process::exit` is fine; `std::process::abort` is a failure.
 pub struct MpiGroup {
     rank: usize,
     world_size: usize,

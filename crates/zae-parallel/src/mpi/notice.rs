@@ -16,8 +16,8 @@ const LENGTH: usize = 1000;
 /// What a rank tells all others.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Notice {
-    /// It has waited for too long, and asks who else is there.
-    Here,
+    /// It has waited for too long, in its call of this number, and asks who else is there; or is there, and says so.
+    Here(u64),
     /// The group is of no more use, for this reason.
     Failed(String),
     /// Its process is about to end.
@@ -26,19 +26,19 @@ pub(super) enum Notice {
 
 impl Notice {
     fn bytes(&self) -> Vec<u8> {
-        let (kind, text) = match self {
-            Self::Here => (0, ""),
-            Self::Failed(reason) => (1, &reason[..reason.floor_char_boundary(LENGTH)]),
-            Self::Over => (2, ""),
-        };
-        [&[kind], text.as_bytes()].concat()
+        match self {
+            Self::Here(call) => [&[0], &call.to_le_bytes()[..]].concat(),
+            Self::Failed(reason) => [&[1], &reason.as_bytes()[..reason.floor_char_boundary(LENGTH)]].concat(),
+            Self::Over => vec![2],
+        }
     }
 
     fn of(bytes: &[u8]) -> Self {
         match bytes.split_first() {
             Some((1, reason)) => Self::Failed(String::from_utf8_lossy(reason).into_owned()),
             Some((2, _)) => Self::Over,
-            _ => Self::Here,
+            Some((_, call)) => Self::Here(call.try_into().map_or(0, u64::from_le_bytes)),
+            None => Self::Here(0),
         }
     }
 }
@@ -66,10 +66,16 @@ mod tests {
 
     #[test]
     fn a_notice_arrives_as_it_was() {
-        for notice in [Notice::Here, Notice::Over, Notice::Failed(String::new()), Notice::Failed("Gerät".into())] {
+        for notice in [
+            Notice::Here(0),
+            Notice::Here(u64::MAX),
+            Notice::Over,
+            Notice::Failed(String::new()),
+            Notice::Failed("Gerät".into()),
+        ] {
             assert_eq!(Notice::of(&notice.bytes()), notice);
         }
-        assert_eq!(Notice::of(&[]), Notice::Here);
+        assert_eq!(Notice::of(&[]), Notice::Here(0));
         assert!(Notice::Failed("ä".repeat(9999)).bytes().len() <= LENGTH + 1);
     }
 }

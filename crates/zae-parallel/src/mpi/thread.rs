@@ -7,8 +7,9 @@
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, Sender},
+        mpsc::{Receiver, RecvTimeoutError, Sender},
     },
+    thread,
     time::Duration,
 };
 
@@ -24,6 +25,7 @@ use mpi::{
 use zae_core::error::Fallible;
 
 use super::{
+    notice::{self, Notice},
     patience::Patience,
     shared::Failure,
     word::{self, Act, CARRIES, WORD},
@@ -31,6 +33,8 @@ use super::{
 
 /// How many bytes are gathered or broadcast at a time: far from where MPI's counts end, at 2 GiB.
 const PIECE: usize = 64 << 20;
+/// How often MPI is called while there is nothing to do.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What the thread is asked to do.
 pub(super) enum Order {
@@ -68,6 +72,10 @@ pub(super) struct Communication {
     pub(super) answers: Sender<Result<Answer, String>>,
     pub(super) failure: Arc<Failure>,
     pub(super) leaving: bool,
+    /// How many calls were begun.
+    pub(super) calls: u64,
+    /// In which of them another rank waits in vain; 0 if none does.
+    pub(super) asked: u64,
     /// Ranks that have said something since the waiting for others was given up; this one is among them.
     pub(super) here: Vec<bool>,
     /// Ranks whose process is about to end after a failure; this one is among them.
@@ -93,7 +101,8 @@ impl Communication {
         let library = environment::library_version().unwrap_or_else(|_| "an unknown MPI".to_owned());
         let library = library.split([',', '\n']).next().unwrap_or_default().trim().to_owned();
         let mine: Vec<bool> = (0..size).map(|other| other == rank).collect();
-        let mut this = Self { comm, orders, answers, failure, leaving: false, here: mine.clone(), over: mine };
+        let mut this =
+            Self { comm, orders, answers, failure, leaving: false, calls: 0, asked: 0, here: mine.clone(), over: mine };
         if tell.send(Ok(Started { rank, size, library })).is_err() {
             let late = "MPI has started later than it was waited for";
             this.fail(late.to_owned());
@@ -107,8 +116,7 @@ impl Communication {
     /// Returns when all ranks have come to their end.
     fn serve(&mut self) -> Sender<()> {
         loop {
-            // The sender is there as long as the process is.
-            let order = self.orders.recv().unwrap_or(Order::Look);
+            let order = self.next();
             if let Order::Leave(..) = order {
                 self.leaving = true;
             }
@@ -127,6 +135,24 @@ impl Communication {
                 }
             }
         }
+    }
+
+    /// The next order. Until then MPI is called now and then: what others still have to get from this rank goes its way only
+    /// so, and a failure is known before the next call.
+    pub(super) fn next(&mut self) -> Order {
+        match self.orders.recv_timeout(LOOK) {
+            Ok(order) => return order,
+            Err(RecvTimeoutError::Timeout) => {}
+            // Nobody has waited for MPI's start.
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(LOOK),
+        }
+        self.listen();
+        // This one is done with what the other waits in: so it is not the one who is missing. Who has not begun it is.
+        if (1..=self.calls).contains(&self.asked) {
+            self.asked = 0;
+            notice::tell(&self.comm, &Notice::Here(self.calls));
+        }
+        Order::Look
     }
 
     fn call(&mut self, call: Call, timeout: Duration) -> Answer {
@@ -204,6 +230,7 @@ impl Communication {
 
     /// All ranks come together, say what they are about to do, and find that they do the same.
     fn together(&mut self, act: Act, len: usize, bytes: &[u8], timeout: Duration) -> Vec<[u64; WORD]> {
+        self.calls += 1;
         let own = word::word(act, len, bytes);
         let mut all = vec![0u64; WORD * self.here.len()];
         scope(|scope| {

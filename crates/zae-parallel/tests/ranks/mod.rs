@@ -2,7 +2,12 @@
 // Stopping and killing oneself, and ending with one's parent, are the system's; a rank's status is part of what is tested.
 #![allow(unsafe_code, clippy::exit)]
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use zae_core::{error::Fallible, process_group::ProcessGroup, testing::check_group};
 use zae_parallel::{MpiGroup, World, launcher};
@@ -23,7 +28,7 @@ fn a_rank() {
     };
     tracing::subscriber::set_global_default(Log).unwrap();
     let (_, mut world) = launcher::from_env().unwrap();
-    if matches!(&*does, "stopped" | "late") {
+    if matches!(&*does, "stopped" | "stopped midway" | "late") {
         world.timeout = Duration::from_secs(2);
     }
     let done = act(&does, &world);
@@ -31,14 +36,14 @@ fn a_rank() {
         std::process::exit(0);
     }
     match done {
-        Ok(()) => say("all is well"),
+        Ok(()) => say(&format!("[{}] all is well", world.rank)),
         Err(_) => std::process::exit(3),
     }
 }
 
 fn act(does: &str, world: &World) -> Fallible {
-    let group = MpiGroup::new(world).inspect_err(|e| say(&format!("cannot start: {e}")))?;
-    let told = |done: Fallible| done.inspect_err(|e| say(&format!("error: {e}")));
+    let group = MpiGroup::new(world).inspect_err(|e| say(&format!("[{}] {e}", world.rank)))?;
+    let told = |done: Fallible| done.inspect_err(|e| say(&format!("[{}] error: {e}", world.rank)));
     let is_one = world.rank == 1;
     match does {
         "check" => told(check_group(&group)),
@@ -65,8 +70,26 @@ fn act(does: &str, world: &World) -> Fallible {
             }
             let done = told(group.all_gather(&[1; 1000]).map(drop));
             let again = group.all_reduce_sum(&mut [1.0]).unwrap_err();
-            say(&format!("again: {again}"));
+            say(&format!("[{}] again: {again}", world.rank));
             done
+        }
+        "stopped midway" => {
+            let sums = AtomicUsize::new(0);
+            let mut values = vec![1.0; 2_500_001];
+            std::thread::scope(|scope| {
+                if is_one {
+                    scope.spawn(|| {
+                        while sums.load(Ordering::Relaxed) < 3 {
+                            std::thread::yield_now();
+                        }
+                        raise(libc::SIGSTOP);
+                    });
+                }
+                loop {
+                    sums.fetch_add(1, Ordering::Relaxed);
+                    told(group.all_reduce_sum(&mut values))?;
+                }
+            })
         }
         "late" => {
             group.sum(&mut [1.0])?;

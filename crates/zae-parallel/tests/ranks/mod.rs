@@ -9,8 +9,13 @@ use std::{
     time::Duration,
 };
 
-use zae_core::{error::Fallible, process_group::ProcessGroup, testing::check_group};
-use zae_parallel::{MpiGroup, World, launcher};
+use zae_core::{
+    add_on::AddOn,
+    error::Fallible,
+    process_group::ProcessGroup,
+    testing::{check_group, null::Null},
+};
+use zae_parallel::{DataParallel, MpiGroup, World, launcher};
 
 pub(crate) const DOES: &str = "ZAE_TEST_RANK_DOES";
 pub(crate) const FOLDER: &str = "ZAE_TEST_FOLDER";
@@ -46,7 +51,16 @@ fn act(does: &str, world: &World) -> Fallible {
     let told = |done: Fallible| done.inspect_err(|e| say(&format!("[{}] error: {e}", world.rank)));
     let is_one = world.rank == 1;
     match does {
-        "check" => told(check_group(&group)),
+        "check" => {
+            told(check_group(&group))?;
+            // The same, the way that a trainer has it.
+            let parallel = DataParallel::from_env()?.parallel(&mut Null::default())?;
+            match parallel.and_then(|parallel| parallel.group) {
+                Some(group) => told(check_group(&*group)),
+                None if world.world_size == 1 => Ok(()),
+                None => Err("the add-on has found no other ranks".into()),
+            }
+        }
         "large" => told(large(&group)),
         "twice" => {
             told(check_group(&group))?;

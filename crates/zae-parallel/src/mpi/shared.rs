@@ -15,7 +15,6 @@ use std::{
 use zae_core::error::Fallible;
 
 use super::{
-    CHUNK,
     failing::GRACE,
     thread::{Answer, Call, Communication, Order, Started},
 };
@@ -156,8 +155,8 @@ pub(super) struct Lane<'a> {
 impl Lane<'_> {
     pub(super) fn send_chunk(&mut self, values: &[f32]) -> Fallible {
         let (mut numbers, sums) = self.table.spare.pop().unwrap_or_default();
-        numbers.reserve_exact(values.len().min(CHUNK));
         numbers.clear();
+        numbers.reserve_exact(values.len());
         numbers.extend_from_slice(values);
         self.send(Call::Sum { numbers, sums })
     }

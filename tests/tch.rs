@@ -7,8 +7,9 @@ mod process;
 use std::{
     collections::BTreeMap,
     fs,
+    net::TcpListener,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -89,4 +90,76 @@ fn mnist_cut_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
         assert_closing_line(&run("mnist", folder.path(), &options));
         assert!(End::of(folder.path()) == expected, "{signal}: it ended elsewhere");
     }
+}
+
+/// The ranks of mnist, started with the variables that torchrun sets, and killed when this goes.
+#[cfg(unix)]
+struct Ranks(Vec<Child>);
+
+#[cfg(unix)]
+impl Ranks {
+    fn start(world_size: usize, folder: &Path, options: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let start = |rank: usize| {
+            let (rank, world_size) = (rank.to_string(), world_size.to_string());
+            let mut command = example("mnist");
+            command.args(["--run-dir".as_ref(), folder.as_os_str()]).args(options);
+            command.envs([("RANK", &rank), ("LOCAL_RANK", &rank), ("WORLD_SIZE", &world_size), ("MASTER_PORT", &port)]);
+            command.env("MASTER_ADDR", "localhost").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        Self((0..world_size).map(start).collect())
+    }
+
+    /// Whether all of them have ended well, and what they have written.
+    fn end(mut self) -> Vec<(bool, String)> {
+        let ranks = std::mem::take(&mut self.0).into_iter();
+        ranks
+            .map(Child::wait_with_output)
+            .map(|output| output.unwrap())
+            .map(|o| (o.status.success(), text(&o.stderr)))
+            .collect()
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Ranks {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn mnist_on_several_ranks_ends_with_the_bits_of_one_process_also_if_a_rank_is_killed() {
+    let data = mnist_files();
+    let data = data.path().to_str().unwrap();
+    let options = ["--engine", "tch", "--data", data, "--epochs", EPOCHS, "--limit-batches", "22", "--threads", "1"];
+    let options = [&options[..], &["--micro-batches", "4", "--reproducible"]].concat();
+    let whole = tempfile::tempdir().unwrap();
+    assert_closing_line(&run("mnist", whole.path(), &options));
+    let expected = End::of(whole.path());
+    assert_eq!(expected.steps.len(), 18);
+    for world_size in [2, 4] {
+        let folder = tempfile::tempdir().unwrap();
+        for (ended_well, stderr) in Ranks::start(world_size, folder.path(), &options).end() {
+            assert!(ended_well, "{stderr}");
+        }
+        assert!(End::of(folder.path()) == expected, "{world_size} ranks end elsewhere");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut ranks = Ranks::start(2, folder.path(), &options);
+    while !folder.path().join("checkpoints/last").exists() {
+        assert!(ranks.0[0].try_wait().unwrap().is_none(), "it ended before it had saved");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    ranks.0[1].kill().unwrap();
+    let ends = ranks.end();
+    assert!(!ends[0].0 && ends[0].1.contains("rank 1 is gone"), "{ends:?}");
+    assert!(End::of(folder.path()).steps.len() < 18, "all steps were done");
+    // It goes on with one process.
+    assert_closing_line(&run("mnist", folder.path(), &options));
+    assert!(End::of(folder.path()) == expected, "it ended elsewhere");
 }

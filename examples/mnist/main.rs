@@ -74,6 +74,9 @@ struct Arguments {
     /// Batches per optimizer step of all processes together, instead of `--accumulate` of each
     #[arg(long)]
     micro_batches: Option<u64>,
+    /// The same bits on 1, 2, 4, ... processes, if there are as many `--micro-batches` on each run
+    #[arg(long)]
+    reproducible: bool,
     /// Where missing files are downloaded from, instead of the public copies
     #[arg(long)]
     mirror: Option<String>,
@@ -112,7 +115,7 @@ fn train<T: Task>(
     task: T,
     learner: T::Learner,
     tensors: fn(Numbers) -> Fallible<T::Batch>,
-    Arguments { common: options, data, mirror, micro_batches, .. }: &Arguments,
+    Arguments { common: options, data, mirror, micro_batches, reproducible, .. }: &Arguments,
     started: Instant,
 ) -> Result<(), common::Failure>
 where
@@ -128,12 +131,13 @@ where
     let valid = DataLoader::new(valid.map(tensors), 250).limit(options.limit());
     let test = DataLoader::new(images("t10k")?.map(tensors), 250).limit(options.limit());
 
+    let reduction = if *reproducible { Reduction::Reproducible } else { Reduction::Fast };
     let mut trainer = zae_engine::trainer(task, learner)
         .run_dir(&options.run_dir)
         .seed(options.seed)
         .scheduler(Cosine::new(options.lr).warmup(100))
         .gradient_clip(Clip::Norm(1.0))
-        .add_on(DataParallel::from_env()?)
+        .add_on(DataParallel::from_env()?.reduction(reduction))
         .add_on((StateManager::new().keep_best("valid/accuracy", 1), common::FirstStep::since(started)));
     trainer = match micro_batches {
         Some(all) => trainer.micro_batches(*all),

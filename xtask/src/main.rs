@@ -77,10 +77,21 @@ const LOGGERS: Step = Step {
 };
 
 // By itself: nothing else needs MPI, nor asks for it.
-const MPI: Step = Step {
-    why: "processes that MPI connects, and what becomes of them when one is lost",
-    arguments: &["test", "--package", "zae-parallel", "--features", "mpi"],
-};
+const MPI: [Step; 3] = [
+    Step {
+        why: "processes that MPI connects, and what becomes of them when one is lost",
+        arguments: &["test", "--package", "zae-parallel", "--features", "mpi"],
+    },
+    Step {
+        why: "the example with MPI, for the next step",
+        arguments: &["build", "--features", "mpi", "--example", "mnist"],
+    },
+    // Without `--package`, as PYTHON.
+    Step {
+        why: "the example on 1, 2 and 4 ranks ends with the same bits",
+        arguments: &["test", "--features", "mpi", "--test", "mpi"],
+    },
+];
 
 const LOGGERS_PYTHON: Step = Step {
     why: "what the trackers' own programs make of our files and requests",
@@ -135,14 +146,14 @@ fn loggers() -> Result<(), String> {
 
 fn with_mpi() -> Result<(), String> {
     mpi::complete()?;
-    run(&MPI, |_| {})
+    MPI.iter().try_for_each(|step| run(step, |_| {}))
 }
 
 fn with_mpi_if_there() -> Result<(), String> {
     match mpi::complete() {
-        Ok(()) => run(&MPI, |_| {}),
+        Ok(()) => with_mpi(),
         Err(missing) => {
-            eprintln!("\n==> SKIPPED: {}\n    {missing}", MPI.why);
+            eprintln!("\n==> SKIPPED: {}\n    {missing}", MPI[0].why);
             Ok(())
         }
     }

@@ -147,7 +147,9 @@ impl<'a> Ranks<'a> {
     /// Starts all ranks; one of them has this fault.
     fn start(folder: &'a Path, faulty: usize, fault: &str) -> Self {
         for rank in 0..WORLD {
-            ["works", "end", "error"].iter().for_each(|what| drop(fs::remove_file(folder.join(format!("{what}-{rank}")))));
+            ["works", "end", "error"]
+                .iter()
+                .for_each(|what| drop(fs::remove_file(folder.join(format!("{what}-{rank}")))));
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let start = |rank: usize| {

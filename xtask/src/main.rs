@@ -89,7 +89,7 @@ const MPI: [Step; 3] = [
     // Without `--package`, as PYTHON.
     Step {
         why: "the example on 1, 2 and 4 ranks ends with the same bits",
-        arguments: &["test", "--features", "mpi", "--test", "mpi"],
+        arguments: &["test", "--features", "mpi", "--test", "mpirun"],
     },
 ];
 

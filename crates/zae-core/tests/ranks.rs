@@ -8,105 +8,20 @@ use std::{
     time::Duration,
 };
 
-use support::*;
+use support::{ranks::*, *};
 use zae_core::{
-    add_on::{AddOn, Context, Phase},
+    add_on::{AddOn, Phase},
     add_ons::EarlyStopping,
     data::{DataLoader, Dataset, Loader},
     engine::Engine,
     error::{Error, Fallible},
-    metrics::{Evaluation, Rows},
-    process_group::{Parallel, ProcessGroup, Reduction},
+    metrics::Evaluation,
+    process_group::{Parallel, Reduction},
     snapshot::Snapshot,
     task::Mode,
     testing::{Architecture, Recorder, reference::Batch, thread_ranks},
     trainer::{Every, NonFinite, Outcome, Trainer, Until},
 };
-
-/// Brings a group to a trainer.
-struct Connect(Option<Arc<dyn ProcessGroup>>, Reduction);
-
-impl AddOn for Connect {
-    fn name(&self) -> &'static str {
-        "connect"
-    }
-    fn parallel(&mut self, _: &mut dyn Engine) -> Fallible<Option<Parallel>> {
-        let mut parallel = Parallel::new(self.0.clone());
-        parallel.reduction = self.1;
-        parallel.check_every = 2;
-        Ok(Some(parallel))
-    }
-}
-
-/// Remembers rows and the error on every rank, where a recorder itself is rank 0's.
-struct Everywhere(Recorder);
-
-impl AddOn for Everywhere {
-    fn name(&self) -> &'static str {
-        "everywhere"
-    }
-    fn on_rows(&mut self, rows: &Rows<'_>, cx: &mut Context<'_>) -> Fallible {
-        self.0.on_rows(rows, cx)
-    }
-    fn on_error(&mut self, error: &Error, cx: &mut Context<'_>) -> Fallible {
-        self.0.on_error(error, cx)
-    }
-}
-
-const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Does `work` on so many ranks at the same time, and returns what each has to say.
-fn on_ranks<R: Send>(world_size: usize, reduction: Reduction, work: impl Fn(usize, Connected) -> R + Sync) -> Vec<R> {
-    let ranks = thread_ranks(world_size, TIMEOUT);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = ranks
-            .into_iter()
-            .enumerate()
-            .map(|(rank, group)| {
-                let work = &work;
-                scope.spawn(move || work(rank, Connected(Some(group), reduction)))
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
-}
-
-struct Connected(Option<Arc<dyn ProcessGroup>>, Reduction);
-
-impl Connected {
-    fn trainer(&self, task: Own, architecture: Architecture) -> Trainer<Own> {
-        self.with(with_learner(task, learner(architecture)))
-    }
-    fn with(&self, trainer: Trainer<Own>) -> Trainer<Own> {
-        trainer.add_on(Connect(self.0.clone(), self.1))
-    }
-}
-
-/// One process that sums as several do.
-fn alone(reduction: Reduction) -> Connected {
-    Connected(None, reduction)
-}
-
-/// Parameters alone: running statistics are those of rank 0's micro-batches.
-fn parameters(trainer: &mut Trainer<Own>) -> Vec<Vec<u8>> {
-    let all = weights(trainer).into_iter().filter(|(name, _)| !name.contains("running"));
-    all.map(|(_, bytes)| bytes).collect()
-}
-
-fn close(a: &[Vec<u8>], b: &[Vec<u8>]) -> bool {
-    let numbers = |all: &[Vec<u8>]| -> Vec<f32> {
-        all.iter()
-            .flat_map(|bytes| bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<_>>())
-            .collect()
-    };
-    let (a, b) = (numbers(a), numbers(b));
-    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-5 * a.abs().max(1.0))
-}
-
-/// Eleven batches of uneven size.
-fn eleven() -> Vec<Batch> {
-    data(&[5, 3, 4, 5, 2, 1, 6, 2, 3, 4, 1], 1)
-}
 
 #[test]
 fn the_bits_of_one_process_come_out_of_two_and_four() {

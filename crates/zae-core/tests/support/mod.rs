@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod ranks;
+
 use std::{
     collections::BTreeMap,
     fmt,

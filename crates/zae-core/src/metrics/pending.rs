@@ -249,12 +249,12 @@ impl<S> Pending<S> {
         // Stable: within a row, ranks stay in order, which is that of their micro-batches.
         rows.sort_by_key(|(_, row)| row.key);
         for same in rows.chunk_by(|(_, a), (_, b)| a.key == b.key) {
-            let mut has_norm = false;
-            for (rank, row) in same {
+            let last = same.len() - 1;
+            for (i, (rank, row)) in same.iter().enumerate() {
                 for (column, kind, values) in &row.entries {
                     let column = names[*rank][*column];
-                    // Every rank has the norm of the same sum.
-                    if column == NORM && std::mem::replace(&mut has_norm, true) {
+                    // Every rank has the norm of the same sum, which comes behind all micro-batches.
+                    if column == NORM && i < last {
                         continue;
                     }
                     self.entries.push(Entry { column, kind: *kind, now: None });
@@ -270,8 +270,15 @@ impl<S> Pending<S> {
         }
     }
 
-    /// Adds what was read to the sums, and makes rows of it if somebody wants them.
+    /// Adds what was read to the sums, and makes rows of it if somebody wants them. Nothing of it is left, even if something
+    /// does not fit: nothing is summed twice.
     pub(crate) fn settle(&mut self, totals: &mut Totals) -> Fallible {
+        let summed = self.add_rows(totals);
+        self.discard();
+        summed
+    }
+
+    fn add_rows(&mut self, totals: &mut Totals) -> Fallible {
         let Self { columns, entries, open, readout, cells, ready, wants_rows, .. } = self;
         let (mut entry, mut lazy) = (0, 0);
         for &OpenRow { head, entries: end, lr, samples, counted } in &*open {
@@ -328,9 +335,6 @@ impl<S> Pending<S> {
                 ready.push(head, cells, lr, |column| columns[column].full.clone());
             }
         }
-        open.clear();
-        entries.clear();
-        readout.clear();
         Ok(())
     }
 

@@ -184,7 +184,14 @@ impl<T: Task> Trainer<T> {
 
     /// After an error: hands out every row that can still be read, and leaves nothing of the step that was not made.
     pub(super) fn abandon(&mut self) {
-        let rest = |t: &mut Self| if t.has_parted() { t.sum_rows().and_then(|()| t.hand_out()) } else { t.flush() };
+        let rest = |t: &mut Self| {
+            if !t.has_parted() {
+                return t.flush();
+            }
+            // The other ranks' rows are here already; one of them may have spoilt the weights.
+            let read = t.fetch().and_then(|_| t.sum_rows());
+            t.hand_out().and(read)
+        };
         if let Err(second) = self.guard(rest) {
             tracing::error!(error = %second, "failed while reading what was left");
         }

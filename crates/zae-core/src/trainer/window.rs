@@ -236,8 +236,12 @@ impl<T: Task> Trainer<T> {
 
     /// Reads all pending scalars and makes sums and rows of them. Says which loss or norm is not finite, if that matters.
     pub(super) fn read(&mut self) -> Result<Option<Error>, Error> {
-        let bad = self.fetch()?;
-        self.exchange_rows()?;
+        let mut bad = self.fetch()?;
+        if !self.ranks.is_one() {
+            self.exchange_rows()?;
+            // A loss of another rank spoils the weights of this one too.
+            bad = self.fetch()?;
+        }
         self.sum_rows()?;
         Ok(bad)
     }
@@ -252,7 +256,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Reads all pending scalars in one transfer.
-    fn fetch(&mut self) -> Result<Option<Error>, Error> {
+    pub(super) fn fetch(&mut self) -> Result<Option<Error>, Error> {
         let policy = self.settings.non_finite;
         let late = policy == NonFinite::Stop && self.learner.is_asynchronous();
         let bad = self.at(Stage::Read, |t| {

@@ -75,8 +75,14 @@ impl<T: Task> Trainer<T> {
     fn close<R>(&mut self, mut result: Result<R, Error>) -> Result<R, Error> {
         match &result {
             Ok(_) => {
-                let parted = self.guard(Self::part_well);
-                result = parted.and(self.guard(|t| t.each(AddOn::finish))).and(result);
+                let ended = self.guard(|t| {
+                    t.each(AddOn::finish)?;
+                    t.part_well()
+                });
+                if let Err(error) = &ended {
+                    self.tell_ranks(error);
+                }
+                result = ended.and(result);
             }
             Err(error) => {
                 self.tell_ranks(error);
@@ -93,10 +99,12 @@ impl<T: Task> Trainer<T> {
         let mut pending = Pending::new(set);
         self.share_buffers()?;
         let late = self.learner.is_asynchronous() || !self.ranks.is_one();
-        let read_every = if late { self.settings.log_every } else { 1 } * self.ranks.world_size() as u64;
+        let read_every =
+            (if late { self.settings.log_every } else { 1 }).saturating_mul(self.ranks.world_size() as u64);
         let shard = self.ranks.shard(self.ranks.world_size() as u64);
-        self.pass(set, Mode::Evaluate, data, shard, |t, batch: Option<T::Batch>, at| {
+        let batches = self.pass(set, Mode::Evaluate, data, shard, |t, batch: Option<T::Batch>, at| {
             let micro_batch = at.cursor.micro_batch;
+            let done = micro_batch + 1;
             if let Some(batch) = batch {
                 t.at(Stage::TestStep, |t| {
                     t.learner.seed(at.engine_seed());
@@ -109,9 +117,9 @@ impl<T: Task> Trainer<T> {
                     Ok(())
                 })?;
             }
-            if (micro_batch + 1).is_multiple_of(read_every) { t.add_up(&mut pending, &mut totals) } else { Ok(()) }
+            if done.is_multiple_of(read_every) { t.add_up(done, &mut pending, &mut totals) } else { Ok(()) }
         })?;
-        self.add_up(&mut pending, &mut totals)?;
+        self.add_up(batches, &mut pending, &mut totals)?;
         let progress = &self.state.progress;
         // A validation at an epoch's end belongs to that epoch, though the cursor is at the next.
         let epoch = progress.cursor.epoch - u64::from(self.state.due.epoch_end);
@@ -126,18 +134,18 @@ impl<T: Task> Trainer<T> {
         })
     }
 
-    /// Adds what all ranks have measured to the sums.
-    fn add_up(&mut self, pending: &mut Pending<Scalar<T>>, totals: &mut Totals) -> Result<(), Error> {
+    /// Adds what all ranks have measured in so many batches to the sums.
+    fn add_up(&mut self, batches: u64, pending: &mut Pending<Scalar<T>>, totals: &mut Totals) -> Result<(), Error> {
         self.at(Stage::Read, |t| pending.read(&t.learner, RowHead::default()).map(|_| ()))?;
         if let Some(group) = self.ranks.group().cloned() {
-            self.agree(Place::Rows, Word::default())?;
+            self.agree(Place::Rows, Word { batches, ..Word::default() })?;
             self.together(|_| take_rows(&*group, pending))?;
         }
         self.at(Stage::Read, |_| pending.settle(totals))
     }
 
-    /// Runs `step` on every batch, in order; those of other ranks are not given. Signals are looked at before each, or, of
-    /// several ranks, now and then by all of them.
+    /// Runs `step` on every batch, in order, and says how many there are; those of other ranks are not given. Signals are looked
+    /// at before each, or, of several ranks, now and then by all of them.
     fn pass<B: 'static>(
         &mut self,
         set: &str,
@@ -145,7 +153,7 @@ impl<T: Task> Trainer<T> {
         data: &impl Loader<B>,
         shard: Shard,
         mut step: impl FnMut(&mut Self, Option<B>, &At) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let mut at = At {
             mode,
             cursor: Cursor::default(),
@@ -157,10 +165,10 @@ impl<T: Task> Trainer<T> {
         self.site.cursor = at.cursor;
         let total = self.at(Stage::PassData, |_| Ok(data.micro_batches(0)))?;
         let mut batches = self.at(Stage::PassData, |_| data.shard(&Draw::new(at.seed, at.cursor), shard))?;
-        let agree_every = self.settings.log_every * shard.world_size as u64;
+        let agree_every = self.settings.log_every.saturating_mul(shard.world_size as u64);
         loop {
             if at.cursor.micro_batch.is_multiple_of(agree_every) {
-                self.agree(Place::Pass, Word::default())?;
+                self.agree(Place::Pass, Word { batches: at.cursor.micro_batch, ..Word::default() })?;
             }
             if let Some(signal) = self.signal() {
                 return Err(Error::Interrupted { signal });
@@ -176,6 +184,6 @@ impl<T: Task> Trainer<T> {
             return self
                 .at(Stage::PassData, |_| Err(format!("`{set}` has no batch: give a loader that has some").into()));
         }
-        Ok(())
+        Ok(at.cursor.micro_batch)
     }
 }

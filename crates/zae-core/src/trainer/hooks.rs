@@ -209,17 +209,19 @@ impl<T: Task> Trainer<T> {
         let before = std::mem::replace(&mut self.site.stage, Stage::AddOn);
         let wanted = self.add_ons.wants_snapshot(moment, &self.state.progress);
         self.site.stage = before;
-        let word = Word { snapshot: f64::from(u8::from(wanted)), ..Word::default() };
-        let wanted = self.agree(Place::StepEnd, word)?.snapshot > 0.0;
-        if wanted && self.ranks.rank() > 0 {
-            // Rank 0 writes it; what has not been read yet is read by all.
-            return self.flush();
+        let word = Word { wants: f64::from(u8::from(wanted)), ..Word::default() };
+        if self.agree(Place::StepEnd, word)?.wants == 0.0 {
+            return Ok(());
         }
-        if wanted {
+        if self.ranks.rank() == 0 {
             let snapshot = self.take_snapshot()?;
             self.each(|add_on, cx| add_on.on_snapshot(&snapshot, cx))?;
+        } else {
+            // Rank 0 writes it; what has not been read yet is read by all.
+            self.flush()?;
         }
-        Ok(())
+        // Who has got it may have failed, or asked for a stop.
+        self.agree(Place::Snapshot, Word::default()).map(|_| ())
     }
 
     /// Does `work`; a panic in it, be it of the task, the data, an add-on or the engine, becomes an error that says where.

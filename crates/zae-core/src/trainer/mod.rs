@@ -265,6 +265,7 @@ impl<T: Task> Trainer<T> {
     /// When names, shapes or types do not fit; the message lists them.
     pub fn load_state_dict(&mut self, state: &StateDict) -> Result<(), Error> {
         self.ready()?;
+        self.ranks.replicated = false;
         self.guard(|t| {
             t.at(Stage::Snapshot, |t| {
                 t.check_layout(&state.layout)?;
@@ -310,10 +311,12 @@ impl<T: Task> Trainer<T> {
     }
 
     fn prepare(&mut self) -> Result<(), Error> {
+        self.site.stage = Stage::Start;
+        // First, so that the other ranks can be told of what follows.
+        self.join()?;
         if let Some(misuse) = self.settings.misuse() {
             return Err(Error::Misuse(misuse.to_owned()));
         }
-        self.join()?;
         if let Some(name) = self.add_ons.twice() {
             return Err(Error::Misuse(format!(
                 "two add-ons are named `{name}`: install one, or give one of them another name"

@@ -45,9 +45,13 @@ pub(super) struct Ranks {
 /// What ranks are about to do together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Place {
+    Resume,
+    Meet,
+    Settings,
     Start,
     Gradients,
     StepEnd,
+    Snapshot,
     Rows,
     Pass,
     Buffers,
@@ -55,15 +59,17 @@ pub(super) enum Place {
     End,
 }
 
-/// What a rank says; all numbers are summed over ranks.
+/// What a rank says; numbers are summed over ranks.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Word {
     /// The weights of its micro-batches.
     pub(super) weight: f64,
     /// It has a loss that is not finite.
     pub(super) bad: f64,
-    /// It wants a snapshot.
-    pub(super) snapshot: f64,
+    /// It wants what is decided here: at the end of a step a snapshot, where ranks meet the weights of rank 0.
+    pub(super) wants: f64,
+    /// How many batches it has drawn of what is shared here. Not summed: it has to be the same on each rank.
+    pub(super) batches: u64,
 }
 
 const SIGNALS: [&str; 2] = ["SIGINT", "SIGTERM"];
@@ -160,15 +166,22 @@ impl<T: Task> Trainer<T> {
 
     fn agree_with(&mut self, group: &Arc<dyn ProcessGroup>, place: Place, word: Word) -> Result<Word, Error> {
         let signal = self.own_signal();
+        // A reason that was taken back may be given again, and is news then.
+        if self.state.stopped.is_none() {
+            self.ranks.stopped = None;
+        }
         let stops = self.state.stopped.is_some() && self.state.stopped != self.ranks.stopped;
         let late = self.ranks.time.is_some_and(|time| self.state.progress.elapsed() >= time);
-        let here = place as u8 as f64 + 16.0 * (self.state.progress.step % 4096) as f64;
+        // A resume goes to another step in any case, and may have failed before on some ranks.
+        let step = if place == Place::Resume { 0 } else { self.state.progress.step };
+        // Of this size, sums of squares are exact.
+        let here = (place as u64 + 16 * (step % 4096 + 4096 * (word.batches % 64))) as f64;
         let is = |yes: bool| f64::from(u8::from(yes));
         let [interrupts, terminates] = SIGNALS.map(|name| is(signal == Some(name)));
-        let Word { weight, bad, snapshot } = word;
-        let mut all = [0.0, weight, bad, snapshot, is(stops), interrupts, terminates, is(late), here, here * here];
+        let Word { weight, bad, wants, batches } = word;
+        let mut all = [0.0, weight, bad, wants, is(stops), interrupts, terminates, is(late), here, here * here];
         self.sum(&**group, &mut all)?;
-        let [failed, weight, bad, snapshot, stops, interrupts, terminates, late, places, squares] = all;
+        let [failed, weight, bad, wants, stops, interrupts, terminates, late, places, squares] = all;
         if failed > 0.0 {
             return Err(self.part(None));
         }
@@ -176,7 +189,7 @@ impl<T: Task> Trainer<T> {
         if places != world * here || squares != world * here * here {
             return Err(self.fail(format!(
                 "rank {} is at `{place:?}` of step {}, and another rank is not: let every rank make the same calls with the \
-                 same settings and data",
+                 same settings and data; if one has failed within a step that the others have made, build new trainers",
                 group.rank(),
                 self.state.progress.step
             )));
@@ -188,7 +201,7 @@ impl<T: Task> Trainer<T> {
             self.state.stopped = self.first_reason(&**group)?;
             self.ranks.stopped.clone_from(&self.state.stopped);
         }
-        Ok(Word { weight, bad, snapshot })
+        Ok(Word { weight, bad, wants, batches })
     }
 
     /// Why the run stops: what the first rank says that stops it.

@@ -33,30 +33,33 @@ struct Head {
 }
 
 impl<T: Task> Trainer<T> {
-    /// Has all ranks begin with the weights and the optimizer of rank 0, once, and see that they have them.
+    /// Has all ranks begin with the weights and the optimizer of rank 0, if one of them may have others, and see that they have
+    /// them.
     pub(super) fn meet(&mut self) -> Result<(), Error> {
         let Some(group) = self.ranks.group().cloned() else { return Ok(()) };
-        if self.ranks.replicated {
-            self.agree(Place::Start, Word::default())?;
+        let wants = f64::from(u8::from(!self.ranks.replicated));
+        if self.agree(Place::Meet, Word { wants, ..Word::default() })?.wants == 0.0 {
             return Ok(());
         }
+        self.ranks.replicated = false;
         let own = match group.rank() {
             0 => Some((None, None, self.at(Stage::Snapshot, |t| t.learner.snapshot())?)),
             _ => None,
         };
-        self.agree(Place::Start, Word::default())?;
+        self.agree(Place::Meet, Word::default())?;
         let (.., state) = self.together(|_| broadcast(&*group, own))?;
         if group.rank() > 0 {
             self.at(Stage::Snapshot, |t| t.learner.load(&state))?;
         }
+        self.check_weights(Stage::Start)?;
         self.ranks.replicated = true;
-        self.check_weights(Stage::Start)
+        Ok(())
     }
 
     /// The snapshot that rank 0 goes on from, if there is one.
     pub(super) fn of_rank_0(&mut self, own: Option<Arc<Snapshot>>) -> Result<Option<Arc<Snapshot>>, Error> {
         let Some(group) = self.ranks.group().cloned() else { return Ok(own) };
-        self.agree(Place::Start, Word::default())?;
+        self.agree(Place::Resume, Word::default())?;
         self.together(|_| {
             let mut is_some = vec![u8::from(own.is_some())];
             group.broadcast(&mut is_some, 0)?;
@@ -81,6 +84,8 @@ impl<T: Task> Trainer<T> {
         set("seed", self.state.seed.to_string());
         set("micro_batches", self.state.window.to_string());
         set("log_every", self.settings.log_every.to_string());
+        set("reduction", format!("{:?}", self.ranks.reduction()));
+        set("check_every", self.ranks.check_every().to_string());
         set("epochs", format!("{:?}", self.state.progress.plan.epochs));
         set("steps", format!("{:?}", self.state.progress.plan.total_steps));
         let mut trainable = 0;
@@ -91,7 +96,7 @@ impl<T: Task> Trainer<T> {
             })
         })?;
         own.insert("trainable numbers".to_owned(), trainable.to_string());
-        self.agree(Place::Start, Word::default())?;
+        self.agree(Place::Settings, Word::default())?;
         let all = self.together(|_| {
             let all = group.all_gather(&State::encode(&own)?.0)?;
             all.into_iter().map(|bytes| State(bytes).decode()).collect::<Fallible<Vec<BTreeMap<String, String>>>>()

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Trainer, config::OPTIMIZER, hooks::ask};
+use super::{
+    Trainer,
+    config::OPTIMIZER,
+    hooks::ask,
+    ranks::{Place, Word},
+};
 use crate::{
     engine::Engine,
     error::{Error, Fallible, Stage},
@@ -34,6 +39,7 @@ impl<T: Task> Trainer<T> {
     /// trainer.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         self.ready()?;
+        self.ranks.replicated = false;
         self.guard(|t| t.at(Stage::Snapshot, |t| t.become_run(snapshot)))?;
         self.resumed = true;
         Ok(())
@@ -115,6 +121,8 @@ impl<T: Task> Trainer<T> {
         })?;
         if let Some(snapshot) = self.of_rank_0(newest)? {
             self.at(Stage::Snapshot, |t| t.become_run(&snapshot))?;
+            // If one rank has refused it, all try again.
+            self.agree(Place::Resume, Word::default())?;
             self.ranks.replicated = true;
         }
         self.resumed = true;

@@ -143,8 +143,9 @@ impl<T: Task> Trainer<T> {
             }
             let run = Run { outcome, history: t.state.history.clone() };
             ended = true;
-            let told = t.each(|add_on, cx| add_on.on_run_end(&run, cx)).and_then(|()| t.part_well());
+            let told = t.each(|add_on, cx| add_on.on_run_end(&run, cx));
             told.and(t.each(AddOn::finish))?;
+            t.part_well()?;
             tracing::info!(outcome = ?run.outcome, step = t.state.progress.step, "the run has ended");
             Ok(run)
         });

@@ -40,23 +40,36 @@ impl<T: Task> Trainer<T> {
         })
     }
 
-    /// Sums the gradients of the window over all ranks, unless one of them has failed. `alone` says that the window has but one
-    /// micro-batch, whose gradients nothing is added to.
-    pub(super) fn sum_gradients(&mut self, weight: f64, bad: bool, alone: bool, first: bool) -> Result<Summed, Error> {
-        let word = Word { weight, bad: f64::from(u8::from(bad)), ..Word::default() };
+    /// Sums the gradients of a window of so many `batches` over all ranks, unless one of them has failed. This rank's have the
+    /// `weight`, and were divided by the `unit`. That is the run's from here on: a window that comes to nothing sets none, for
+    /// each rank has another.
+    pub(super) fn sum_gradients(
+        &mut self,
+        weight: f64,
+        bad: bool,
+        batches: u64,
+        unit: Option<f64>,
+    ) -> Result<Summed, Error> {
+        let word = Word { weight, bad: f64::from(u8::from(bad)), batches, ..Word::default() };
         let Word { weight, bad, .. } = self.agree(Place::Gradients, word)?;
         let summed = Summed { weight, skips: bad > 0.0 };
         if weight == 0.0 || summed.skips {
             self.ranks.tree.clear();
             return Ok(summed);
         }
+        // The gradients of one micro-batch alone are not divided, and nothing is added to them.
+        let alone = batches == 1;
         let tree = self.by_tree() && !alone;
         self.site.stage = Stage::Backward;
         let group = self.ranks.group().cloned();
         self.together(|t| {
             let factor = match &group {
-                Some(group) if first && !alone => t.same_unit(&**group)?,
-                _ => 1.0,
+                Some(group) if t.state.unit.is_none() && !alone => t.same_unit(&**group, unit)?,
+                Some(_) => 1.0,
+                None => {
+                    t.state.unit = unit;
+                    1.0
+                }
             };
             let mut flat = std::mem::take(&mut t.ranks.flat);
             if tree {
@@ -83,8 +96,7 @@ impl<T: Task> Trainer<T> {
 
     /// The power of two by which weights are divided is that of the window's first micro-batch: ranks have taken that of their
     /// own first one. Returns what this rank's gradients are to be multiplied by, another power of two.
-    fn same_unit(&mut self, group: &dyn ProcessGroup) -> Fallible<f64> {
-        let own = self.state.unit;
+    fn same_unit(&mut self, group: &dyn ProcessGroup, own: Option<f64>) -> Fallible<f64> {
         let all = group.all_gather(&State::encode(&own)?.0)?;
         let units = all.into_iter().map(|unit| State(unit).decode()).collect::<Fallible<Vec<Option<f64>>>>()?;
         self.state.unit = units.into_iter().flatten().next();

@@ -68,18 +68,18 @@ impl<T: Task> Trainer<T> {
     pub(super) fn window(&mut self, batches: &mut Ahead<'_, T::Batch>) -> Result<(), Error> {
         let first = self.state.progress.cursor;
         self.site.step = self.state.progress.step;
-        let (mut done, mut weights, mut alone) = (0, 0.0, false);
-        let mut over = false;
-        let no_unit = self.state.unit.is_none();
+        let (mut done, mut weights, mut over) = (0, 0.0, false);
+        let mut unit = self.state.unit;
         let by_tree = self.by_tree();
         while done < self.state.window && !over {
             let cursor = Cursor { micro_batch: first.micro_batch + done, ..first };
             let batch;
             (batch, over) = self.draw(batches, cursor)?;
             let last = over || done + 1 == self.state.window;
-            alone = done == 0 && last;
+            let alone = done == 0 && last;
             if let Some(batch) = batch {
-                let weight = self.micro_batch(cursor, batch, alone, last)?;
+                let unit = if alone { None } else { Some(&mut unit) };
+                let weight = self.micro_batch(cursor, batch, unit, last)?;
                 if by_tree && !alone && weight > 0.0 {
                     self.put_in_tree(cursor.micro_batch)?;
                 }
@@ -90,11 +90,13 @@ impl<T: Task> Trainer<T> {
         let mut skips = false;
         if by_tree || !self.ranks.is_one() {
             let bad = self.own_bad_loss(first)?;
-            let summed = self.sum_gradients(weights, bad, alone, no_unit)?;
+            let summed = self.sum_gradients(weights, bad, done, unit)?;
             (weights, skips) = (summed.weight, summed.skips);
+        } else {
+            self.state.unit = unit;
         }
         // A window of one micro-batch multiplies nothing: its run is the hand-written loop's, bit for bit.
-        let scale = if alone { 1.0 } else { self.state.unit.unwrap_or(1.0) / weights };
+        let scale = if done == 1 { 1.0 } else { self.state.unit.unwrap_or(1.0) / weights };
         let stepped = self.update(first, weights, scale, skips)?;
         let progress = &mut self.state.progress;
         progress.step += 1;
@@ -122,8 +124,15 @@ impl<T: Task> Trainer<T> {
         Ok((batch, over))
     }
 
-    /// Adds the gradient of one micro-batch, and returns its weight.
-    fn micro_batch(&mut self, cursor: Cursor, batch: T::Batch, alone: bool, last: bool) -> Result<f64, Error> {
+    /// Adds the gradient of one micro-batch, and returns its weight. That is divided by the `unit`, which the first weight
+    /// decides; a micro-batch that is alone in its window has neither.
+    fn micro_batch(
+        &mut self,
+        cursor: Cursor,
+        batch: T::Batch,
+        unit: Option<&mut Option<f64>>,
+        last: bool,
+    ) -> Result<f64, Error> {
         let at = At {
             mode: Mode::Train,
             cursor,
@@ -139,11 +148,9 @@ impl<T: Task> Trainer<T> {
             t.site.stage = Stage::Backward;
             let loss = if weight == 0.0 {
                 t.learner.detach(step.loss)
-            } else if alone {
-                t.learner.backward(step.loss, 1.0, last)?
             } else {
-                let unit = *t.state.unit.get_or_insert_with(|| power_of_two_near(weight));
-                t.learner.backward(step.loss, weight / unit, last)?
+                let factor = unit.map_or(1.0, |unit| weight / *unit.get_or_insert_with(|| power_of_two_near(weight)));
+                t.learner.backward(step.loss, factor, last)?
             };
             t.site.stage = Stage::TrainStep;
             t.pending.push_loss(loss, weight);

@@ -20,11 +20,12 @@ use std::{
 };
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use support::*;
+use support::{ranks::on_ranks, *};
 use zae_core::{
     add_on::Moment,
     error::Error,
     learner::{Dtype, Number, SavedTensor, StateDict},
+    process_group::Reduction,
     snapshot::{RunState, Snapshot},
     state::State,
     task::{At, Mode},
@@ -117,6 +118,30 @@ fn interrupted(mut trainer: Trainer<Own>, dir: &Path, signal: &'static str, step
     assert_eq!((again.outcome, trainer.progress().step()), (Outcome::Interrupted { signal }, step));
 }
 
+/// Two ranks, of which one alone gets the signal, in its own micro-batch: both end at the same place.
+fn on_two_ranks(place: fn(&At) -> bool) {
+    let steps = on_ranks(2, Reduction::Fast, |rank, connected| {
+        let own = if rank == 1 { task(place, await_signal) } else { plain() };
+        let mut trainer = connected.with(set_up(own, learner(ARCHITECTURE))).handle_signals(rank == 1);
+        let outcome = trainer.run(EPOCHS, train_data(), valid_data()).unwrap().outcome;
+        assert_eq!(outcome, Outcome::Interrupted { signal: "SIGINT" });
+        let refused = [
+            trainer.evaluate(valid_data()).map(drop),
+            trainer.inference(valid_data()).map(drop),
+            trainer.run_epoch(train_data()).map(drop),
+            trainer.run_batch(train_data().remove(rank)).map(drop),
+        ];
+        assert!(
+            refused.iter().all(|result| matches!(result, Err(Error::Interrupted { signal: "SIGINT" }))),
+            "{refused:?}"
+        );
+        let outcome = trainer.run(EPOCHS, train_data(), valid_data()).unwrap().outcome;
+        assert_eq!(outcome, Outcome::Interrupted { signal: "SIGINT" });
+        trainer.progress().step()
+    });
+    assert_eq!(steps[0], steps[1]);
+}
+
 fn scenario(name: &str, dir: &Path) {
     let new = |task, on| set_up(task, learner(ARCHITECTURE)).handle_signals(on);
     match name {
@@ -149,6 +174,8 @@ fn scenario(name: &str, dir: &Path) {
             new(task(anywhere, || ()), true).run(EPOCHS, train_data(), valid_data()).unwrap();
             stand();
         }
+        "ranks" => on_two_ranks(in_train),
+        "ranks, validation" => on_two_ranks(|at| at.mode == Mode::Evaluate && at.cursor.micro_batch == 1),
         other => panic!("no scenario {other}"),
     }
 }
@@ -280,6 +307,16 @@ fn an_interrupt_in_inference_is_an_error() {
     let child = AtPlace::start("inference", dir.path());
     child.signal("TERM");
     assert!(child.ended().success());
+}
+
+#[test]
+fn an_interrupt_of_one_rank_is_that_of_all() {
+    for scenario in ["ranks", "ranks, validation"] {
+        let dir = tempfile::tempdir().unwrap();
+        let child = AtPlace::start(scenario, dir.path());
+        child.signal("INT");
+        assert!(child.ended().success(), "{scenario}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-"""What the loops share: models, weights and data, as `workload.rs` has them, and running by turns, as `worker.rs` has it."""
+"""What the loops share: models, weights and data, as `workload.rs` has them, and running by turns, as `turns.rs` has it."""
 
 import math
 import os
@@ -44,7 +44,7 @@ class Cnn(nn.Module):
         return self.fc2(F.relu(self.fc1(torch.flatten(x, 1))))
 
 
-WORKLOADS = {"mlp8": (Mlp, [8, 784]), "cnn64": (Cnn, [64, 1, 28, 28])}
+WORKLOADS = {"mlp8": (Mlp, [8, 784]), "cnn64": (Cnn, [64, 1, 28, 28]), "cnn32": (Cnn, [32, 1, 28, 28])}
 
 
 def draw_weights(net):

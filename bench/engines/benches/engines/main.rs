@@ -56,37 +56,35 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod contest;
-mod ours;
-mod python;
 mod raw;
-mod turns;
-mod workload;
 
 use std::process::ExitCode;
 
 use contest::{
-    Contest,
+    Contest, PLANS,
     Variant::{PyTorchFused, Tch},
 };
-use python::Python;
-use turns::Turns;
-use workload::{WORKLOADS, Workload};
+use zae_bench_engines::{
+    ours,
+    python::Python,
+    turns::{self, Turns},
+    worker,
+    workload::Workload,
+};
 use zae_bench_peers::{lap::Lap, stats::Median};
 
-/// What a process started by this one is to do: variant, workload, steps, threads.
-const CHILD: &str = "ZAE_BENCH_CHILD";
 /// Threads that the names of what is printed do not mention.
 const THREADS: usize = 2;
 
-fn work(words: &str) {
-    let words: Vec<&str> = words.split(' ').collect();
-    let (workload, steps) = (Workload::named(words[1]).unwrap(), words[2].parse().unwrap());
+/// What a process started by this one does: variant, workload, steps, threads.
+fn work(words: &[String]) {
+    let (workload, steps) = (Workload::named(&words[1]).unwrap(), words[2].parse().unwrap());
     let turns = Turns::new(words[3].parse().unwrap());
     let mean_loss = if workload.name == "adamw" {
         ours::adamw(turns)
     } else {
         turns.watch();
-        if words[0] == Tch.name() { raw::train(workload, steps) } else { ours::train(workload, steps) }
+        if words[0] == Tch.name() { raw::train(workload, steps) } else { ours::train(workload, 0..steps, None) }
     };
     turns::finish(mean_loss);
 }
@@ -122,7 +120,7 @@ fn print(contest: &Contest, threads: usize) {
 }
 
 fn main() -> ExitCode {
-    if let Ok(words) = std::env::var(CHILD) {
+    if let Some(words) = worker::told() {
         work(&words);
         return ExitCode::SUCCESS;
     }
@@ -140,9 +138,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let chosen: Vec<_> = WORKLOADS.into_iter().filter(|w| args.iter().any(|arg| arg == w.name)).collect();
-    for workload in if chosen.is_empty() { WORKLOADS.to_vec() } else { chosen } {
-        print(&Contest::run(workload, if quick { 30 } else { workload.blocks }, threads, &python), threads);
+    let chosen: Vec<_> = PLANS.into_iter().filter(|plan| args.iter().any(|arg| arg == plan.workload)).collect();
+    for plan in if chosen.is_empty() { PLANS.to_vec() } else { chosen } {
+        print(&Contest::run(plan, if quick { 30 } else { plan.blocks }, threads, &python), threads);
     }
     ExitCode::SUCCESS
 }

@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor, nn};
 use zae_bench_peers::lap::step_starts;
 use zae_tch_sys::{AdamStep, AdamTensors, adam_step};
 
-use crate::workload::{LR, WEIGHT_DECAY, Workload, batch};
+use zae_bench_engines::workload::{LR, WEIGHT_DECAY, Workload, batch};
 
 const ADAMW: AdamStep = AdamStep {
     lr: LR,

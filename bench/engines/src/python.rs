@@ -9,7 +9,7 @@ use std::{
 const VARIABLE: &str = "ZAE_BENCH_PYTHON";
 
 /// An interpreter that has PyTorch.
-pub(crate) struct Python {
+pub struct Python {
     program: PathBuf,
     /// Lightning's version, if it is there.
     lightning: Option<String>,
@@ -17,7 +17,7 @@ pub(crate) struct Python {
 
 impl Python {
     /// That of the environment, or else the one in which `cargo xtask` tests checkpoints.
-    pub(crate) fn find() -> Result<Self, String> {
+    pub fn find() -> Result<Self, String> {
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/bin/python");
         let program = std::env::var_os(VARIABLE).map_or(own, PathBuf::from);
         let mut python = Self { program, lightning: None };
@@ -33,7 +33,8 @@ impl Python {
         Ok(python)
     }
 
-    pub(crate) fn has_lightning(&self) -> bool {
+    /// Whether Lightning is there.
+    pub fn has_lightning(&self) -> bool {
         self.lightning.is_some()
     }
 
@@ -44,7 +45,8 @@ impl Python {
         output.status.success().then_some(version)
     }
 
-    pub(crate) fn script(&self, name: &str, arguments: &[String]) -> Command {
+    /// Runs a file of `python/`.
+    pub fn script(&self, name: &str, arguments: &[String]) -> Command {
         let mut command = self.command();
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(name)).args(arguments);
         command

@@ -1,14 +1,18 @@
 //! The trainer on LibTorch, and its AdamW by itself.
 
+use std::sync::Arc;
+
 use tch::{Device, Tensor, nn};
 use zae_bench_peers::lap::{Lap, Start, step_starts};
 use zae_core::{
     data::from_fn,
     learner::{Learner, Update},
+    process_group::ProcessGroup,
     step::Step,
     task::{At, StepResult, Task},
     trainer::{Trainer, Until},
 };
+use zae_parallel::DataParallel;
 use zae_tch::{AdamW, TchLearner};
 
 use crate::{
@@ -35,16 +39,24 @@ impl Task for Classify {
     }
 }
 
-/// Returns the mean loss, as the trainer has computed it.
-pub(crate) fn train(workload: Workload, steps: u64) -> f64 {
+/// Trains on the batches of these numbers, with other processes if there are any. Returns the mean loss, as the trainer has
+/// computed it.
+pub fn train(
+    workload: Workload,
+    numbers: impl Iterator<Item = u64> + Clone + 'static,
+    group: Option<Arc<dyn ProcessGroup>>,
+) -> f64 {
     let batches = workload.batches();
     let learner = TchLearner::new(move |vs: &nn::Path<'_>| workload.net(vs), optimizer(), Device::Cpu);
     let mut trainer = Trainer::new(Classify, learner).seed(WEIGHTS_SEED as u64).scheduler(LR);
-    let shared = |step| {
-        let (x, y) = batch(&batches, step);
+    if let Some(group) = group {
+        trainer = trainer.add_on(DataParallel::with(group));
+    }
+    let shared = |number| {
+        let (x, y) = batch(&batches, number);
         Ok((x.shallow_clone(), y.shallow_clone()))
     };
-    let run = trainer.run(Until::epochs(1), from_fn(|_| (0..steps).map(shared)), ()).unwrap();
+    let run = trainer.run(Until::epochs(1), from_fn(|_| numbers.clone().map(shared)), ()).unwrap();
     run.history.epochs[0].metrics["train/loss"]
 }
 
@@ -52,7 +64,7 @@ const TENSORS: usize = 200;
 const ELEMENTS: i64 = 25_000;
 
 /// Steps of AdamW alone; what comes before them is not timed. Returns the mean loss.
-pub(crate) fn adamw(mut turns: Turns) -> f64 {
+pub fn adamw(mut turns: Turns) -> f64 {
     let params = |vs: &nn::Path<'_>| {
         tch::manual_seed(WEIGHTS_SEED);
         (0..TENSORS).map(|i| vs.uniform(&format!("p{i}"), &[ELEMENTS], -1.0, 1.0)).collect::<Vec<Tensor>>()

@@ -1,59 +1,44 @@
-//! What is trained, and in which ways.
+//! What is trained.
 
 use tch::{Device, Kind, Tensor, nn, nn::Module};
 
-use crate::contest::Variant::{self, Lightning, LightningBarebones, PyTorch, PyTorchFused, Tch, Trainer};
-
-pub(crate) const WEIGHTS_SEED: i64 = 42;
+/// Of the first weights.
+pub const WEIGHTS_SEED: i64 = 42;
 const DATA_SEED: i64 = 43;
 const BATCHES: usize = 16;
 /// Small: a network that has learned all of its data has gradients so small that the arithmetic gets slow.
-pub(crate) const LR: f64 = 1e-5;
-pub(crate) const WEIGHT_DECAY: f64 = 1e-2;
+pub const LR: f64 = 1e-5;
+/// AdamW's.
+pub const WEIGHT_DECAY: f64 = 1e-2;
 
 /// Images and labels.
-pub(crate) type Batch = (Tensor, Tensor);
+pub type Batch = (Tensor, Tensor);
 
-/// Something to do, and who does it.
+/// Something to do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Workload {
-    pub(crate) name: &'static str,
-    /// The first is ours.
-    pub(crate) variants: &'static [Variant],
-    /// Steps of one variant in one block.
-    pub(crate) lap: u64,
-    /// Blocks.
-    pub(crate) blocks: u64,
+pub struct Workload {
+    /// How it is called in the names of what is printed.
+    pub name: &'static str,
     /// The shape of a batch; none where there is no data.
     shape: &'static [i64],
 }
 
-pub(crate) const WORKLOADS: [Workload; 4] = [
-    Workload {
-        name: "mlp8",
-        variants: &[Trainer, Tch, PyTorchFused, PyTorch, Lightning, LightningBarebones],
-        lap: 30,
-        blocks: 350,
-        shape: &[8, 784],
-    },
-    Workload { name: "tiny8", variants: &[Trainer, Tch], lap: 200, blocks: 350, shape: &[8, 64] },
-    Workload {
-        name: "cnn64",
-        variants: &[Trainer, PyTorchFused, PyTorch],
-        lap: 2,
-        blocks: 150,
-        shape: &[64, 1, 28, 28],
-    },
-    Workload { name: "adamw", variants: &[Trainer, PyTorchFused], lap: 5, blocks: 200, shape: &[] },
+const WORKLOADS: [Workload; 5] = [
+    Workload { name: "mlp8", shape: &[8, 784] },
+    Workload { name: "tiny8", shape: &[8, 64] },
+    Workload { name: "cnn64", shape: &[64, 1, 28, 28] },
+    Workload { name: "cnn32", shape: &[32, 1, 28, 28] },
+    Workload { name: "adamw", shape: &[] },
 ];
 
 impl Workload {
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
         WORKLOADS.into_iter().find(|workload| workload.name == name)
     }
 
     /// Noise.
-    pub(crate) fn batches(self) -> Vec<Batch> {
+    pub fn batches(self) -> Vec<Batch> {
         tch::manual_seed(DATA_SEED);
         let batch = |_| {
             let x = Tensor::randn(self.shape, (Kind::Float, Device::Cpu));
@@ -63,7 +48,7 @@ impl Workload {
     }
 
     /// The same weights at every call.
-    pub(crate) fn net(self, vs: &nn::Path<'_>) -> Net {
+    pub fn net(self, vs: &nn::Path<'_>) -> Net {
         let conv = |name, from, to| nn::conv2d(vs / name, from, to, 3, nn::ConvConfig::default());
         let (convs, widths): (_, &[i64]) = match *self.shape {
             [_, 784] => (vec![], &[784, 512, 256, 10]),
@@ -78,13 +63,13 @@ impl Workload {
 }
 
 /// The batch of a step.
-pub(crate) fn batch(batches: &[Batch], step: u64) -> &Batch {
+pub fn batch(batches: &[Batch], step: u64) -> &Batch {
     &batches[step as usize % batches.len()]
 }
 
 /// The model of every workload, one type for all: convolutions, if any, and linear layers.
 #[derive(Debug)]
-pub(crate) struct Net {
+pub struct Net {
     convs: Vec<nn::Conv2D>,
     linears: Vec<nn::Linear>,
 }
@@ -105,7 +90,7 @@ impl Net {
     }
 
     /// The mean loss of a batch.
-    pub(crate) fn loss(&self, (x, y): &Batch) -> Tensor {
+    pub fn loss(&self, (x, y): &Batch) -> Tensor {
         let mut x = x.shallow_clone();
         for conv in &self.convs {
             x = conv.forward(&x).relu();

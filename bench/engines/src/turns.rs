@@ -9,18 +9,19 @@ use zae_bench_peers::{
 
 /// Laps on request.
 #[derive(Default)]
-pub(crate) struct Turns {
+pub struct Turns {
     ready: bool,
 }
 
 impl Turns {
-    pub(crate) fn new(threads: i32) -> Self {
+    /// For a loop on so many threads.
+    pub fn new(threads: i32) -> Self {
         tch::set_num_threads(threads);
         Self { ready: false }
     }
 
     /// The number of its steps; `None` when no more are wanted.
-    pub(crate) fn next_lap(&mut self) -> Option<u64> {
+    pub fn next_lap(&mut self) -> Option<u64> {
         if !self.ready {
             println!("ready {} LibTorch {}", tch::get_num_threads(), zae_tch_sys::version());
             self.ready = true;
@@ -30,12 +31,13 @@ impl Turns {
         line.trim().parse().ok()
     }
 
-    pub(crate) fn answer(lap: Lap) {
+    /// Says what a lap took.
+    pub fn answer(lap: Lap) {
         println!("{} {}", lap.wall, lap.cpu);
     }
 
     /// Has the loop of this thread run by turns.
-    pub(crate) fn watch(mut self) {
+    pub fn watch(mut self) {
         watch(move |lap| {
             if let Some(lap) = lap {
                 Self::answer(lap);
@@ -47,6 +49,6 @@ impl Turns {
 }
 
 /// The last answer: the mean loss of all steps, and the most memory that the process has had.
-pub(crate) fn finish(mean_loss: f64) {
+pub fn finish(mean_loss: f64) {
     println!("{mean_loss} {}", peak_kilobytes().map(|peak| peak.to_string()).unwrap_or_default());
 }

@@ -1,0 +1,103 @@
+//! Our trainer as two processes on LibTorch, against what two processes could do at best, and PyTorch's DDP against the same.
+//!
+//! `cargo bench -p zae-bench-engines --bench ddp [--features mpi] [-- [--quick]]`
+//!
+//! `--quick` makes few blocks. PyTorch is that of the Python which the variable `ZAE_BENCH_PYTHON` names, as for the bench
+//! `engines`. With the feature `mpi`, `mpirun` has to be that of the MPI with which it was built.
+//!
+//! # What runs
+//!
+//! Pairs of processes on this machine, each process with one thread. Both train the network of `cnn64` (see the bench `engines`),
+//! with 32 samples per process and step, from the same weights on the same 16 batches of noise, of which rank r takes the
+//! numbers 2s + r at step s: that is how the trainer shares them. AdamW, cross-entropy and the reading of losses are those of
+//! `engines`.
+//!
+//! - `ceiling`: two of our trainers that do not know of each other.
+//! - `gloo`: two ranks of our trainer, with `DataParallel` and `C10dGroup`.
+//! - `mpi`: the same with `MpiGroup`, started by `mpirun`.
+//! - `pytorch_ddp`: `DistributedDataParallel` over Gloo as it comes, in a hand-written loop with `AdamW(fused=True)`.
+//! - `pytorch_ceiling`: the same loop, twice, without it.
+//! - `sums`: nothing but sums of as many numbers as the network has, by `C10dGroup` and by the Gloo of `zae-tch-sys`.
+//!
+//! At the end the mean losses of both ranks have to be equal, and close to those of PyTorch's DDP; those of the ceilings too,
+//! rank by rank.
+//!
+//! # How it is timed
+//!
+//! As in `engines`: laps of some steps in random order, five sets of processes, and of ratios of neighbours in time the median
+//! and its 95 % interval, as `name value unit [low high]`. Both processes of a pair are told to start at the same time, and the
+//! lap takes as long as the slower one. Connecting, sending rank 0's weights and the first steps are in no lap.
+//!
+//! - `ddp_of_ceiling_gloo`, `ddp_of_ceiling_mpi`: wall time of a step of `ceiling`, over one of ours. 1 is perfect.
+//! - `pytorch_ddp_of_ceiling`: the same of PyTorch, with its own ceiling.
+//! - `ddp_samples_over_pytorch_ddp`: samples per second of `gloo` over those of `pytorch_ddp`. More is better.
+//! - `ddp_step_us_{name}`: wall time of a step; `ddp_step_cpu_us_{name}` is CPU time of all threads of a process. Where it grows
+//!   less than wall time, ranks have waited for each other.
+//! - `all_reduce_over_raw_gloo`: time of `all_reduce_sum` over that of the call below it, by turns in the same two processes.
+//!   Less is better. `all_reduce_us` is that of the first.
+//!
+//! Run it on an idle machine with two cores or more: ranks wait for each other in every step, so whatever takes a core from
+//! one of them stops both. Where a process runs is left to the system, as it is under `torchrun`.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+mod pairs;
+mod rank;
+
+use std::process::ExitCode;
+
+use pairs::{
+    Laps,
+    Way::{self, Ceiling, Gloo, Mpi, PyTorchCeiling, PyTorchDdp, Sums},
+};
+use zae_bench_engines::{python::Python, worker};
+use zae_bench_peers::stats::Median;
+
+/// Blocks of laps of all that train, and of those that sum.
+const BLOCKS: [u64; 2] = [100, 100];
+const QUICK: [u64; 2] = [15, 15];
+
+/// Prints the median of what a block has come to.
+fn print(laps: &Laps, name: &str, unit: &str, figure: impl Fn(&dyn Fn(Way) -> [f64; 2]) -> f64) {
+    println!("{}", Median::of(laps.blocks().map(|block| figure(&block))).line(name, unit));
+}
+
+fn print_training(laps: &Laps) {
+    let of_ceiling = [
+        ("ddp_of_ceiling_gloo", Gloo, Ceiling),
+        ("ddp_of_ceiling_mpi", Mpi, Ceiling),
+        ("pytorch_ddp_of_ceiling", PyTorchDdp, PyTorchCeiling),
+    ];
+    for (name, way, ceiling) in of_ceiling.into_iter().filter(|(_, way, _)| laps.ways.contains(way)) {
+        print(laps, name, "ratio", |block| block(ceiling)[0] / block(way)[0]);
+    }
+    print(laps, "ddp_samples_over_pytorch_ddp", "ratio", |block| block(PyTorchDdp)[0] / block(Gloo)[0]);
+    for way in &laps.ways {
+        print(laps, &format!("ddp_step_us_{}", way.name()), "us", |block| block(*way)[0]);
+        print(laps, &format!("ddp_step_cpu_us_{}", way.name()), "us", |block| block(*way)[1]);
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(words) = worker::told() {
+        rank::work(&words);
+        return ExitCode::SUCCESS;
+    }
+    let python = match Python::find() {
+        Ok(python) => python,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let [training, sums] = if std::env::args().any(|arg| arg == "--quick") { QUICK } else { BLOCKS };
+    let mut ways = vec![Ceiling, Gloo, PyTorchDdp, PyTorchCeiling];
+    if cfg!(feature = "mpi") {
+        ways.push(Mpi);
+    }
+    print_training(&Laps::of(ways, training, &python));
+    let laps = Laps::of(vec![Sums], sums, &python);
+    print(&laps, "all_reduce_over_raw_gloo", "ratio", |block| block(Sums)[0] / block(Sums)[1]);
+    print(&laps, "all_reduce_us", "us", |block| block(Sums)[0]);
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,126 @@
+//! The side of a process: one of two.
+
+use std::{sync::Arc, time::Duration};
+
+use tch::{Device, nn};
+use zae_bench_engines::{
+    ours,
+    turns::{self, Turns},
+    workload::Workload,
+};
+use zae_bench_peers::{
+    lap::{Lap, Start},
+    order::order,
+};
+use zae_core::process_group::{ProcessGroup, World};
+use zae_tch::C10dGroup;
+use zae_tch_sys::{Gloo, GlooAddress, GlooOptions, TcpStore};
+
+pub(crate) const RANKS: usize = 2;
+pub(crate) const WORKLOAD: &str = "cnn32";
+const HOST: &str = "127.0.0.1";
+
+/// Does what it was told: way, steps, rank, port.
+pub(crate) fn work(words: &[String]) {
+    let [way, steps, rank, port] = words else { panic!("the bench says {words:?}") };
+    let steps: u64 = steps.parse().unwrap();
+    let turns = Turns::new(1);
+    if way == "mpi" {
+        return over_mpi(turns, steps);
+    }
+    let rank: u64 = rank.parse().unwrap();
+    let connect = || connect(rank, port.parse().unwrap());
+    match &**way {
+        "sums" => return sums(turns, &connect(), port.parse().unwrap()),
+        "gloo" => {
+            turns.watch();
+            turns::finish(train_with(connect(), steps));
+        }
+        _ => {
+            turns.watch();
+            let own = (0..steps).map(move |step| step * RANKS as u64 + rank);
+            turns::finish(ours::train(workload(), own, None));
+        }
+    }
+}
+
+fn workload() -> Workload {
+    Workload::named(WORKLOAD).unwrap()
+}
+
+fn connect(rank: u64, port: u16) -> Arc<C10dGroup> {
+    let mut world = World::new(rank as usize, RANKS);
+    world.master = Some((HOST.to_owned(), port));
+    C10dGroup::connect(&world).unwrap()
+}
+
+/// Trains; the trainer takes this rank's part of the batches.
+fn train_with(group: Arc<dyn ProcessGroup>, steps: u64) -> f64 {
+    ours::train(workload(), 0..steps * RANKS as u64, Some(group))
+}
+
+/// Sums of as many zeros as the network has numbers, as often as it is told to: what they take by the group, and by the call
+/// below it.
+fn sums(mut turns: Turns, group: &C10dGroup, port: u16) {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let _net = workload().net(&vs.root());
+    let mut numbers = vec![0.0; vs.trainable_variables().iter().map(tch::Tensor::numel).sum()];
+    let timeout = Duration::from_secs(60);
+    // Rank 0 serves it to the group already.
+    let store = TcpStore::open(HOST, port, false, timeout).unwrap();
+    let at = GlooAddress::Host(HOST);
+    let options = GlooOptions { prefix: "raw", rank: group.rank(), world_size: RANKS, timeout, at };
+    let mut raw = Gloo::open(&store, &options).unwrap();
+    let mut laps = 0;
+    while let Some(times) = turns.next_lap() {
+        let mut took = [0.0; 2];
+        for time in 0..times {
+            for way in order(2, laps, time) {
+                let start = Start::now();
+                if way == 0 {
+                    group.all_reduce_sum(&mut numbers).unwrap()
+                } else {
+                    raw.all_reduce_f32(&mut numbers).unwrap()
+                }
+                took[way] += start.lap(times).wall;
+            }
+        }
+        laps += 1;
+        // The two numbers of a lap are those of the two ways here.
+        Turns::answer(Lap { wall: took[0], cpu: took[1] });
+    }
+    turns::finish(0.0);
+}
+
+/// `mpirun` lets rank 0 alone hear what the bench says, and so that one tells the other.
+#[cfg(feature = "mpi")]
+fn over_mpi(mut turns: Turns, steps: u64) {
+    let (_, world) = zae_parallel::launcher::from_env().unwrap();
+    let group: Arc<dyn ProcessGroup> = Arc::new(zae_parallel::MpiGroup::new(&world).unwrap());
+    let is_first = world.rank == 0;
+    let between = group.clone();
+    zae_bench_peers::lap::watch(move |lap| {
+        if let Some(lap) = lap {
+            let all = between.all_gather(&[lap.wall, lap.cpu].map(f64::to_le_bytes).concat()).unwrap();
+            let slowest = |number: usize| {
+                let of = |bytes: &Vec<u8>| f64::from_le_bytes(bytes.as_chunks::<8>().0[number]);
+                all.iter().map(of).fold(0.0, f64::max)
+            };
+            if is_first {
+                Turns::answer(Lap { wall: slowest(0), cpu: slowest(1) });
+            }
+        }
+        let mut next = if is_first { turns.next_lap().unwrap_or(1).to_le_bytes().to_vec() } else { Vec::new() };
+        between.broadcast(&mut next, 0).unwrap();
+        u64::from_le_bytes(*next.first_chunk().unwrap())
+    });
+    let mean_loss = train_with(group, steps);
+    if is_first {
+        turns::finish(mean_loss);
+    }
+}
+
+#[cfg(not(feature = "mpi"))]
+fn over_mpi(_: Turns, _: u64) {
+    panic!("this bench was built without the feature `mpi`");
+}

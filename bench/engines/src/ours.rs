@@ -43,7 +43,7 @@ impl Task for Classify {
 /// computed it.
 pub fn train(
     workload: Workload,
-    numbers: impl Iterator<Item = u64> + Clone + 'static,
+    numbers: &(impl Iterator<Item = u64> + Clone),
     group: Option<Arc<dyn ProcessGroup>>,
 ) -> f64 {
     let batches = workload.batches();

@@ -31,7 +31,7 @@ pub(crate) fn work(words: &[String]) {
     let rank: u64 = rank.parse().unwrap();
     let connect = || connect(rank, port.parse().unwrap());
     match &**way {
-        "sums" => return sums(turns, &connect(), port.parse().unwrap()),
+        "sums" => sums(turns, &connect(), port.parse().unwrap()),
         "gloo" => {
             turns.watch();
             turns::finish(train_with(connect(), steps));
@@ -39,7 +39,7 @@ pub(crate) fn work(words: &[String]) {
         _ => {
             turns.watch();
             let own = (0..steps).map(move |step| step * RANKS as u64 + rank);
-            turns::finish(ours::train(workload(), own, None));
+            turns::finish(ours::train(workload(), &own, None));
         }
     }
 }
@@ -56,7 +56,7 @@ fn connect(rank: u64, port: u16) -> Arc<C10dGroup> {
 
 /// Trains; the trainer takes this rank's part of the batches.
 fn train_with(group: Arc<dyn ProcessGroup>, steps: u64) -> f64 {
-    ours::train(workload(), 0..steps * RANKS as u64, Some(group))
+    ours::train(workload(), &(0..steps * RANKS as u64), Some(group))
 }
 
 /// Sums of as many zeros as the network has numbers, as often as it is told to: what they take by the group, and by the call
@@ -78,9 +78,9 @@ fn sums(mut turns: Turns, group: &C10dGroup, port: u16) {
             for way in order(2, laps, time) {
                 let start = Start::now();
                 if way == 0 {
-                    group.all_reduce_sum(&mut numbers).unwrap()
+                    group.all_reduce_sum(&mut numbers).unwrap();
                 } else {
-                    raw.all_reduce_f32(&mut numbers).unwrap()
+                    raw.all_reduce_f32(&mut numbers).unwrap();
                 }
                 took[way] += start.lap(times).wall;
             }

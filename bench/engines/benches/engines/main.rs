@@ -84,7 +84,7 @@ fn work(words: &[String]) {
         ours::adamw(turns)
     } else {
         turns.watch();
-        if words[0] == Tch.name() { raw::train(workload, steps) } else { ours::train(workload, 0..steps, None) }
+        if words[0] == Tch.name() { raw::train(workload, steps) } else { ours::train(workload, &(0..steps), None) }
     };
     turns::finish(mean_loss);
 }

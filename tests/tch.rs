@@ -163,3 +163,34 @@ fn mnist_on_several_ranks_ends_with_the_bits_of_one_process_also_if_a_rank_is_ki
     assert_closing_line(&run("mnist", folder.path(), &options));
     assert!(End::of(folder.path()) == expected, "it ended elsewhere");
 }
+
+/// PyTorch's launcher, which starts all ranks again when one is lost.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "needs Python with torch: cargo xtask test runs it"]
+fn torchrun_starts_the_ranks_and_starts_them_again() {
+    let data = mnist_files();
+    let data = data.path().to_str().unwrap();
+    let options = ["--engine", "tch", "--data", data, "--epochs", EPOCHS, "--limit-batches", "22", "--threads", "1"];
+    let options = [&options[..], &["--micro-batches", "4", "--reproducible"]].concat();
+    let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_closing_line(&run("mnist", whole.path(), &options));
+    let mut torchrun = Command::new(std::env::var("ZAE_PYTHON").unwrap());
+    // Cargo's, with our LibTorch in it: Python has its own, and the example finds ours.
+    torchrun.env_remove("LD_LIBRARY_PATH").args(["-m", "torch.distributed.run", "--standalone", "--max-restarts", "1"]);
+    torchrun.args(["--monitor-interval", "0.1", "--nproc-per-node", "2", "--no-python"]);
+    torchrun.arg(example("mnist").get_program()).arg("--run-dir").arg(folder.path()).args(&options);
+    let mut torchrun = torchrun.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !folder.path().join("checkpoints/last").exists() {
+        assert!(torchrun.try_wait().unwrap().is_none(), "it ended before it had saved");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = torchrun.id();
+    let ranks = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let last = ranks.split_whitespace().last().unwrap();
+    assert!(Command::new("kill").args(["-KILL", last]).status().unwrap().success());
+    let output = torchrun.wait_with_output().unwrap();
+    assert!(text(&output.stderr).contains("rank"), "nothing was killed");
+    assert_closing_line(&output);
+    assert!(End::of(folder.path()) == End::of(whole.path()), "it ended elsewhere");
+}

@@ -52,7 +52,7 @@ const TCH: [Step; 3] = [
 // Without `--package`, as `cargo test` above: with other packages, crates that Burn shares with them would have other
 // features, and Burn would be compiled again.
 const PYTHON: Step = Step {
-    why: "PyTorch and Lightning read our checkpoints, and we theirs; models go from both engines to PyTorch and back",
+    why: "PyTorch and Lightning read our checkpoints, and we theirs; models go from both engines to PyTorch and back; torchrun starts ranks",
     arguments: &[
         "test",
         "--features",
@@ -65,6 +65,8 @@ const PYTHON: Step = Step {
         "pytorch",
         "--test",
         "pytorch_tch",
+        "--test",
+        "tch",
         "--",
         "--ignored",
     ],
@@ -167,6 +169,7 @@ fn with_libtorch() -> Result<(), String> {
 fn with_python() -> Result<(), String> {
     libtorch::install(false)?;
     let python = python::interpreter(&python::TORCH)?;
+    run(&TCH[1], find_libtorch)?;
     run(&PYTHON, |cargo| {
         find_libtorch(cargo);
         cargo.env("ZAE_PYTHON", &python);

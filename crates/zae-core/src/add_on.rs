@@ -78,7 +78,7 @@ pub struct Context<'a> {
     pub progress: &'a ProgressChecker,
     /// The learning rate of the last step.
     pub lr: f64,
-    /// The run's folder, if it has one. It exists.
+    /// The run's folder, if it has one. It exists, on rank 0 at least: other machines may not have it.
     pub run_dir: Option<&'a Path>,
     /// The run's seed.
     pub seed: u64,

@@ -291,7 +291,7 @@ pub trait Learner: Engine {
     fn eval<R>(&mut self, f: impl FnOnce(&Self::Model) -> R) -> Fallible<R>;
 
     /// Adds weight x gradient of `loss` to the gradients, and returns the loss without its graph. `last` says that this
-    /// is the window's last backward pass. A weight of exactly 1 multiplies nothing.
+    /// is the window's last micro-batch; of several processes, one has it. A weight of exactly 1 multiplies nothing.
     ///
     /// # Errors
     /// When the loss does not depend on the model.

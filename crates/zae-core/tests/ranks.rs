@@ -431,6 +431,16 @@ fn a_panic_of_the_engine_between_ranks_leaves_nobody_waiting() {
 }
 
 #[test]
+fn only_rank_0_needs_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = |rank: usize| folder.path().join(format!("rank-{rank}/run"));
+    on_ranks(2, Reduction::Fast, |rank, connected| {
+        connected.trainer(plain(), Architecture::Plain).run_dir(own(rank)).run(1, eleven(), ()).unwrap();
+    });
+    assert!(own(0).exists() && !own(1).exists());
+}
+
+#[test]
 fn running_statistics_are_rank_0s_wherever_the_model_is_evaluated() {
     let all = on_ranks(3, Reduction::Fast, |_, connected| {
         let mut trainer = connected.trainer(plain(), Architecture::Full);

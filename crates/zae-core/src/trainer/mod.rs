@@ -322,7 +322,7 @@ impl<T: Task> Trainer<T> {
                 "two add-ons are named `{name}`: install one, or give one of them another name"
             )));
         }
-        if let Some(dir) = &self.settings.run_dir {
+        if let Some(dir) = self.settings.run_dir.as_ref().filter(|_| self.ranks.rank() == 0) {
             std::fs::create_dir_all(dir).map_err(|e| {
                 let dir = dir.display();
                 Error::Misuse(format!(

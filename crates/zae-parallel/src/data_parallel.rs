@@ -27,9 +27,8 @@ use crate::launcher::{self, Launcher};
 /// Which library carries the gradients is decided when the run starts:
 ///
 /// 1. the engine's own, if it has one and the address of rank 0 is known (`MASTER_ADDR` and `MASTER_PORT`; torchrun sets them): for
-///    LibTorch that is c10d, which sums gradients while the backward pass goes on, and knows NCCL. Under `mpirun` and `srun` it
-///    is asked for by setting the two variables (`mpirun -x MASTER_ADDR=node1 -x MASTER_PORT=29500`), and turned down by
-///    leaving them out;
+///    LibTorch that is PyTorch's own c10d, over Gloo. Under `mpirun` and `srun` it is asked for by setting the two variables
+///    (`mpirun -x MASTER_ADDR=node1 -x MASTER_PORT=29500`), and turned down by leaving them out;
 /// 2. MPI, if `mpirun` or `srun` has started the processes: for every engine, with the feature `mpi`.
 pub struct DataParallel {
     processes: Processes,

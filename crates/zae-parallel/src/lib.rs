@@ -4,7 +4,7 @@
 //! started more. Launchers are the existing ones ([`launcher`]):
 //!
 //! ```text
-//! torchrun --nproc-per-node 4 --no-python target/release/train     # LibTorch: c10d (Gloo, NCCL)
+//! torchrun --nproc-per-node 4 --no-python target/release/train     # LibTorch: c10d, over Gloo
 //! mpirun -n 4 target/release/train                                 # any engine, with the feature `mpi`
 //! srun -n 4 target/release/train                                   # the same, under Slurm
 //! ```

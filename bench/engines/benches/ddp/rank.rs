@@ -26,7 +26,7 @@ pub(crate) fn work(words: &[String]) {
     let steps: u64 = steps.parse().unwrap();
     let turns = Turns::new(1);
     if way == "mpi" {
-        return over_mpi(turns, steps);
+        return over_mpi(turns, steps, port.parse().unwrap());
     }
     let rank: u64 = rank.parse().unwrap();
     let connect = || connect(rank, port.parse().unwrap());
@@ -92,27 +92,35 @@ fn sums(mut turns: Turns, group: &C10dGroup, port: u16) {
     turns::finish(0.0);
 }
 
-/// `mpirun` lets rank 0 alone hear what the bench says, and so that one tells the other.
+/// `mpirun` lets rank 0 alone hear what the bench says, and so that one tells the other: not by MPI, for who waits there wakes up
+/// now and then, also while others have their laps.
 #[cfg(feature = "mpi")]
-fn over_mpi(mut turns: Turns, steps: u64) {
+fn over_mpi(mut turns: Turns, steps: u64, port: u16) {
+    use std::net::{TcpListener, TcpStream};
+
     let (_, world) = zae_parallel::launcher::from_env().unwrap();
     let group: Arc<dyn ProcessGroup> = Arc::new(zae_parallel::MpiGroup::new(&world).unwrap());
     let is_first = world.rank == 0;
-    let between = group.clone();
+    let listener = is_first.then(|| TcpListener::bind((HOST, port)).unwrap());
+    // The other one comes when somebody listens.
+    group.sum(&mut []).unwrap();
+    let stream = listener.map_or_else(|| TcpStream::connect((HOST, port)), |own| Ok(own.accept()?.0)).unwrap();
+    stream.set_nodelay(true).unwrap();
     zae_bench_peers::lap::watch(move |lap| {
-        if let Some(lap) = lap {
-            let all = between.all_gather(&[lap.wall, lap.cpu].map(f64::to_le_bytes).concat()).unwrap();
-            let slowest = |number: usize| {
-                let of = |bytes: &Vec<u8>| f64::from_le_bytes(bytes.as_chunks::<8>().0[number]);
-                all.iter().map(of).fold(0.0, f64::max)
-            };
+        if let Some(Lap { wall, cpu }) = lap {
             if is_first {
-                Turns::answer(Lap { wall: slowest(0), cpu: slowest(1) });
+                let [walls, cpus] = [wall, cpu].map(|own| own.max(receive(&stream)));
+                Turns::answer(Lap { wall: walls, cpu: cpus });
+            } else {
+                [wall, cpu].into_iter().for_each(|own| send(&stream, own));
             }
         }
-        let mut next = if is_first { turns.next_lap().unwrap_or(1).to_le_bytes().to_vec() } else { Vec::new() };
-        between.broadcast(&mut next, 0).unwrap();
-        u64::from_le_bytes(*next.first_chunk().unwrap())
+        if !is_first {
+            return receive(&stream) as u64;
+        }
+        let next = turns.next_lap().unwrap_or(1);
+        send(&stream, next as f64);
+        next
     });
     let mean_loss = train_with(group, steps);
     if is_first {
@@ -120,7 +128,19 @@ fn over_mpi(mut turns: Turns, steps: u64) {
     }
 }
 
+#[cfg(feature = "mpi")]
+fn send(mut to: &std::net::TcpStream, number: f64) {
+    std::io::Write::write_all(&mut to, &number.to_le_bytes()).unwrap();
+}
+
+#[cfg(feature = "mpi")]
+fn receive(mut from: &std::net::TcpStream) -> f64 {
+    let mut bytes = [0; 8];
+    std::io::Read::read_exact(&mut from, &mut bytes).unwrap();
+    f64::from_le_bytes(bytes)
+}
+
 #[cfg(not(feature = "mpi"))]
-fn over_mpi(_: Turns, _: u64) {
+fn over_mpi(_: Turns, _: u64, _: u16) {
     panic!("this bench was built without the feature `mpi`");
 }

@@ -40,9 +40,8 @@
 //! one of them stops both. Where a process runs is left to the system, as it is under `torchrun`.
 //!
 //! The allocator is the system's for all, and shows: glibc gives the top of its heap back to the system and takes it again in
-//! every step of this network (`strace -e brk`). How much that is depends on where things lie: it cost the processes of `ceiling`
-//! 6 ms of system time a step, and the ranks of `gloo` 6 to 20. With `MALLOC_TRIM_THRESHOLD_=1000000000
-//! MALLOC_MMAP_THRESHOLD_=1000000000` before the command nobody does it.
+//! every step of this network (`strace -e brk`), the ranks of `gloo` more often than the processes of `ceiling`. With
+//! `MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000` before the command nobody does it.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 

@@ -174,8 +174,8 @@ impl<T: Task> Trainer<T> {
         let late = self.ranks.time.is_some_and(|time| self.state.progress.elapsed() >= time);
         // A resume goes to another step in any case, and may have failed before on some ranks.
         let step = if place == Place::Resume { 0 } else { self.state.progress.step };
-        // Of this size, sums of squares are exact.
-        let here = (place as u64 + 16 * (step % 4096 + 4096 * (word.batches % 64))) as f64;
+        // Below 2^18: the squares of a hundred thousand ranks have an exact sum.
+        let here = (place as u64 + 16 * (step % 1024 + 1024 * (word.batches % 16))) as f64;
         let is = |yes: bool| f64::from(u8::from(yes));
         let [interrupts, terminates] = SIGNALS.map(|name| is(signal == Some(name)));
         let Word { weight, bad, wants, batches } = word;

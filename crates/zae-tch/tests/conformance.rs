@@ -2,10 +2,12 @@
 
 mod common;
 
-use zae_core::testing::conformance;
+use zae_core::testing::{conformance, ranks_conformance};
 use zae_tch::local_device;
 
 #[test]
 fn libtorch() {
-    conformance(&common::LibTorch { device: local_device(), ..common::LibTorch::default() });
+    let make = || common::LibTorch { device: local_device(), ..common::LibTorch::default() };
+    conformance(&make());
+    ranks_conformance(make);
 }

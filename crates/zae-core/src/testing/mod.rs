@@ -38,7 +38,7 @@
 //! # How to run the suite
 //!
 //! Fill in a [`Fixture`] and call [`conformance`] from a test, and [`f16_conformance`] if there is `Precision::F16`. An engine whose random generator is one per process needs
-//! a test binary of its own for it.
+//! a test binary of its own for it. [`ranks_conformance`] trains with two learners as the ranks of one run.
 //!
 //! ```
 //! use zae_core::testing::{conformance, reference::Reference};
@@ -59,7 +59,7 @@ pub mod reference;
 mod run;
 mod torch_words;
 
-pub use checks::{conformance, f16_conformance};
+pub use checks::{conformance, f16_conformance, ranks_conformance};
 pub use cross_check::{CrossCheck, CrossStep, cross_check};
 pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
 pub use notices::Notices;

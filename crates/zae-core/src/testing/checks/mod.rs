@@ -5,6 +5,7 @@ mod errors;
 mod gradients;
 mod modes;
 mod parity;
+mod ranks;
 mod scaler;
 mod state;
 
@@ -89,15 +90,29 @@ pub fn f16_conformance<F: Fixture>(fixture: &F) {
     run(&f16(), fixture);
 }
 
-#[allow(clippy::panic)]
+/// Runs the checks of data-parallel training on an engine: two threads are the ranks, with a fixture each.
+///
+/// # Panics
+/// With the names and reasons of all checks that fail.
+pub fn ranks_conformance<F: Fixture>(make: impl Fn() -> F + Sync) {
+    let failures = [
+        failure("ranks: two end with the bits of one process", || ranks::exact(&make)),
+        failure("ranks: with batch norm they stay together", || ranks::together(&make)),
+    ];
+    report(&failures.into_iter().flatten().collect::<Vec<_>>());
+}
+
 fn run<F: Fixture>(checks: &[Check<F>], fixture: &F) {
-    let failures: Vec<String> = checks
-        .iter()
-        .filter_map(|(name, check)| {
-            let result = catch_unwind(AssertUnwindSafe(|| check(fixture)));
-            let error = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err()?;
-            Some(format!("{name}: {error}"))
-        })
-        .collect();
+    report(&checks.iter().filter_map(|(name, check)| failure(name, || check(fixture))).collect::<Vec<_>>());
+}
+
+fn failure(name: &str, check: impl FnOnce() -> Fallible) -> Option<String> {
+    let result = catch_unwind(AssertUnwindSafe(check));
+    let error = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err()?;
+    Some(format!("{name}: {error}"))
+}
+
+#[allow(clippy::panic)]
+fn report(failures: &[String]) {
     assert!(failures.is_empty(), "{} checks fail:\n{}", failures.len(), failures.join("\n"));
 }

@@ -1,0 +1,87 @@
+//! An engine whose learners are the ranks of one run.
+
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+
+use super::ensure;
+use crate::{
+    add_on::AddOn,
+    engine::Engine,
+    error::{Fallible, Panicked},
+    learner::{Learner, StateDict},
+    process_group::{Parallel, Reduction},
+    testing::{
+        Architecture, Fixture,
+        ranks::{ThreadRank, thread_ranks},
+        run::{batches, trainer},
+    },
+};
+
+/// Connects a trainer with the others, or has it sum as they do.
+struct Connect(Option<Arc<ThreadRank>>);
+
+impl AddOn for Connect {
+    fn name(&self) -> &'static str {
+        "connect"
+    }
+    fn parallel(&mut self, _: &mut dyn Engine) -> Fallible<Option<Parallel>> {
+        let mut parallel = Parallel::new(self.0.clone().map(|rank| rank as _));
+        parallel.reduction = Reduction::Reproducible;
+        parallel.check_every = 1;
+        Ok(Some(parallel))
+    }
+}
+
+/// What a rank ends with: all tensors, and what it has measured.
+#[derive(PartialEq)]
+struct End {
+    tensors: BTreeMap<String, Vec<u8>>,
+    measured: String,
+}
+
+fn train<F: Fixture>(fixture: &F, architecture: Architecture, rank: Option<Arc<ThreadRank>>) -> Fallible<End> {
+    let mut trainer = trainer(fixture, architecture).micro_batches(4).add_on(Connect(rank));
+    let run = trainer.run(2, batches(fixture, architecture, 7, 1), batches(fixture, architecture, 5, 2))?;
+    let evaluation = trainer.evaluate(batches(fixture, architecture, 5, 3))?;
+    let StateDict { tensors, .. } = trainer.into_learner().snapshot()?;
+    let tensors = tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.data.bytes()?.into_owned())));
+    let measured = format!("{:?} {:?}", run.history.without_clock(), evaluation.metrics);
+    Ok(End { tensors: tensors.collect::<Fallible<_>>()?, measured })
+}
+
+/// The same on two ranks.
+fn train_on_two<F: Fixture>(make: &(impl Fn() -> F + Sync), architecture: Architecture) -> Fallible<[End; 2]> {
+    let [first, second] = &thread_ranks(2, Duration::from_secs(60))[..] else { return Err("not two ranks".into()) };
+    thread::scope(|scope| {
+        let start = |rank: &Arc<ThreadRank>| {
+            let rank = rank.clone();
+            scope.spawn(move || train(&make(), architecture, Some(rank)))
+        };
+        let threads = [start(first), start(second)];
+        let [first, second] = threads.map(|thread| thread.join().unwrap_or_else(|e| Err(Panicked::new(&*e).into())));
+        Ok([first?, second?])
+    })
+}
+
+/// Two ranks end with the bits of one process.
+pub(super) fn exact<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
+    for architecture in [Architecture::Plain, Architecture::Unused, Architecture::Frozen] {
+        let one = train(&make(), architecture, None)?;
+        for (rank, end) in train_on_two(make, architecture)?.into_iter().enumerate() {
+            let differs = one.tensors.iter().find(|(name, bytes)| end.tensors.get(*name) != Some(*bytes));
+            let name = differs.map(|(name, _)| name);
+            ensure!(name.is_none(), "{architecture:?}: rank {rank} of 2 ends with another {name:?} than one process");
+            ensure!(end.measured == one.measured, "{architecture:?}: rank {rank} of 2 has measured something else");
+        }
+    }
+    Ok(())
+}
+
+/// Dropout is each rank's own, and so are running statistics, until the model is evaluated.
+pub(super) fn together<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
+    let [first, second] = train_on_two(make, Architecture::Full)?;
+    let differs = first.tensors.iter().find(|(name, bytes)| second.tensors.get(*name) != Some(*bytes));
+    let name = differs.map(|(name, _)| name);
+    ensure!(name.is_none(), "with batch norm, two ranks end with a different {name:?}");
+    ensure!(first.measured == second.measured, "with batch norm, two ranks measure something different");
+    Ok(())
+}

@@ -130,9 +130,10 @@ pub struct Pass<'a> {
 /// Every hook has an empty default, so an add-on writes only what it needs. An error returned by a hook ends the run.
 /// Hooks run on the training thread: what takes time belongs on a thread of the add-on's own.
 ///
-/// The order in a run: `claim`, `latest` once, `on_run_start`; for each epoch `on_epoch_start`, per step `on_gradients`, `on_step_end` and, in
-/// groups of any size, `on_rows`; per evaluation `on_pass` for each batch, then `on_evaluation_end`; `on_epoch_end`;
-/// last, exactly one of `on_run_end` and `on_error`, and then `finish`. Snapshots are taken between steps, after the hooks of all phases.
+/// The order in a run: `parallel` once, `claim`, `latest` once, `on_run_start`; for each epoch `on_epoch_start`, per step
+/// `on_gradients`, `on_step_end` and, in groups of any size, `on_rows`; per evaluation `on_pass` for each batch, then
+/// `on_evaluation_end`; `on_epoch_end`; last, exactly one of `on_run_end` and `on_error`, and then `finish`. Snapshots are taken
+/// between steps, after the hooks of all phases.
 ///
 /// Where several processes train together, each has its own add-ons: those of the phases [`Phase::Observe`] and
 /// [`Phase::Decide`] are called on all of them and are told the same, those that save or report on rank 0 alone. What one of them
@@ -228,7 +229,8 @@ pub trait AddOn: Any + Send {
         Ok(())
     }
 
-    /// The run, or an evaluation or inference outside of one, has failed. What could still be read was handed to [`AddOn::on_rows`] before.
+    /// The run, or an evaluation or inference outside of one, has failed. What could still be read was handed to
+    /// [`AddOn::on_rows`] before.
     ///
     /// # Errors
     /// Only logged: the first error is the one that `run` returns.

@@ -90,7 +90,8 @@ pub enum Reduction {
     #[default]
     Fast,
     /// By a tree that is fixed by the number of micro-batches per step: the same bits come out of 1, 2, 4, ... processes with
-    /// the same threads each. Costs the memory of a few sets of gradients. Processes and micro-batches have to be powers of two.
+    /// the same threads each. Costs each process the memory of a set of gradients per process and a few more. Processes and
+    /// micro-batches have to be powers of two.
     Reproducible,
 }
 

@@ -26,9 +26,9 @@ use crate::launcher::{self, Launcher};
 ///
 /// Which library carries the gradients is decided when the run starts:
 ///
-/// 1. the engine's own, if it has one and the address of rank 0 is known (`MASTER_ADDR` and `MASTER_PORT`; torchrun sets them): for
-///    LibTorch that is PyTorch's own c10d, over Gloo. Under `mpirun` and `srun` it is asked for by setting the two variables
-///    (`mpirun -x MASTER_ADDR=node1 -x MASTER_PORT=29500`), and turned down by leaving them out;
+/// 1. the engine's own, if it has one and the address of rank 0 is known (`MASTER_ADDR` and `MASTER_PORT`; torchrun sets them):
+///    for LibTorch that is PyTorch's own c10d, over Gloo. Under `mpirun` and `srun` it is asked for by setting the two variables
+///    (Open MPI: `mpirun -x MASTER_ADDR=node1 -x MASTER_PORT=29500`), and turned down by leaving them out;
 /// 2. MPI, if `mpirun` or `srun` has started the processes: for every engine, with the feature `mpi`.
 pub struct DataParallel {
     processes: Processes,
@@ -76,8 +76,9 @@ impl DataParallel {
         self
     }
 
-    /// After how long a silent rank is lost, instead of what `ZAE_TIMEOUT` says, or of five minutes. Longer than what one rank
-    /// does alone while others wait, such as writing a checkpoint. A group given to [`DataParallel::with`] keeps its own.
+    /// After how long a silent rank is lost, instead of what `ZAE_TIMEOUT` says, or of five minutes. It has to be longer than
+    /// what one rank does alone while others wait, such as writing a checkpoint. A group given to [`DataParallel::with`] keeps
+    /// its own.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         if let Processes::Launched(_, world) = &mut self.processes {

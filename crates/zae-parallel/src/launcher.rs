@@ -55,8 +55,11 @@ pub fn from_env() -> Fallible<(Launcher, World)> {
 /// |---|---|---|---|---|
 /// | `torchrun` | `RANK` | `WORLD_SIZE` | `LOCAL_RANK` | `MASTER_ADDR`, `MASTER_PORT` |
 /// | Open MPI | `OMPI_COMM_WORLD_RANK` | `OMPI_COMM_WORLD_SIZE` | `OMPI_COMM_WORLD_LOCAL_RANK` | the same, if set |
-/// | MPICH, Intel MPI | `PMI_RANK` | `PMI_SIZE` | `MPI_LOCALRANKID`, or `LOCAL_RANK` | the same, if set |
-/// | `srun` | `SLURM_PROCID` | `SLURM_STEP_NUM_TASKS`, or `SLURM_NTASKS` | `SLURM_LOCALID` | the same, if set |
+/// | MPICH, Intel MPI | `PMI_RANK` | `PMI_SIZE` | `MPI_LOCALRANKID`, `LOCAL_RANK` or `SLURM_LOCALID` | the same, if set |
+/// | `srun` (where `SLURM_STEP_ID` is set) | `SLURM_PROCID` | `SLURM_STEP_NUM_TASKS`, or `SLURM_NTASKS` | `SLURM_LOCALID` | the same, if set |
+///
+/// With `TORCHELASTIC_RUN_ID`, which torchrun sets, its row counts; else the first of the others that is set; else `RANK` and
+/// `WORLD_SIZE`, set by hand. Set by hand beside another launcher's, they have to say the same as those.
 ///
 /// `ZAE_TIMEOUT` is after how many seconds a silent rank is lost; 300 if it is not set.
 ///

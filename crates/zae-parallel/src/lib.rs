@@ -13,8 +13,8 @@
 //! otherwise (feature `mpi`, `MpiGroup`).
 //!
 //! Of `mpirun` it is good to know:
-//! - it gives each rank one or a few cores: `--bind-to none` lets all share all, `--map-by slot:PE=8` gives each eight of its
-//!   own;
+//! - it binds two ranks to one core each, and more to a part of the machine's: `--bind-to none` lets all share all,
+//!   `--map-by slot:PE=8` gives each eight of its own;
 //! - Ctrl-C ends its ranks after a second, by force, and so does Open MPI's end of a job in which one has failed. A run that is
 //!   to save what it has before it stops is sent `SIGTERM` itself, not through `mpirun` (`pkill -TERM train` on each machine);
 //!   one rank is enough, for the others stop with it;

@@ -80,7 +80,7 @@ impl<T: Task> Trainer<T> {
         }
     }
 
-    /// The folder of the run, made if it is not there. Add-ons keep their files in it.
+    /// The folder of the run, made if it is not there (of several processes, by rank 0). Add-ons keep their files in it.
     #[must_use]
     pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.run_dir = Some(path.into());
@@ -141,7 +141,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// On an asynchronous device, after how many steps losses and metrics are read, in one transfer. 50 by default. On
-    /// a synchronous device every step is read.
+    /// a synchronous device every step is read. Several processes exchange them after as many steps.
     #[must_use]
     pub fn log_every(mut self, steps: u64) -> Self {
         self.settings.log_every = steps;
@@ -180,8 +180,8 @@ impl<T: Task> Trainer<T> {
         self
     }
 
-    /// Whether SIGINT and SIGTERM end a run between two steps (on by default; a second signal kills). Off leaves them to
-    /// the program.
+    /// Whether SIGINT and SIGTERM end a run between two steps (on by default; a second signal kills). Of several processes, a
+    /// signal to one ends the run of all. Off leaves them to the program.
     #[must_use]
     pub fn handle_signals(mut self, on: bool) -> Self {
         self.settings.signals = on;
@@ -206,13 +206,14 @@ impl<T: Task> Trainer<T> {
         &self.task
     }
 
-    /// The number of this process among those that train together, from 0. Known from the first call that does something.
+    /// The number of this process among those that train together, from 0. They are connected by the first `run`, `evaluate` or
+    /// their like; until then, this is 0 everywhere.
     #[must_use]
     pub fn rank(&self) -> usize {
         self.ranks.rank()
     }
 
-    /// How many processes train together.
+    /// How many processes train together; 1 until they are connected, as for [`Trainer::rank`].
     #[must_use]
     pub fn world_size(&self) -> usize {
         self.ranks.world_size()

@@ -25,7 +25,7 @@ use self::{
 
 /// Processes that train one model together, on one machine or on several, connected by PyTorch's c10d over Gloo (TCP).
 ///
-/// A rank whose process has ended is noticed at once, and one that is silent after the timeout. Then every other rank that is in
+/// A rank whose process has ended is noticed at once; one that is silent, after the timeout. Then every other rank that is in
 /// a call, or makes the next, returns an error within seconds, which names it; so it does when one gives up
 /// ([`ProcessGroup::abort`]).
 ///
@@ -34,7 +34,7 @@ use self::{
 ///
 /// # Environment
 /// `GLOO_SOCKET_IFNAME` names the network interface by which the others reach this process. Without it that is the one by which
-/// it reaches rank 0. While the ranks are connected, or are not, LibTorch's log is silent unless `TORCH_CPP_LOG_LEVEL` is set.
+/// it reaches rank 0. While this crate uses c10d's store, LibTorch's log is silent unless `TORCH_CPP_LOG_LEVEL` is set.
 #[derive(Debug)]
 pub struct C10dGroup {
     rank: usize,
@@ -52,7 +52,8 @@ struct Open {
 }
 
 impl C10dGroup {
-    /// Connects all ranks of this world; each calls it. Rank 0 opens the port of `world.master`, and all find each other there.
+    /// Connects all ranks of this world; each calls it. Rank 0 opens the port of `world.master`, unless `torchrun` serves it
+    /// already (`TORCHELASTIC_USE_AGENT_STORE`), and all find each other there.
     ///
     /// # Errors
     /// When `world.master` is not given, when the port cannot be had, and when a rank does not come within the timeout.

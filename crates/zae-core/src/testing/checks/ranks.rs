@@ -38,8 +38,19 @@ struct End {
     measured: String,
 }
 
-fn train<F: Fixture>(fixture: &F, architecture: Architecture, rank: Option<Arc<ThreadRank>>) -> Fallible<End> {
+/// The first weights: an engine whose generator is one per process cannot draw the same ones on two threads at once.
+fn first<F: Fixture>(fixture: &F, architecture: Architecture) -> Fallible<StateDict> {
+    Ok(trainer(fixture, architecture).state_dict()?)
+}
+
+fn train<F: Fixture>(
+    fixture: &F,
+    architecture: Architecture,
+    from: &StateDict,
+    rank: Option<Arc<ThreadRank>>,
+) -> Fallible<End> {
     let mut trainer = trainer(fixture, architecture).micro_batches(4).add_on(Connect(rank));
+    trainer.load_state_dict(from)?;
     let run = trainer.run(2, batches(fixture, architecture, 7, 1), batches(fixture, architecture, 5, 2))?;
     let evaluation = trainer.evaluate(batches(fixture, architecture, 5, 3))?;
     let StateDict { tensors, .. } = trainer.into_learner().snapshot()?;
@@ -49,12 +60,16 @@ fn train<F: Fixture>(fixture: &F, architecture: Architecture, rank: Option<Arc<T
 }
 
 /// The same on two ranks.
-fn train_on_two<F: Fixture>(make: &(impl Fn() -> F + Sync), architecture: Architecture) -> Fallible<[End; 2]> {
+fn train_on_two<F: Fixture>(
+    make: &(impl Fn() -> F + Sync),
+    architecture: Architecture,
+    from: &StateDict,
+) -> Fallible<[End; 2]> {
     let [first, second] = &thread_ranks(2, Duration::from_secs(60))[..] else { return Err("not two ranks".into()) };
     thread::scope(|scope| {
         let start = |rank: &Arc<ThreadRank>| {
             let rank = rank.clone();
-            scope.spawn(move || train(&make(), architecture, Some(rank)))
+            scope.spawn(move || train(&make(), architecture, from, Some(rank)))
         };
         let threads = [start(first), start(second)];
         let [first, second] = threads.map(|thread| thread.join().unwrap_or_else(|e| Err(Panicked::new(&*e).into())));
@@ -65,8 +80,9 @@ fn train_on_two<F: Fixture>(make: &(impl Fn() -> F + Sync), architecture: Archit
 /// Two ranks end with the bits of one process.
 pub(super) fn exact<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
     for architecture in [Architecture::Plain, Architecture::Unused, Architecture::Frozen] {
-        let one = train(&make(), architecture, None)?;
-        for (rank, end) in train_on_two(make, architecture)?.into_iter().enumerate() {
+        let from = first(&make(), architecture)?;
+        let one = train(&make(), architecture, &from, None)?;
+        for (rank, end) in train_on_two(make, architecture, &from)?.into_iter().enumerate() {
             let differs = one.tensors.iter().find(|(name, bytes)| end.tensors.get(*name) != Some(*bytes));
             let name = differs.map(|(name, _)| name);
             ensure!(name.is_none(), "{architecture:?}: rank {rank} of 2 ends with another {name:?} than one process");
@@ -78,7 +94,8 @@ pub(super) fn exact<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
 
 /// Dropout is each rank's own, and so are running statistics, until the model is evaluated.
 pub(super) fn together<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
-    let [first, second] = train_on_two(make, Architecture::Full)?;
+    let from = first(&make(), Architecture::Full)?;
+    let [first, second] = train_on_two(make, Architecture::Full, &from)?;
     let differs = first.tensors.iter().find(|(name, bytes)| second.tensors.get(*name) != Some(*bytes));
     let name = differs.map(|(name, _)| name);
     ensure!(name.is_none(), "with batch norm, two ranks end with a different {name:?}");

@@ -35,7 +35,9 @@ pub(super) fn connect(world: &World) -> Fallible<(Gloo, Notes)> {
     }
     zae_tch_sys::short_errors();
     let (store, group) = store(&master, rank, timeout)?;
-    let notes = Notes { store, prefix: format!("zae/{group}"), rank, world_size, timeout };
+    // torchrun's own store outlives the ranks that it starts again: what those before have left there is not theirs.
+    let start = std::env::var("TORCHELASTIC_RESTART_COUNT").unwrap_or_default();
+    let notes = Notes { store, prefix: format!("zae/{start}/{group}"), rank, world_size, timeout };
     let (limit, at) = (timeout * 2 + LONGER, format!("{}:{}", master.0, master.1));
     let meeting = notes.clone();
     let connected = within(limit, move || meet(&meeting, &master).and_then(|address| open(&meeting, address)))

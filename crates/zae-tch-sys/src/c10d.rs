@@ -100,7 +100,7 @@ impl TcpStore {
         opened(|out| zae_store_open(Bytes::new(host), port, server, millis(timeout), out)).map(Self)
     }
 
-    /// Sets a key.
+    /// Sets a key. The store answers nothing, so another connection may see it a moment later.
     ///
     /// # Errors
     /// When the server is gone.

@@ -42,6 +42,7 @@ impl Hosts {
             run("ip", &format!("-n {name} addr add 10.7{number}.{net}.{}/24 dev {cable}", host + 1))?;
             run("ip", &format!("-n {name} link set {cable} up"))?;
             run("ip", &format!("-n {name} link set lo up"))?;
+            run("ip", &format!("netns exec {name} true"))?;
         }
         Ok(hosts)
     }

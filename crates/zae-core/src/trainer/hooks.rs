@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Trainer,
-    ranks::{Place, Ranks, Word},
+    ranks::{Place, Ranks, Word, vote},
 };
 use crate::{
     add_on::{AddOn, AddOns, Context, Moment, Notice, Requests},
@@ -209,7 +209,7 @@ impl<T: Task> Trainer<T> {
         let before = std::mem::replace(&mut self.site.stage, Stage::AddOn);
         let wanted = self.add_ons.wants_snapshot(moment, &self.state.progress);
         self.site.stage = before;
-        let word = Word { wants: f64::from(u8::from(wanted)), ..Word::default() };
+        let word = Word { wants: vote(wanted), ..Word::default() };
         if self.agree(Place::StepEnd, word)?.wants == 0.0 {
             return Ok(());
         }

@@ -6,6 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use super::{
     Trainer,
     hooks::{ask, caught},
@@ -73,6 +75,11 @@ pub(super) struct Word {
 }
 
 const SIGNALS: [&str; 2] = ["SIGINT", "SIGTERM"];
+
+/// What a rank adds to the number of those that say yes.
+pub(super) fn vote(yes: bool) -> f64 {
+    f64::from(u8::from(yes))
+}
 
 impl Ranks {
     pub(super) fn group(&self) -> Option<&Arc<dyn ProcessGroup>> {
@@ -176,10 +183,9 @@ impl<T: Task> Trainer<T> {
         let step = if place == Place::Resume { 0 } else { self.state.progress.step };
         // Below 2^18: the squares of a hundred thousand ranks have an exact sum.
         let here = (place as u64 + 16 * (step % 1024 + 1024 * (word.batches % 16))) as f64;
-        let is = |yes: bool| f64::from(u8::from(yes));
-        let [interrupts, terminates] = SIGNALS.map(|name| is(signal == Some(name)));
+        let [interrupts, terminates] = SIGNALS.map(|name| vote(signal == Some(name)));
         let Word { weight, bad, wants, batches } = word;
-        let mut all = [0.0, weight, bad, wants, is(stops), interrupts, terminates, is(late), here, here * here];
+        let mut all = [0.0, weight, bad, wants, vote(stops), interrupts, terminates, vote(late), here, here * here];
         self.sum(&**group, &mut all)?;
         let [failed, weight, bad, wants, stops, interrupts, terminates, late, places, squares] = all;
         if failed > 0.0 {
@@ -254,12 +260,8 @@ impl<T: Task> Trainer<T> {
         let Some(group) = self.ranks.group().cloned() else { return self.fail("there are no other ranks") };
         let read = self.guard(|t| t.at(Stage::Read, |t| t.pending.read(&t.learner, RowHead::default()).map(|_| ())));
         let rows = if read.is_ok() { self.pending.shared() } else { Shared::default() };
-        let told = self.together(|_| {
-            let own = State::encode(&(own.map(ToString::to_string), &rows))?;
-            let all = group.all_gather(&own.0)?;
-            all.into_iter().map(|bytes| State(bytes).decode::<(Option<String>, Shared)>()).collect::<Fallible<Vec<_>>>()
-        });
-        match told {
+        let own = (own.map(ToString::to_string), rows);
+        match self.together(|_| gather(&*group, &own)) {
             Ok(told) => {
                 let (messages, rows): (Vec<_>, Vec<_>) = told.into_iter().unzip();
                 self.pending.take_all(Shared::common(rows));
@@ -294,8 +296,12 @@ impl<T: Task> Trainer<T> {
 
 /// Exchanges what each rank has read.
 pub(super) fn take_rows<S>(group: &dyn ProcessGroup, pending: &mut Pending<S>) -> Fallible {
-    let own = State::encode(&pending.shared())?;
-    let all = group.all_gather(&own.0)?;
-    pending.take_all(all.into_iter().map(|bytes| State(bytes).decode()).collect::<Fallible<Vec<Shared>>>()?);
+    pending.take_all(gather(group, &pending.shared())?);
     Ok(())
+}
+
+/// A value of each rank, by rank.
+pub(super) fn gather<V: Serialize + DeserializeOwned>(group: &dyn ProcessGroup, own: &V) -> Fallible<Vec<V>> {
+    let all = group.all_gather(&State::encode(own)?.0)?;
+    all.into_iter().map(|bytes| State(bytes).decode()).collect()
 }

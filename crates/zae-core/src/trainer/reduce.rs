@@ -2,14 +2,13 @@
 
 use super::{
     Trainer,
-    ranks::{Place, Word},
+    ranks::{Place, Word, gather, vote},
 };
 use crate::{
     engine::Engine,
     error::{Error, Fallible, Stage},
     learner::Learner,
     process_group::{ProcessGroup, Reduction},
-    state::State,
     task::Task,
 };
 
@@ -50,7 +49,7 @@ impl<T: Task> Trainer<T> {
         batches: u64,
         unit: Option<f64>,
     ) -> Result<Summed, Error> {
-        let word = Word { weight, bad: f64::from(u8::from(bad)), batches, ..Word::default() };
+        let word = Word { weight, bad: vote(bad), batches, ..Word::default() };
         let Word { weight, bad, .. } = self.agree(Place::Gradients, word)?;
         let summed = Summed { weight, skips: bad > 0.0 };
         if weight == 0.0 || summed.skips {
@@ -97,9 +96,7 @@ impl<T: Task> Trainer<T> {
     /// The power of two by which weights are divided is that of the window's first micro-batch: ranks have taken that of their
     /// own first one. Returns what this rank's gradients are to be multiplied by, another power of two.
     fn same_unit(&mut self, group: &dyn ProcessGroup, own: Option<f64>) -> Fallible<f64> {
-        let all = group.all_gather(&State::encode(&own)?.0)?;
-        let units = all.into_iter().map(|unit| State(unit).decode()).collect::<Fallible<Vec<Option<f64>>>>()?;
-        self.state.unit = units.into_iter().flatten().next();
+        self.state.unit = gather(group, &own)?.into_iter().flatten().next();
         Ok(own.zip(self.state.unit).map_or(1.0, |(own, unit)| own / unit))
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Trainer,
-    ranks::{Place, Word},
+    ranks::{Place, Word, gather, vote},
 };
 use crate::{
     engine::Engine,
@@ -37,7 +37,7 @@ impl<T: Task> Trainer<T> {
     /// them.
     pub(super) fn meet(&mut self) -> Result<(), Error> {
         let Some(group) = self.ranks.group().cloned() else { return Ok(()) };
-        let wants = f64::from(u8::from(!self.ranks.replicated));
+        let wants = vote(!self.ranks.replicated);
         if self.agree(Place::Meet, Word { wants, ..Word::default() })?.wants == 0.0 {
             return Ok(());
         }
@@ -97,10 +97,7 @@ impl<T: Task> Trainer<T> {
         })?;
         own.insert("trainable numbers".to_owned(), trainable.to_string());
         self.agree(Place::Settings, Word::default())?;
-        let all = self.together(|_| {
-            let all = group.all_gather(&State::encode(&own)?.0)?;
-            all.into_iter().map(|bytes| State(bytes).decode()).collect::<Fallible<Vec<BTreeMap<String, String>>>>()
-        })?;
+        let all = self.together(|_| gather(&*group, &own))?;
         for (rank, theirs) in all.iter().enumerate() {
             let names = all[0].keys().chain(theirs.keys());
             let mut values = names.map(|name| (name, all[0].get(name), theirs.get(name)));
@@ -123,8 +120,7 @@ impl<T: Task> Trainer<T> {
         self.site.stage = Stage::TestStep;
         let (buffers, mut values) = self.at(Stage::TestStep, |t| {
             let layout = t.learner.layout()?;
-            let buffers: HashSet<String> =
-                layout.tensors.iter().filter(|own| !own.parameter).map(|own| own.name.clone()).collect();
+            let buffers: HashSet<String> = buffers(&layout).map(str::to_owned).collect();
             let mut all = Vec::new();
             if !buffers.is_empty() {
                 t.learner.parameters(&mut |info, values| {
@@ -160,8 +156,7 @@ impl<T: Task> Trainer<T> {
         let Some(group) = self.ranks.group().cloned() else { return Ok(()) };
         let (names, own) = self.at(Stage::Snapshot, |t| {
             let layout = t.learner.layout()?;
-            let buffers: HashSet<&str> =
-                layout.tensors.iter().filter(|own| !own.parameter).map(|own| own.name.as_str()).collect();
+            let buffers: HashSet<&str> = buffers(&layout).collect();
             let state = t.learner.snapshot()?;
             let parameters = state
                 .model()
@@ -177,10 +172,7 @@ impl<T: Task> Trainer<T> {
             .collect::<Fallible<(Vec<String>, Vec<u64>)>>()
         })?;
         self.agree(Place::Weights, Word::default())?;
-        let all = self.together(|_| {
-            let all = group.all_gather(&State::encode(&own)?.0)?;
-            all.into_iter().map(|bytes| State(bytes).decode()).collect::<Fallible<Vec<Vec<u64>>>>()
-        })?;
+        let all = self.together(|_| gather(&*group, &own))?;
         for (rank, theirs) in all.iter().enumerate() {
             if let Some(place) = all[0].iter().zip(theirs).position(|(first, other)| first != other) {
                 let name = &names[place];
@@ -193,6 +185,11 @@ impl<T: Task> Trainer<T> {
         }
         Ok(())
     }
+}
+
+/// The names of what is no parameter: running statistics.
+fn buffers(layout: &Layout) -> impl Iterator<Item = &str> {
+    layout.tensors.iter().filter(|own| !own.parameter).map(|own| own.name.as_str())
 }
 
 /// Hands a state from rank 0, which has it, to all.

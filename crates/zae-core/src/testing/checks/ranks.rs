@@ -32,10 +32,19 @@ impl AddOn for Connect {
 }
 
 /// What a rank ends with: all tensors, and what it has measured.
-#[derive(PartialEq)]
 struct End {
     tensors: BTreeMap<String, Vec<u8>>,
     measured: String,
+}
+
+impl End {
+    /// The first tensor that the other has not or has otherwise.
+    fn differs_in(&self, other: &Self) -> Option<&str> {
+        self.tensors
+            .iter()
+            .find(|(name, bytes)| other.tensors.get(*name) != Some(*bytes))
+            .map(|(name, _)| name.as_str())
+    }
 }
 
 /// The first weights: an engine whose generator is one per process cannot draw the same ones on two threads at once.
@@ -83,8 +92,7 @@ pub(super) fn exact<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
         let from = first(&make(), architecture)?;
         let one = train(&make(), architecture, &from, None)?;
         for (rank, end) in train_on_two(make, architecture, &from)?.into_iter().enumerate() {
-            let differs = one.tensors.iter().find(|(name, bytes)| end.tensors.get(*name) != Some(*bytes));
-            let name = differs.map(|(name, _)| name);
+            let name = one.differs_in(&end);
             ensure!(name.is_none(), "{architecture:?}: rank {rank} of 2 ends with another {name:?} than one process");
             ensure!(end.measured == one.measured, "{architecture:?}: rank {rank} of 2 has measured something else");
         }
@@ -96,8 +104,7 @@ pub(super) fn exact<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
 pub(super) fn together<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
     let from = first(&make(), Architecture::Full)?;
     let [first, second] = train_on_two(make, Architecture::Full, &from)?;
-    let differs = first.tensors.iter().find(|(name, bytes)| second.tensors.get(*name) != Some(*bytes));
-    let name = differs.map(|(name, _)| name);
+    let name = first.differs_in(&second);
     ensure!(name.is_none(), "with batch norm, two ranks end with a different {name:?}");
     ensure!(first.measured == second.measured, "with batch norm, two ranks measure something different");
     Ok(())

@@ -19,7 +19,7 @@ use zae_core::{
     process_group::{Parallel, Reduction},
     snapshot::Snapshot,
     task::Mode,
-    testing::{Architecture, Recorder, reference::Batch, thread_ranks},
+    testing::{Architecture, Connect, Recorder, reference::Batch, thread_ranks},
     trainer::{Every, NonFinite, Outcome, Trainer, Until},
 };
 
@@ -194,7 +194,7 @@ fn what_cannot_be_shared_is_said_before_anything_is_done() {
             self.0.parallel(engine)
         }
     }
-    fails(run(two.add_on(Second(Connect(None, Reduction::Fast)))), &["`connect` and `second`", "install one"]);
+    fails(run(two.add_on(Second(Connect::new(None, Reduction::Fast, 2)))), &["`connect` and `second`", "install one"]);
 }
 
 #[test]

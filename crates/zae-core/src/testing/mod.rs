@@ -63,6 +63,6 @@ pub use checks::{conformance, f16_conformance, ranks_conformance};
 pub use cross_check::{CrossCheck, CrossStep, cross_check};
 pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
 pub use notices::Notices;
-pub use ranks::{ThreadRank, check_group, thread_ranks};
+pub use ranks::{Connect, ThreadRank, check_group, thread_ranks};
 pub use recorder::{Recorded, Recorder};
 pub use run::{FixtureTask, gradients, parameters};

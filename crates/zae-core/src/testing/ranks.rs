@@ -5,7 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{error::Fallible, process_group::ProcessGroup, rng::stream_seed};
+use crate::{
+    add_on::AddOn,
+    engine::Engine,
+    error::Fallible,
+    process_group::{Parallel, ProcessGroup, Reduction},
+    rng::stream_seed,
+};
 
 /// What threads hand each other: nothing is carried over a network, which is why it is here and not among the features.
 #[derive(Default)]
@@ -120,6 +126,26 @@ impl ProcessGroup for ThreadRank {
     fn abort(&self, reason: &str) {
         self.lock().broken.get_or_insert_with(|| format!("rank {} has given up: {reason}", self.rank));
         self.shared.changed.notify_all();
+    }
+}
+
+/// An add-on that brings a trainer its processes, and nothing else.
+pub struct Connect(pub Parallel);
+
+impl Connect {
+    /// These, whose weights are compared after so many steps.
+    #[must_use]
+    pub fn new(group: Option<Arc<dyn ProcessGroup>>, reduction: Reduction, check_every: u64) -> Self {
+        Self(Parallel { group, reduction, check_every })
+    }
+}
+
+impl AddOn for Connect {
+    fn name(&self) -> &'static str {
+        "connect"
+    }
+    fn parallel(&mut self, _: &mut dyn Engine) -> Fallible<Option<Parallel>> {
+        Ok(Some(self.0.clone()))
     }
 }
 

@@ -4,30 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use zae_core::{
     add_on::{AddOn, Context},
-    engine::Engine,
     error::{Error, Fallible},
     metrics::Rows,
-    process_group::{Parallel, ProcessGroup, Reduction},
-    testing::{Architecture, Recorder, reference::Batch, thread_ranks},
+    process_group::{ProcessGroup, Reduction},
+    testing::{Architecture, Connect, Recorder, reference::Batch, thread_ranks},
     trainer::Trainer,
 };
 
 use super::{Own, data, learner, weights, with_learner};
-
-/// Brings a group to a trainer.
-pub struct Connect(pub Option<Arc<dyn ProcessGroup>>, pub Reduction);
-
-impl AddOn for Connect {
-    fn name(&self) -> &'static str {
-        "connect"
-    }
-    fn parallel(&mut self, _: &mut dyn Engine) -> Fallible<Option<Parallel>> {
-        let mut parallel = Parallel::new(self.0.clone());
-        parallel.reduction = self.1;
-        parallel.check_every = 2;
-        Ok(Some(parallel))
-    }
-}
 
 /// Remembers rows and the error on every rank, where a recorder itself is rank 0's.
 pub struct Everywhere(pub Recorder);
@@ -73,7 +57,7 @@ impl Connected {
         self.with(with_learner(task, learner(architecture)))
     }
     pub fn with(&self, trainer: Trainer<Own>) -> Trainer<Own> {
-        trainer.add_on(Connect(self.0.clone(), self.1))
+        trainer.add_on(Connect::new(self.0.clone(), self.1, 2))
     }
 }
 

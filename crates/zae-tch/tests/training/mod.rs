@@ -4,20 +4,17 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use zae_checkpoint::StateManager;
 use zae_core::{
-    add_on::AddOn,
-    engine::Engine,
     error::Fallible,
-    process_group::{Parallel, ProcessGroup, World},
+    process_group::{Reduction, World},
     task::{At, Mode},
     testing::{
-        Architecture, Fixture, FixtureTask, Samples,
+        Architecture, Connect, Fixture, FixtureTask, Samples,
         reference::{Batch, Reference},
     },
     trainer::{Every, Trainer, Until},
@@ -31,17 +28,6 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const SOON: Duration = Duration::from_secs(5);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const TICK: Duration = Duration::from_millis(2);
-
-struct Connect(Arc<dyn ProcessGroup>);
-
-impl AddOn for Connect {
-    fn name(&self) -> &'static str {
-        "connect"
-    }
-    fn parallel(&mut self, _: &mut dyn Engine) -> Fallible<Option<Parallel>> {
-        Ok(Some(Parallel::new(Some(self.0.clone()))))
-    }
-}
 
 fn data(batches: usize, seed: u64) -> Vec<Batch> {
     let reference = Reference { asynchronous: false };
@@ -105,7 +91,7 @@ fn rank() {
         .log_every(3)
         .validate(Every::Steps(4))
         .handle_signals(false)
-        .add_on((Connect(group), StateManager::new().every_steps(3)));
+        .add_on((Connect::new(Some(group), Reduction::Fast, 0), StateManager::new().every_steps(3)));
     let steps = env::var("ZAE_STEPS").unwrap().parse().unwrap();
     let result = trainer.run(Until::steps(steps), data(17, 1), data(7, 2));
     match result {

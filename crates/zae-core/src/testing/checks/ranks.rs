@@ -4,32 +4,15 @@ use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use super::ensure;
 use crate::{
-    add_on::AddOn,
-    engine::Engine,
     error::{Fallible, Panicked},
     learner::{Learner, StateDict},
-    process_group::{Parallel, Reduction},
+    process_group::Reduction,
     testing::{
         Architecture, Fixture,
-        ranks::{ThreadRank, thread_ranks},
+        ranks::{Connect, ThreadRank, thread_ranks},
         run::{batches, trainer},
     },
 };
-
-/// Connects a trainer with the others, or has it sum as they do.
-struct Connect(Option<Arc<ThreadRank>>);
-
-impl AddOn for Connect {
-    fn name(&self) -> &'static str {
-        "connect"
-    }
-    fn parallel(&mut self, _: &mut dyn Engine) -> Fallible<Option<Parallel>> {
-        let mut parallel = Parallel::new(self.0.clone().map(|rank| rank as _));
-        parallel.reduction = Reduction::Reproducible;
-        parallel.check_every = 1;
-        Ok(Some(parallel))
-    }
-}
 
 /// What a rank ends with: all tensors, and what it has measured.
 struct End {
@@ -58,7 +41,9 @@ fn train<F: Fixture>(
     from: &StateDict,
     rank: Option<Arc<ThreadRank>>,
 ) -> Fallible<End> {
-    let mut trainer = trainer(fixture, architecture).micro_batches(4).add_on(Connect(rank));
+    // One process sums as they do.
+    let connect = Connect::new(rank.map(|rank| rank as _), Reduction::Reproducible, 1);
+    let mut trainer = trainer(fixture, architecture).micro_batches(4).add_on(connect);
     trainer.load_state_dict(from)?;
     let run = trainer.run(2, batches(fixture, architecture, 7, 1), batches(fixture, architecture, 5, 2))?;
     let evaluation = trainer.evaluate(batches(fixture, architecture, 5, 3))?;

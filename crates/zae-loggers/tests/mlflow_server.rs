@@ -89,7 +89,7 @@ fn runs_are_there_with_all_that_belongs_to_them() {
     let server = Server::start(there.path(), free_port());
     a_run_that_goes_on_from_older_checkpoints(&server);
     steps_of_thousands_of_metrics(&server);
-    a_run_that_is_killed_over_and_over(&server);
+    a_run_that_is_killed_over_and_over(&server, there.path());
     what_is_shown_by_a_run_that_is_killed(&server);
 }
 
@@ -244,7 +244,7 @@ fn kill_at(mut child: Child, spool: &Path, bytes: u64) {
     child.wait().unwrap();
 }
 
-fn a_run_that_is_killed_over_and_over(server: &Server) {
+fn a_run_that_is_killed_over_and_over(server: &Server, there: &Path) {
     let dir = tempdir().unwrap();
     let spool = dir.path().join("mlflow/spool.jsonl");
     for kills in 1..=3 {
@@ -257,7 +257,12 @@ fn a_run_that_is_killed_over_and_over(server: &Server) {
     assert!(start(dir.path(), &server.uri(), false).wait().unwrap().success());
     let run = the_run(server, "killed");
     assert_eq!(run["info"]["status"], "FINISHED");
-    assert_same(&server.curves(&run), &expected_there(dir.path()));
+    let (found, expected) = (server.curves(&run), expected_there(dir.path()));
+    if found != expected {
+        // Whether the spool has what the server lacks tells who has lost it.
+        println!("look at `{}`; the server says {}", dir.keep().display(), server.log(there));
+    }
+    assert_same(&found, &expected);
 }
 
 const STEPS: u64 = 240;

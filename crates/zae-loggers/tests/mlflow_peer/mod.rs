@@ -52,7 +52,8 @@ impl Server {
         server
     }
 
-    fn log(&self, folder: &Path) -> String {
+    /// What it has written, in its folder.
+    pub fn log(&self, folder: &Path) -> String {
         std::fs::read_to_string(folder.join("server.log")).unwrap()
     }
 

@@ -244,7 +244,11 @@ pub fn no_such_part<'a>(part: &str, names: impl Iterator<Item = &'a str>) -> Box
     let mut parts: Vec<String> = names.map(|name| format!("`{}`", name.split('.').next().unwrap_or(name))).collect();
     parts.sort();
     parts.dedup();
-    format!("`.only(\"{part}\")`: no trainable parameter is called so, or is in there; the model has {}", parts.join(", ")).into()
+    format!(
+        "`.only(\"{part}\")`: no trainable parameter is called so, or is in there; the model has {}",
+        parts.join(", ")
+    )
+    .into()
 }
 
 /// A model with its optimizer on a device of one tensor engine: what the trainer drives, and only the trainer.

@@ -96,7 +96,11 @@ fn a_run_that_was_cut_anywhere_goes_on_with_the_pass_that_was_next() {
             let mut rest = trainer().accumulate(accumulate);
             rest.restore(&written(&snapshot)).unwrap();
             rest.run(2, &train, ()).unwrap();
-            assert!(weights(&mut rest.into_learner()) == end, "cut at {moment:?}, step {}", snapshot.run.progress.step());
+            assert!(
+                weights(&mut rest.into_learner()) == end,
+                "cut at {moment:?}, step {}",
+                snapshot.run.progress.step()
+            );
         }
     }
 }

@@ -16,7 +16,9 @@ pub use scalar::{Counters, Counts, LazyScalar};
 use crate::{
     engine::{Engine, ParamInfo, Visit},
     error::Fallible,
-    learner::{Clip, Dtype, Layout, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update, in_part, no_such_part},
+    learner::{
+        Clip, Dtype, Layout, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update, in_part, no_such_part,
+    },
     place::Place,
     rng::{Stream, generator},
     task::Mode,

@@ -1,13 +1,13 @@
 //! A generative adversarial network (Goodfellow et al., 2014) learns to draw handwritten digits: each batch makes a step of the
 //! discriminator, then one of the generator. Killed and started again, it goes on with the pass that was next.
 //!
-//! `cargo run --example gan -- --epochs 60`
+//! `cargo run --example gan`
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
 
 use burn::{
-    nn::{Linear, LinearConfig},
+    nn::{Dropout, DropoutConfig, Linear, LinearConfig},
     optim::AdamConfig,
     prelude::*,
     tensor::{
@@ -29,7 +29,7 @@ const SHOWN: usize = 10;
 #[derive(Parser)]
 struct Options {
     /// Epochs to train, in all
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 200)]
     epochs: u64,
     /// Decides everything random
     #[arg(long, default_value_t = 1)]
@@ -43,6 +43,7 @@ struct Options {
 struct Gan {
     generator: Layers,
     discriminator: Layers,
+    dropout: Dropout,
 }
 
 #[derive(Module, Debug)]
@@ -65,6 +66,7 @@ impl Gan {
         Self {
             generator: Layers::new([NOISE, 128, PIXELS], device),
             discriminator: Layers::new([PIXELS, 128, 1], device),
+            dropout: DropoutConfig::new(0.3).init(),
         }
     }
 
@@ -77,8 +79,8 @@ impl Gan {
     /// `[batch, PIXELS]` to `[batch, 1]`: more than 0 is taken for real.
     fn judge(&self, pixels: Tensor<2>) -> Tensor<2> {
         let Layers { first, second, third } = &self.discriminator;
-        let hidden = leaky_relu(second.forward(leaky_relu(first.forward(pixels), 0.2)), 0.2);
-        third.forward(hidden)
+        let layer = |linear: &Linear, x| self.dropout.forward(leaky_relu(linear.forward(x), 0.2));
+        third.forward(layer(second, layer(first, pixels)))
     }
 }
 
@@ -148,7 +150,7 @@ fn main() -> Result<(), BoxError> {
     let mut trainer = zae_engine::trainer(Adversaries, learner)
         .run_dir(options.run_dir)
         .seed(options.seed)
-        .scheduler(5e-4)
+        .scheduler(1e-3)
         .add_on(StateManager::new());
     let batches = DataLoader::new(known.to_vec().collate(tensors), 32).shuffle(true).passes(2);
     trainer.run(options.epochs, &batches, ())?;

@@ -162,3 +162,24 @@ fn an_interrupt_ends_it_in_order() {
     let steps: Vec<u64> = steps.map(|step| step.parse().unwrap()).collect();
     assert!(!steps.is_empty() && steps.iter().copied().eq(0..steps.len() as u64), "a row is missing");
 }
+
+/// What it draws in the end is nearer to digits than at first, and the same after a break.
+#[test]
+fn a_gan_learns_to_draw_and_goes_on_where_it_was() {
+    let drawn = |folder: &std::path::Path, epochs| {
+        let output = run("gan", folder, &["--epochs", epochs]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let distance = |out: &str| -> f64 {
+        let last = out.lines().last().unwrap();
+        last.split("drawn ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap()
+    };
+    let [whole, cut] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let begun = drawn(cut.path(), "1");
+    let (end, resumed) = (drawn(whole.path(), "25"), drawn(cut.path(), "25"));
+    assert_eq!(resumed, end);
+    assert_eq!(end.lines().count(), 9);
+    assert!(distance(&end) < 0.8 * distance(&begun), "{end}{begun}");
+    assert_eq!(rows(cut.path(), "step"), 25 * 90);
+}

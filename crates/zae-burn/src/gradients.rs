@@ -6,7 +6,13 @@ use burn::{
     prelude::*,
     tensor::{DType, FloatDType},
 };
-use zae_core::{error::Fallible, learner::Clip, scaler::GradScaler};
+use zae_core::{
+    error::Fallible,
+    learner::{Clip, in_part},
+    scaler::GradScaler,
+};
+
+use crate::visit::{Path, walk};
 
 /// Adds gradients to a sum: sum + new, in the order of the micro-batches.
 pub(crate) fn add<M: Module>(model: &M, sum: GradientsParams, new: GradientsParams) -> GradientsParams {
@@ -28,6 +34,27 @@ impl ModuleVisitor for Add {
             None => new,
         };
         self.sum.register(param.id, sum);
+    }
+}
+
+/// Drops the gradients of what is not in this part of the model.
+pub(crate) fn keep_part<M: Module>(model: &M, gradients: &mut GradientsParams, part: &str) {
+    model.visit(&mut KeepPart { path: Path::default(), gradients, part });
+}
+
+struct KeepPart<'a> {
+    path: Path,
+    gradients: &'a mut GradientsParams,
+    part: &'a str,
+}
+
+impl ModuleVisitor for KeepPart<'_> {
+    walk!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !in_part(self.path.as_str(), self.part) {
+            drop(self.gradients.remove::<D>(param.id));
+        }
     }
 }
 

@@ -11,7 +11,10 @@ use burn::{
 use zae_core::{
     engine::{Engine, Shadow, Visit},
     error::Fallible,
-    learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SCALER, SHADOW, StateDict, Stepped, Update},
+    learner::{
+        Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SCALER, SHADOW, StateDict, Stepped, Update, in_part,
+        no_such_part,
+    },
     misfits::Misfits,
     place::Place,
     pool::Pool,
@@ -134,6 +137,35 @@ impl<M: Module + 'static> BurnLearner<M> {
         }
         Ok(self.model.as_ref().ok_or(LOST)?)
     }
+
+    /// Adds the gradients of a loss, of one part of the model or of all.
+    fn add_gradients(&mut self, loss: Tensor<1>, weight: f64, part: Option<&str>) -> Fallible<Tensor<1>> {
+        let numbers = loss.shape().num_elements();
+        if numbers != 1 {
+            return Err(format!("the loss has {numbers} numbers, not one: end it with `.mean()`").into());
+        }
+        let untracked = "the loss does not depend on the model's parameters: compute it with the model that `train_step` \
+                         is given, without `.inner()` or `.detach()`, and do not freeze all of them";
+        if !loss.is_tracked() {
+            return Err(untracked.into());
+        }
+        let model = self.model.as_ref().ok_or(LOST)?;
+        let value = loss.clone().inner();
+        let factor = self.scaler.map_or(weight, |scaler| weight * scaler.scale());
+        let weighted = if factor == 1.0 { loss } else { loss.mul_scalar(factor) };
+        let mut new = self.copies.gradients(weighted.backward(), model);
+        if let Some(part) = part {
+            gradients::keep_part(model, &mut new, part);
+        }
+        if new.is_empty() {
+            return Err(untracked.into());
+        }
+        self.gradients = Some(match self.gradients.take() {
+            None => new,
+            Some(sum) => gradients::add(model, sum, new),
+        });
+        Ok(value)
+    }
 }
 
 impl<M: Module + 'static> Engine for BurnLearner<M> {
@@ -240,28 +272,17 @@ impl<M: Module + 'static> Learner for BurnLearner<M> {
 
     /// The weight, and the scale of the gradient scaler, multiply the loss before the backward pass.
     fn backward(&mut self, loss: Tensor<1>, weight: f64, _last: bool) -> Fallible<Tensor<1>> {
-        let numbers = loss.shape().num_elements();
-        if numbers != 1 {
-            return Err(format!("the loss has {numbers} numbers, not one: end it with `.mean()`").into());
+        self.add_gradients(loss, weight, None)
+    }
+
+    /// Burn computes the gradients of all parameters; those outside of the part are dropped.
+    fn backward_part(&mut self, part: &str, loss: Tensor<1>, weight: f64, _last: bool) -> Fallible<Tensor<1>> {
+        let params = visit::float_params(self.prepare()?);
+        let trainable = || params.iter().filter(|param| param.trainable).map(|param| param.name.as_str());
+        if !trainable().any(|name| in_part(name, part)) {
+            return Err(no_such_part(part, trainable()));
         }
-        let untracked = "the loss does not depend on the model's parameters: compute it with the model that `train_step` \
-                         is given, without `.inner()` or `.detach()`, and do not freeze all of them";
-        if !loss.is_tracked() {
-            return Err(untracked.into());
-        }
-        let model = self.model.as_ref().ok_or(LOST)?;
-        let value = loss.clone().inner();
-        let factor = self.scaler.map_or(weight, |scaler| weight * scaler.scale());
-        let weighted = if factor == 1.0 { loss } else { loss.mul_scalar(factor) };
-        let new = self.copies.gradients(weighted.backward(), model);
-        if new.is_empty() {
-            return Err(untracked.into());
-        }
-        self.gradients = Some(match self.gradients.take() {
-            None => new,
-            Some(sum) => gradients::add(model, sum, new),
-        });
-        Ok(value)
+        self.add_gradients(loss, weight, Some(part))
     }
 
     fn detach(&self, value: Tensor<1>) -> Tensor<1> {

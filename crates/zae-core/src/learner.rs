@@ -4,7 +4,12 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{engine::Engine, error::Fallible, mode::Mode, place::Place};
+use crate::{
+    engine::Engine,
+    error::{BoxError, Fallible},
+    mode::Mode,
+    place::Place,
+};
 
 /// How gradients are clipped before an optimizer step.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -228,6 +233,24 @@ impl Readout {
     }
 }
 
+/// Whether the parameter of this name is in a part of the model: the name is `part`, or begins with it and a dot.
+#[must_use]
+pub fn in_part(name: &str, part: &str) -> bool {
+    name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// For engines: the error about a part of which no trainable parameter is, given the names of all that are.
+pub fn no_such_part<'a>(part: &str, names: impl Iterator<Item = &'a str>) -> BoxError {
+    let mut parts: Vec<String> = names.map(|name| format!("`{}`", name.split('.').next().unwrap_or(name))).collect();
+    parts.sort();
+    parts.dedup();
+    format!(
+        "`.only(\"{part}\")`: no trainable parameter is called so, or is in there; the model has {}",
+        parts.join(", ")
+    )
+    .into()
+}
+
 /// A model with its optimizer on a device of one tensor engine: what the trainer drives, and only the trainer.
 ///
 /// The conformance suite (feature `testing`) checks an implementation; its page says how to write one.
@@ -296,6 +319,16 @@ pub trait Learner: Engine {
     /// # Errors
     /// When the loss does not depend on the model.
     fn backward(&mut self, loss: Self::Scalar, weight: f64, last: bool) -> Fallible<Self::Scalar>;
+
+    /// The same for one part of the model: the parameters that are [in it](in_part). The gradients of all others stay as they
+    /// are, there or not.
+    ///
+    /// # Errors
+    /// As [`Learner::backward`], when no trainable parameter is in that part, and when the engine cannot, which is the default.
+    fn backward_part(&mut self, part: &str, loss: Self::Scalar, weight: f64, last: bool) -> Fallible<Self::Scalar> {
+        let _ = (part, loss, weight, last);
+        Err(format!("the engine `{}` cannot train parts of a model: leave out `.only(..)`", self.name()).into())
+    }
 
     /// The same value without its graph, so that nothing lazy keeps activations alive.
     fn detach(&self, value: Self::Scalar) -> Self::Scalar;

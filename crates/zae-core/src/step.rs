@@ -49,6 +49,8 @@ pub struct Step<S> {
     pub(crate) loss: S,
     pub(crate) weight: f64,
     pub(crate) metrics: SmallVec<[Metric<S>; 2]>,
+    /// Of which part of the model the loss is.
+    pub(crate) part: Option<Name>,
 }
 
 impl<S> Step<S> {
@@ -59,7 +61,17 @@ impl<S> Step<S> {
 
     /// A mean loss with a weight that is not a count.
     pub fn weighted(loss: S, weight: f64) -> Self {
-        Self { loss, weight, metrics: SmallVec::new() }
+        Self { loss, weight, metrics: SmallVec::new(), part: None }
+    }
+
+    /// Trains one part of the model along this loss: the parameters whose names begin with this path, such as `generator` for
+    /// `generator.conv1.weight`. All others are left as they are, and so is what the optimizer knows of them.
+    ///
+    /// With [`Loader::passes`](crate::data::Loader::passes) this is how models are trained against each other: each batch makes
+    /// a step of the discriminator, and then one of the generator.
+    pub fn only(mut self, part: impl Into<Name>) -> Self {
+        self.part = Some(part.into());
+        self
     }
 
     /// A metric that is a mean over the same samples as the loss.

@@ -1,4 +1,4 @@
-//! Gradients: unscaling, scaling and clipping.
+//! Gradients: adding, unscaling, scaling and clipping.
 
 use tch::{Device, Kind, Tensor};
 use zae_core::{
@@ -8,6 +8,26 @@ use zae_core::{
 };
 
 use crate::{saved::short, variables::Variable};
+
+/// Adds gradients to those that parameters have. One that took no part has an undefined one, and is left alone. Returns whether
+/// any took part.
+pub(crate) fn add(variables: &[&Variable], new: &[Tensor]) -> Fallible<bool> {
+    let _no_grad = tch::no_grad_guard();
+    let mut any = false;
+    for (variable, new) in variables.iter().zip(new).filter(|(_, new)| new.defined()) {
+        any = true;
+        let mut sum = variable.tensor.grad();
+        if sum.defined() {
+            let _ = sum.f_add_(new).map_err(short)?;
+        } else {
+            // Its memory may be another gradient's too.
+            let mut own = variable.tensor.f_empty_like().map_err(short)?;
+            own.f_copy_(new).map_err(short)?;
+            zae_tch_sys::set_grad(&variable.tensor, &own)?;
+        }
+    }
+    Ok(any)
+}
 
 /// Takes the scale from the gradients of a window, if they have one. Returns whether they overflow; that waits for the device.
 pub(crate) fn unscale(grads: &[(usize, Tensor)], scaler: &mut Option<GradScaler>, device: Device) -> Fallible<bool> {

@@ -12,7 +12,10 @@ use tch::{
 use zae_core::{
     engine::{Engine, Shadow, Visit},
     error::{Fallible, Panicked},
-    learner::{Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SCALER, SHADOW, StateDict, Stepped, Update},
+    learner::{
+        Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SCALER, SHADOW, StateDict, Stepped, Update, in_part,
+        no_such_part,
+    },
     misfits::Misfits,
     precision::Precision,
     process_group::{ProcessGroup, World},
@@ -136,6 +139,21 @@ impl<M: 'static> TchLearner<M> {
             None => Ok(()),
         }
     }
+
+    /// The loss without its graph, and what the backward pass begins with.
+    fn weighted(&self, loss: Tensor, weight: f64) -> Fallible<(Tensor, Tensor)> {
+        let numbers = loss.numel();
+        if numbers != 1 {
+            return Err(format!("the loss has {numbers} numbers, not one: end it with `.mean(loss.kind())`").into());
+        }
+        if !loss.requires_grad() {
+            return Err(UNTRACKED.into());
+        }
+        let value = loss.f_detach().map_err(short)?;
+        let factor = self.scaler.map_or(weight, |scaler| weight * scaler.scale());
+        let weighted = if factor == 1.0 { loss } else { loss.f_mul_scalar(factor).map_err(short)? };
+        Ok((value, weighted))
+    }
 }
 
 /// The model, if `init` has built it.
@@ -248,21 +266,29 @@ impl<M: 'static> Learner for TchLearner<M> {
 
     /// The weight, and the scale of the gradient scaler, multiply the loss before the backward pass.
     fn backward(&mut self, loss: Tensor, weight: f64, _last: bool) -> Fallible<Tensor> {
-        let numbers = loss.numel();
-        if numbers != 1 {
-            return Err(format!("the loss has {numbers} numbers, not one: end it with `.mean(loss.kind())`").into());
-        }
-        if !loss.requires_grad() {
-            return Err(UNTRACKED.into());
-        }
-        let variables = &there(&self.built)?.variables;
-        let value = loss.f_detach().map_err(short)?;
-        let factor = self.scaler.map_or(weight, |scaler| weight * scaler.scale());
-        let weighted = if factor == 1.0 { loss } else { loss.f_mul_scalar(factor).map_err(short)? };
+        let (value, weighted) = self.weighted(loss, weight)?;
         weighted.f_backward().map_err(short)?;
-        if !self.window.has_gradients(variables) {
+        if !self.window.has_gradients(&there(&self.built)?.variables) {
             return Err(UNTRACKED.into());
         }
+        Ok(value)
+    }
+
+    /// LibTorch computes the gradients of the part alone.
+    fn backward_part(&mut self, part: &str, loss: Tensor, weight: f64, _last: bool) -> Fallible<Tensor> {
+        let (value, weighted) = self.weighted(loss, weight)?;
+        let variables = &there(&self.built)?.variables;
+        let trainable = || variables.iter().filter(|variable| variable.trainable());
+        let own: Vec<_> = trainable().filter(|variable| in_part(&variable.name, part)).collect();
+        if own.is_empty() {
+            return Err(no_such_part(part, trainable().map(|variable| variable.name.as_str())));
+        }
+        let tensors: Vec<_> = own.iter().map(|variable| &variable.tensor).collect();
+        let new = Tensor::f_run_backward(&[weighted], &tensors, false, false).map_err(short)?;
+        if !gradients::add(&own, &new)? {
+            return Err(UNTRACKED.into());
+        }
+        self.window.begin();
         Ok(value)
     }
 

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::{Limit, Shard};
+use super::{Limit, Passes, Shard};
 use crate::{error::Fallible, progress::Cursor};
 
 /// What a loader is asked for.
@@ -62,6 +62,26 @@ pub trait Loader<B: 'static> {
         Self: Sized,
     {
         Limit::new(self, batches)
+    }
+
+    /// Each batch so many times in a row, with the number of the pass: `(0, batch)`, then `(1, batch)`, and so on. A step of
+    /// each pass can be about something else: with [`Step::only`](crate::step::Step::only), first the discriminator of a GAN is
+    /// trained, then its generator. Each pass makes steps of its own, and has its own random numbers. Validation data of the same
+    /// task has one pass.
+    ///
+    /// ```
+    /// use zae_core::data::{Draw, Loader};
+    /// use zae_core::progress::Cursor;
+    /// let loader = vec!["a", "b"].passes(2);
+    /// let batches = loader.epoch(&Draw::new(0, Cursor::default()))?.collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(batches, [(0, "a"), (1, "a"), (0, "b"), (1, "b")]);
+    /// # Ok::<(), zae_core::error::BoxError>(())
+    /// ```
+    fn passes(self, passes: u64) -> Passes<Self, B>
+    where
+        Self: Sized,
+    {
+        Passes::new(self, passes)
     }
 
     /// Whether this is no data at all: the caller wants no validation.

@@ -9,6 +9,7 @@ mod replicate;
 mod resume;
 mod run;
 mod settings;
+mod trial;
 mod window;
 
 pub use crate::outcome::{Outcome, Run};

@@ -109,7 +109,7 @@ impl Ranks {
 
     /// This rank's part of windows of so many micro-batches.
     pub(super) fn shard(&self, window: u64) -> Shard {
-        if self.is_one() { Shard::WHOLE } else { Shard::new(self.rank(), self.world_size(), window) }
+        Shard::new(self.rank(), self.world_size(), window)
     }
 
     /// After a failure within the group: nobody is to wait for this rank.

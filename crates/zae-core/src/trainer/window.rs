@@ -150,7 +150,10 @@ impl<T: Task> Trainer<T> {
                 t.learner.detach(step.loss)
             } else {
                 let factor = unit.map_or(1.0, |unit| weight / *unit.get_or_insert_with(|| power_of_two_near(weight)));
-                t.learner.backward(step.loss, factor, last)?
+                match &step.part {
+                    None => t.learner.backward(step.loss, factor, last)?,
+                    Some(part) => t.learner.backward_part(part, step.loss, factor, last)?,
+                }
             };
             t.site.stage = Stage::TrainStep;
             t.pending.push_loss(loss, weight);

@@ -5,6 +5,7 @@ mod errors;
 mod gradients;
 mod modes;
 mod parity;
+mod parts;
 mod ranks;
 mod scaler;
 mod state;
@@ -46,6 +47,9 @@ fn all<F: Fixture>() -> Vec<Check<F>> {
         ("gradients: those of another process make the same step", gradients::of_others),
         ("gradients: a frozen parameter is left alone", gradients::frozen),
         ("gradients: what a visitor writes stays", gradients::visitors),
+        ("parts: one is trained alone", parts::alone),
+        ("parts: each has its own sum", parts::summed),
+        ("parts: one that is not there is refused", parts::unknown),
         ("errors: a loss that does not depend on the model", errors::independent_loss),
         ("errors: no gradients", errors::no_gradients),
         ("errors: no optimizer", errors::no_optimizer),

@@ -16,7 +16,9 @@ pub use scalar::{Counters, Counts, LazyScalar};
 use crate::{
     engine::{Engine, ParamInfo, Visit},
     error::Fallible,
-    learner::{Clip, Dtype, Layout, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update},
+    learner::{
+        Clip, Dtype, Layout, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update, in_part, no_such_part,
+    },
     place::Place,
     rng::{Stream, generator},
     task::Mode,
@@ -59,6 +61,30 @@ impl ReferenceLearner {
 
     fn gradients_mut(&mut self) -> Fallible<&mut Vec<Option<Vec<f32>>>> {
         self.gradients.as_mut().ok_or_else(|| "there are no gradients: call `backward` first".into())
+    }
+
+    /// Adds the gradients of a loss with regard to some of the parameters.
+    fn add_gradients(&mut self, loss: LazyScalar, weight: f64, of: impl Fn(&str) -> bool) -> Fallible<LazyScalar> {
+        let graph = loss.graph.as_ref().ok_or("the loss does not depend on the model's parameters")?;
+        let mut new = self.net.gradients(graph, weight);
+        for (gradient, param) in new.iter_mut().zip(&self.net.params) {
+            if !of(param.name) {
+                *gradient = None;
+            }
+        }
+        match &mut self.gradients {
+            None => self.gradients = Some(new),
+            Some(sums) => {
+                for (sum, new) in sums.iter_mut().zip(new) {
+                    match (sum.as_mut(), new) {
+                        (Some(sum), Some(new)) => sum.iter_mut().zip(new).for_each(|(sum, x)| *sum += x),
+                        (None, new) => *sum = new,
+                        (Some(_), None) => {}
+                    }
+                }
+            }
+        }
+        Ok(loss.detached())
     }
 
     /// Everything saved, by name, as mutable slices.
@@ -164,21 +190,15 @@ impl Learner for ReferenceLearner {
     }
 
     fn backward(&mut self, loss: LazyScalar, weight: f64, _last: bool) -> Fallible<LazyScalar> {
-        let graph = loss.graph.as_ref().ok_or("the loss does not depend on the model's parameters")?;
-        let new = self.net.gradients(graph, weight);
-        match &mut self.gradients {
-            None => self.gradients = Some(new),
-            Some(sums) => {
-                for (sum, new) in sums.iter_mut().zip(new) {
-                    match (sum.as_mut(), new) {
-                        (Some(sum), Some(new)) => sum.iter_mut().zip(new).for_each(|(sum, x)| *sum += x),
-                        (None, new) => *sum = new,
-                        (Some(_), None) => {}
-                    }
-                }
-            }
+        self.add_gradients(loss, weight, |_| true)
+    }
+
+    fn backward_part(&mut self, part: &str, loss: LazyScalar, weight: f64, _last: bool) -> Fallible<LazyScalar> {
+        let mut trainable = self.net.params.iter().filter(|param| param.trainable).map(|param| param.name);
+        if !trainable.clone().any(|name| in_part(name, part)) {
+            return Err(no_such_part(part, &mut trainable));
         }
-        Ok(loss.detached())
+        self.add_gradients(loss, weight, |name| in_part(name, part))
     }
 
     fn detach(&self, value: LazyScalar) -> LazyScalar {

@@ -114,6 +114,23 @@ fn evaluations_and_predictions_are_those_of_one_process() {
     }
 }
 
+#[test]
+fn ranks_share_predictions_and_each_batch_is_predicted_once() {
+    for world_size in [1, 2, 3, 16] {
+        let all = alone(Reduction::Fast).trainer(plain(), Architecture::Plain).inference(eleven()).unwrap();
+        let parts = on_ranks(world_size, Reduction::Fast, |_, connected| {
+            connected.trainer(plain(), Architecture::Plain).inference_shard(eleven()).unwrap()
+        });
+        for (rank, part) in parts.iter().enumerate() {
+            assert!(part.iter().all(|(batch, _)| *batch as usize % world_size == rank));
+        }
+        let mut together: Vec<_> = parts.into_iter().flatten().collect();
+        together.sort_by_key(|(batch, _)| *batch);
+        assert!(together.iter().map(|(batch, _)| *batch).eq(0..all.len() as u64));
+        assert_eq!(together.into_iter().map(|(_, output)| output).collect::<Vec<_>>(), all);
+    }
+}
+
 /// A run that is cut on some ranks and goes on on others: of steps, weights and history.
 #[test]
 fn a_run_goes_on_on_another_number_of_ranks_bit_for_bit() {

@@ -439,6 +439,7 @@ fn all_calls(mut trainer: Trainer<Own>, rank: usize) -> (Vec<String>, Vec<Vec<u8
         told.push(text(trainer.run_batch(batch).map(|metrics| format!("{metrics:?}"))));
     }
     told.push(text(trainer.inference(eleven()).map(|all| format!("{all:?}"))));
+    told.push(text(trainer.inference_shard(eleven()).map(|own| format!("{}", own.len() / 4))));
     told.push(text(trainer.run(5, eleven(), ()).map(|run| format!("{:?}", run.history.without_clock()))));
     told.push(trainer.progress().step().to_string());
     (told, parameters(&mut trainer))

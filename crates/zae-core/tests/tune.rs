@@ -3,11 +3,12 @@
 
 mod support;
 
-use support::*;
+use support::{ranks::*, *};
 use zae_core::{
     data::{DataLoader, Dataset},
     error::Error,
     learner::Clip,
+    process_group::Reduction,
     testing::Recorder,
     trainer::Trainer,
     tune::{BatchSizeFinder, LrFinder},
@@ -56,6 +57,19 @@ fn nothing_of_it_stays() {
         (bits_of(&mut trainer), rows)
     };
     assert!(run(true) == run(false));
+}
+
+#[test]
+fn ranks_find_the_same() {
+    let look = |connected: &Connected| {
+        let mut trainer = connected.with(unscheduled(plain())).micro_batches(2);
+        let curve = trainer.lr_find(&LrFinder::new().steps(9), train_data()).unwrap();
+        let run = trainer.scheduler(0.01).run(2, train_data(), ()).unwrap();
+        (curve.points.len(), format!("{curve:?} {:?}", run.history.without_clock()))
+    };
+    let one = look(&alone(Reduction::Reproducible));
+    assert_eq!(one.0, 9);
+    assert!(on_ranks(2, Reduction::Reproducible, |_, connected| look(&connected)).iter().all(|rank| *rank == one));
 }
 
 #[test]

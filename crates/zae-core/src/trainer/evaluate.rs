@@ -53,17 +53,42 @@ impl<T: Task> Trainer<T> {
     where
         T: Predict,
     {
+        let outputs = self.predict(|_| Shard::WHOLE, &data)?;
+        Ok(outputs.into_iter().map(|(_, output)| output).collect())
+    }
+
+    /// Predicts for this process's part of the batches: of n processes, process r has every n-th batch from the r-th on. Each
+    /// output has the number of its batch. All processes have to call it, and together they have each batch once.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn inference_shard<D: Loader<T::Input>>(&mut self, data: D) -> Result<Vec<(u64, T::Output)>, Error>
+    where
+        T: Predict,
+    {
+        self.predict(|t| t.ranks.shard(t.ranks.world_size() as u64), &data)
+    }
+
+    fn predict<D: Loader<T::Input>>(
+        &mut self,
+        shard: impl FnOnce(&Self) -> Shard,
+        data: &D,
+    ) -> Result<Vec<(u64, T::Output)>, Error>
+    where
+        T: Predict,
+    {
         self.open()?;
         let result = self.guard(|t| {
             t.meet()?;
             t.share_buffers()?;
             let mut outputs = Vec::new();
-            t.pass("inference", Mode::Predict, &data, Shard::WHOLE, |t, input: Option<T::Input>, at| {
+            t.pass("inference", Mode::Predict, data, shard(t), |t, input: Option<T::Input>, at| {
                 let Some(input) = input else { return Ok(()) };
                 t.at(Stage::Predict, |t| {
                     t.learner.seed(at.engine_seed());
                     let input = t.learner.place(input, Mode::Predict);
-                    outputs.push(t.learner.eval(|model| t.task.predict(model, input, at))??);
+                    let output = t.learner.eval(|model| t.task.predict(model, input, at))??;
+                    outputs.push((at.cursor.micro_batch, output));
                     Ok(())
                 })
             })?;

@@ -1,7 +1,7 @@
 //! An add-on written by a user: it watches how large the weights get, tells it at each epoch's end, and ends the run when
 //! they explode.
 //!
-//! `cargo run --release --example custom_add_on`
+//! `cargo run --example custom_add_on`
 #![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;

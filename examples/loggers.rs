@@ -1,6 +1,6 @@
 //! One run in four trackers: TensorBoard, Weights & Biases, Neptune and MLflow.
 //!
-//! `cargo run --release --features wandb,neptune,mlflow --example loggers`
+//! `cargo run --features wandb,neptune,mlflow --example loggers`
 //!
 //! Without any account: each writes files into `runs/loggers`, which are looked at so. With one, set what its clients want to
 //! be set: `WANDB_API_KEY`; `NEPTUNE_API_TOKEN`. MLflow is left out unless `MLFLOW_TRACKING_URI` names a server.

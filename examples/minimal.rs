@@ -1,6 +1,6 @@
 //! The twenty lines that the README shows: a network learns handwritten digits.
 //!
-//! `cargo run --release --example minimal`
+//! `cargo run --example minimal`
 #![allow(clippy::print_stdout)]
 
 use burn::{nn, optim::AdamWConfig, prelude::*};

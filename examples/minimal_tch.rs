@@ -1,6 +1,6 @@
 //! The twenty lines of `minimal.rs` with LibTorch: learner, model and tensors differ, and nothing else.
 //!
-//! `cargo xtask libtorch`, once, then `cargo run --release --features tch --example minimal_tch`
+//! `cargo xtask libtorch`, once, then `cargo run --features tch --example minimal_tch`
 #![allow(clippy::print_stdout)]
 
 use tch::{Tensor, nn, nn::Module};

@@ -23,7 +23,7 @@ fn the_twenty_lines_are_the_example() {
 #[test]
 fn the_two_commands_come_first() {
     let commands = blocks("sh");
-    assert_eq!(commands[0].trim(), "cargo run --release --example digits");
+    assert_eq!(commands[0].trim(), "cargo run --example digits");
     assert_eq!(commands[1].trim(), "cargo xtask test");
     assert!(fs::read_to_string(".ci/run").unwrap().contains(commands[0].trim()));
     assert!(fs::read_to_string(".ci/run").unwrap().contains(commands[1].trim()));
@@ -38,5 +38,5 @@ fn with_libtorch_only_tensors_and_learner_differ() {
         text[from..].replace(name, "minimal")
     };
     assert_eq!(trainer("minimal_tch"), trainer("minimal"));
-    assert!(blocks("sh")[2].contains("cargo run --release --features tch --example minimal_tch"));
+    assert!(blocks("sh")[2].contains("cargo run --features tch --example minimal_tch"));
 }

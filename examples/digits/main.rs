@@ -1,6 +1,6 @@
 //! A small convolutional network learns handwritten digits, from data that are part of this crate.
 //!
-//! `cargo run --release --example digits`
+//! `cargo run --example digits`
 
 #[path = "../common/mod.rs"]
 mod common;

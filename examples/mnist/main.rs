@@ -1,10 +1,10 @@
 //! A convolutional network learns MNIST, from files you have or downloaded.
 //!
-//! `cargo run --release --example mnist -- --epochs 3`, and with LibTorch
-//! `cargo run --release --features tch --example mnist -- --engine tch`
+//! `cargo run --example mnist -- --epochs 3`, and with LibTorch
+//! `cargo run --features tch --example mnist -- --engine tch`
 //!
-//! On several processes: `mpirun -n 2 target/release/examples/mnist --threads 1` (built with the feature `mpi`), or, with
-//! LibTorch, `torchrun --nproc-per-node 2 --no-python target/release/examples/mnist --engine tch --threads 1`.
+//! On several processes: `mpirun -n 2 target/debug/examples/mnist --threads 1` (built with the feature `mpi`), or, with
+//! LibTorch, `torchrun --nproc-per-node 2 --no-python target/debug/examples/mnist --engine tch --threads 1`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -105,7 +105,7 @@ fn main() -> Result<(), common::Failure> {
         }
         #[cfg(not(feature = "tch"))]
         Engine::Tch => Err("this program was built without LibTorch: `cargo xtask libtorch` installs it, and \
-                            `cargo run --release --features tch --example mnist` builds with it"
+                            `cargo run --features tch --example mnist` builds with it"
             .into()),
     }
 }

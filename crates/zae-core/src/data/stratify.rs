@@ -168,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_passed_on_where_parts_were_filled_unequally() {
+        check(&[1, 5, 4, 10], &[5, 5, 8, 2]).unwrap();
+        // Through a third part.
+        check(&[3, 7, 1, 1, 15, 3], &[1, 1, 10, 10, 4, 4]).unwrap();
+        check(&[4, 2, 16, 13, 4], &[10, 6, 9, 1, 6, 1, 6]).unwrap();
+    }
+
+    #[test]
     fn errors_say_what_to_do() {
         let of = |labels: &[&str], len, parts| classes(labels, len, parts, 0).unwrap_err().to_string();
         assert_eq!(of(&["a"], 2, 2), "there are 1 labels, but 2 samples: give one for each sample");

@@ -28,7 +28,7 @@ pub(super) fn classes<C: Ord + Debug>(labels: &[C], len: usize, parts: usize, se
         let fix = "join it with another, leave it out, or split without regard to classes";
         return Err(format!("class {class:?} has samples for {count} of {parts} parts only: {fix}").into());
     }
-    let shuffled = |(class, members): (u64, Vec<usize>)| shuffle(members, stream_seed(seed, Stream::Split, 1, class));
+    let shuffled = |(class, members): (u64, Vec<usize>)| shuffle(&members, stream_seed(seed, Stream::Split, 1, class));
     Ok((0..).zip(members).map(shuffled).collect())
 }
 
@@ -47,7 +47,7 @@ pub(super) fn deal(classes: &[Vec<usize>], ends: &[usize], len: usize) -> Vec<Ve
 }
 
 /// The same values in the order of a seed.
-pub(super) fn shuffle(values: Vec<usize>, seed: u64) -> Vec<usize> {
+pub(super) fn shuffle(values: &[usize], seed: u64) -> Vec<usize> {
     let order = Permutation::new(seed, values.len() as u64);
     (0..values.len()).map(|i| values[order.get(i as u64) as usize]).collect()
 }

@@ -88,10 +88,8 @@ impl<D> Subset<D> {
     ) -> Fallible<[Self; N]> {
         let ends = S::ends(shares, len)?;
         let classes = stratify::classes(labels, len, N, seed)?;
-        let mut lists = stratify::deal(&classes, &ends, len);
-        let parts = (0..).zip(&mut lists);
-        let list = parts.flat_map(|(i, part)| stratify::shuffle(std::mem::take(part), part_seed(seed, i))).collect();
-        Ok(Self::between(data, &Order::List(list), ends))
+        let parts = stratify::deal(&classes, &ends, len);
+        Ok(Self::between(data, &one_after_the_other(&parts, seed), ends))
     }
 
     /// The parts of an order that end there.
@@ -125,8 +123,7 @@ impl<D> Subset<D> {
         // As scikit-learn: by turns, going through the classes.
         (0..).zip(classes.into_iter().flatten()).for_each(|(i, index)| folds[i % k].push(index));
         let sizes: Vec<usize> = folds.iter().map(Vec::len).collect();
-        let folds = (0..).zip(folds).flat_map(|(i, fold)| stratify::shuffle(fold, part_seed(seed, i)));
-        Ok(Self::each_against_the_rest(data, &Order::List(folds.collect()), sizes, len))
+        Ok(Self::each_against_the_rest(data, &one_after_the_other(&folds, seed), sizes, len))
     }
 
     fn each_against_the_rest(
@@ -171,8 +168,10 @@ fn random(seed: u64, len: usize) -> Permutation {
     Permutation::new(stream_seed(seed, Stream::Split, 0, 0), len as u64)
 }
 
-fn part_seed(seed: u64, part: u64) -> u64 {
-    stream_seed(seed, Stream::Split, 2, part)
+/// Lists, each in random order.
+fn one_after_the_other(parts: &[Vec<usize>], seed: u64) -> Order {
+    let shuffled = |(i, part): (u64, &Vec<usize>)| stratify::shuffle(part, stream_seed(seed, Stream::Split, 2, i));
+    Order::List((0..).zip(parts).flat_map(shuffled).collect())
 }
 
 fn check_folds(k: usize, len: usize) -> Fallible {

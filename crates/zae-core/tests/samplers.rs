@@ -221,6 +221,32 @@ fn every_epoch_has_other_batches_of_tokens() {
     assert!(a.intersection(&b).count() * 2 < a.len(), "{} of {}", a.intersection(&b).count(), a.len());
 }
 
+/// The longest of each batch, in the order of the epoch.
+fn longest(sampler: impl BatchSampler + 'static) -> Vec<usize> {
+    let loader = DataLoader::with_batch_sampler(Noisy(200).collate(Ok), sampler);
+    let of = |batch: &Items| batch.iter().map(|item| lengths(200)[item.0]).max().unwrap();
+    drawn(&loader, 1, 0, 0).iter().map(of).collect()
+}
+
+#[test]
+fn long_and_short_batches_come_in_any_order() {
+    let tokens = || TokenBatchSampler::new(lengths(200), 120);
+    assert!(!longest(tokens()).is_sorted());
+    assert!(longest(tokens().shuffle(false)).is_sorted(), "unless they are not shuffled");
+    for window in longest(BucketBatchSampler::new(lengths(200), 4).window(25)).chunks(25) {
+        assert!(!window.is_sorted() && !window.iter().rev().is_sorted());
+    }
+}
+
+#[test]
+fn a_setting_that_comes_late_counts() {
+    let tokens = TokenBatchSampler::new(vec![5; 40], 40);
+    assert_eq!(tokens.batches(40, 0), 5);
+    let rounded = tokens.multiple_of(8);
+    assert_eq!(rounded.batches(40, 0), 8);
+    assert_eq!(rounded.max_batch_size(4).batches(40, 0), 10);
+}
+
 #[test]
 fn buckets_leave_little_to_pad() {
     let lengths: Vec<usize> = (0..3_000).map(|i| 1 + i * 7_919 % 500).collect();
@@ -286,6 +312,21 @@ fn misuse_is_one_clear_error() {
     assert!(tokens(TokenBatchSampler::new(vec![1; 5], 8)).contains("5 lengths, but 6 samples"));
 }
 
+/// Its third batch is empty.
+struct Empty;
+
+impl BatchSampler for Empty {
+    fn batches(&self, _: usize, _: u64) -> u64 {
+        4
+    }
+    fn order(&self, _: &SamplerAt) -> Fallible<BatchOrder> {
+        Ok(Box::new(|batch| if batch == 2 { vec![] } else { vec![0] }))
+    }
+    fn describe(&self) -> String {
+        "empty".to_owned()
+    }
+}
+
 /// Chooses a sample that is not there, or panics.
 struct Bad(bool);
 
@@ -313,6 +354,9 @@ fn a_sampler_with_a_bug_is_an_error_in_its_place() {
         };
         assert_eq!(of(false), "the sampler gives sample 77 of 10 for batch 2: let it give indices below their number");
         assert_eq!(of(true), "panicked: a bug");
+        let loader = DataLoader::with_batch_sampler(Noisy(10).collate(Ok), Empty).workers(workers);
+        let last = loader.epoch(&Draw::new(0, Cursor::default())).unwrap().last().unwrap();
+        assert_eq!(last.unwrap_err().to_string(), "the sampler gives no sample for batch 2: let it give 1 or more");
     }
 }
 

@@ -132,6 +132,10 @@ fn parts_are_in_random_order_that_the_seed_decides() {
     // Neither by class nor by index.
     let changes = of(1).windows(2).filter(|pair| labels[pair[0]] != labels[pair[1]]).count();
     assert!((25..55).contains(&changes) && !of(1).is_sorted());
+    let fold = |seed| vec![0u8; 100].k_folds(4, seed).unwrap()[1].1.indices().collect::<Vec<_>>();
+    assert!(fold(1) == fold(1) && fold(1) != fold(2) && !fold(1).is_sorted());
+    let fold = |seed| vec![0u8; 100].stratified_k_folds(4, &labels, seed).unwrap()[1].1.indices().collect::<Vec<_>>();
+    assert!(fold(1) == fold(1) && fold(1) != fold(2) && !fold(1).is_sorted());
     let firsts: BTreeSet<usize> = (0..40).flat_map(|seed| of(seed).into_iter().take(1)).collect();
     assert!(firsts.len() > 20);
 }

@@ -212,6 +212,9 @@ impl<S: Source> Maker<S> {
     fn make(&mut self, i: u64) -> Fallible<S::Batch> {
         let SamplerAt { seed, epoch, samples } = self.at;
         let indices = (self.order)(i);
+        if indices.is_empty() {
+            return Err(format!("the sampler gives no sample for batch {i}: let it give 1 or more").into());
+        }
         if let Some(index) = indices.iter().find(|&&index| index >= samples) {
             let hint = "let it give indices below their number";
             return Err(format!("the sampler gives sample {index} of {samples} for batch {i}: {hint}").into());

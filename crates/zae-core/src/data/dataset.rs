@@ -12,7 +12,7 @@ use crate::{
 ///
 /// A `Vec` is a data set. [`Dataset::collate`] makes batches of the samples, for a [`DataLoader`](super::DataLoader).
 /// What is random in a sample (augmentation) comes from [`Sample::rng`]. A data set does not know whether it is trained on:
-/// augment in a data set around the training part, after the split.
+/// augment in a data set around the training part, after the split, or with [`Dataset::transform`].
 ///
 /// Data that lie in memory as one array are read faster as a [`Source`](super::Source).
 ///

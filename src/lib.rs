@@ -84,7 +84,7 @@ pub mod prelude {
     pub use zae_core::{
         add_on::{AddOn, Context, Phase},
         add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar},
-        data::{DataLoader, Dataset, Loader, Sample, Source, from_fn},
+        data::{DataLoader, Dataset, Loader, Pad, Sample, Source, WeightedSampler, from_fn},
         error::{BoxError, Error, Fallible},
         learner::{Clip, Learner},
         metrics::{EpochSummary, Evaluation, History, Rows},

@@ -38,6 +38,12 @@ pub(crate) enum Stream {
     Data = 7,
     /// Random splits of a data set.
     Split = 8,
+    /// What a sampler draws, `SamplerAt::rng`.
+    Sampler = 9,
+    /// The order of batches that belong together.
+    Batches = 10,
+    /// A data set in another one, `Sample::nested`.
+    Nested = 11,
 }
 
 impl From<Mode> for Stream {

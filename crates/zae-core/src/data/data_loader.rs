@@ -1,6 +1,7 @@
 //! [`DataLoader`]: batches of a source, made ahead on worker threads.
 
 use std::{
+    iter,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -10,11 +11,11 @@ use std::{
     thread,
 };
 
-use super::{Batches, Draw, Loader, Permutation, Sample, Shard, Source};
-use crate::{
-    error::{Fallible, Panicked},
-    rng::{Stream, stream_seed},
+use super::{
+    BatchOrder, BatchSampler, Batches, Draw, Loader, RandomSampler, Sample, Sampler, SamplerAt, SequentialSampler,
+    Shard, Source, batch_sampler::FixedBatches,
 };
+use crate::error::{BoxError, Fallible, Panicked};
 
 /// Draws batches from a [`Source`], in order or shuffled. One worker thread makes two batches ahead, unless told
 /// otherwise.
@@ -41,6 +42,9 @@ pub struct DataLoader<S> {
     batch_size: usize,
     shuffle: bool,
     drop_last: bool,
+    sampler: Option<Arc<dyn Sampler>>,
+    /// Instead of the four above.
+    batch_sampler: Option<Arc<dyn BatchSampler>>,
     workers: usize,
     prefetch: usize,
 }
@@ -49,7 +53,22 @@ impl<S: Source> DataLoader<S> {
     /// Batches of `batch_size` samples; the last one of an epoch may have fewer.
     #[must_use]
     pub fn new(source: S, batch_size: usize) -> Self {
-        Self { source: Arc::new(source), batch_size, shuffle: false, drop_last: false, workers: 1, prefetch: 2 }
+        Self {
+            source: Arc::new(source),
+            batch_size,
+            shuffle: false,
+            drop_last: false,
+            sampler: None,
+            batch_sampler: None,
+            workers: 1,
+            prefetch: 2,
+        }
+    }
+
+    /// Batches that something else puts together: sequences of similar length, for example.
+    #[must_use]
+    pub fn with_batch_sampler(source: S, batches: impl BatchSampler + 'static) -> Self {
+        Self { batch_sampler: Some(Arc::new(batches)), ..Self::new(source, 1) }
     }
 
     /// Whether samples come in another random order each epoch. Off by default, as in PyTorch: turn it on for training
@@ -57,6 +76,14 @@ impl<S: Source> DataLoader<S> {
     #[must_use]
     pub fn shuffle(mut self, on: bool) -> Self {
         self.shuffle = on;
+        self
+    }
+
+    /// Which samples an epoch has, and in which order: a [`WeightedSampler`](super::WeightedSampler), or your own. Instead of
+    /// `shuffle`.
+    #[must_use]
+    pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.sampler = Some(Arc::new(sampler));
         self
     }
 
@@ -81,33 +108,40 @@ impl<S: Source> DataLoader<S> {
         self
     }
 
-    /// How many batches an epoch of `len` samples has.
-    fn count(&self, len: usize) -> u64 {
-        let size = self.batch_size.max(1);
-        (if self.drop_last { len / size } else { len.div_ceil(size) }) as u64
+    /// What puts batches together.
+    fn batches(&self) -> Arc<dyn BatchSampler> {
+        let fixed = || {
+            let sampler = match &self.sampler {
+                Some(sampler) => sampler.clone(),
+                None if self.shuffle => Arc::new(RandomSampler),
+                None => Arc::new(SequentialSampler),
+            };
+            Arc::new(FixedBatches { sampler, batch_size: self.batch_size, drop_last: self.drop_last })
+        };
+        self.batch_sampler.clone().unwrap_or_else(|| fixed())
     }
 
-    fn check(&self, len: usize) -> Fallible {
-        let size = self.batch_size;
-        let problem = if size == 0 {
-            "batches of 0 samples: give a batch size of 1 or more".to_owned()
+    fn check(&self) -> Fallible {
+        let own = self.shuffle || self.drop_last || self.sampler.is_some();
+        Err(if self.batch_sampler.is_some() && own {
+            "a batch sampler alone decides what is in a batch: leave out `.shuffle(true)`, `.drop_last(true)` and `.sampler(..)`"
+        } else if self.sampler.is_some() && self.shuffle {
+            "both `.shuffle(true)` and `.sampler(..)` were given: leave out one of them"
         } else if self.prefetch == 0 && self.workers > 0 {
-            "workers that make 0 batches ahead make none: give `.prefetch(1)` or more, or `.workers(0)`".to_owned()
-        } else if len == 0 {
-            "the data set is empty: look at where its samples are read from".to_owned()
-        } else if self.count(len) == 0 {
-            format!("{len} samples make no batch of {size}: lower the batch size, or leave out `.drop_last(true)`")
+            "workers that make 0 batches ahead make none: give `.prefetch(1)` or more, or `.workers(0)`"
+        } else if self.source.is_empty() {
+            "the data set is empty: look at where its samples are read from"
         } else {
             return Ok(());
-        };
-        Err(format!("data loader: {problem}").into())
+        }
+        .into())
     }
 }
 
 impl<S: Source + 'static> Loader<S::Batch> for DataLoader<S> {
     /// At least 1: a loader that was set up wrongly is asked for a batch, and says then what is wrong.
-    fn micro_batches(&self, _: u64) -> Option<u64> {
-        Some(self.count(self.source.len()).max(1))
+    fn micro_batches(&self, epoch: u64) -> Option<u64> {
+        Some(self.batches().batches(self.source.len(), epoch).max(1))
     }
 
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, S::Batch>> {
@@ -115,23 +149,23 @@ impl<S: Source + 'static> Loader<S::Batch> for DataLoader<S> {
     }
 
     fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<S::Batch>>> {
-        let len = self.source.len();
-        self.check(len)?;
-        let Draw { seed, from } = *draw;
-        let order = self.shuffle.then(|| stream_seed(seed, Stream::Order, from.epoch, 0));
-        let maker = Maker {
-            source: self.source.clone(),
-            order: order.map(|seed| Permutation::new(seed, len as u64)),
-            batch_size: self.batch_size,
-            len,
-            seed,
-            epoch: from.epoch,
+        let in_loader = |error: BoxError| format!("data loader: {error}");
+        self.check().map_err(in_loader)?;
+        let at = SamplerAt::new(draw.seed, draw.from.epoch, self.source.len());
+        let sampler = self.batches();
+        let maker = || -> Fallible<Maker<S>> {
+            let (source, order) = (self.source.clone(), sampler.order(&at).map_err(in_loader)?);
+            let stride = if self.batch_sampler.is_some() { STRIDE } else { self.batch_size as u64 };
+            Ok(Maker { source, order, stride, at })
         };
-        let batches = from.micro_batch..self.count(len);
+        let batches = draw.from.micro_batch..sampler.batches(at.samples, at.epoch);
+        // Made first, for it says what is wrong.
+        let mut first = maker()?;
         if self.workers == 0 {
-            return Ok(until_error(batches.map(move |i| shard.has(i).then(|| maker.batch(i)).transpose())));
+            return Ok(until_error(batches.map(move |i| shard.has(i).then(|| first.batch(i)).transpose())));
         }
-        let queues = start(&maker, &batches, shard, self.workers, self.prefetch)?;
+        let makers = iter::once(Ok(first)).chain(iter::repeat_with(maker));
+        let queues = start(makers, &batches, shard, self.workers, self.prefetch)?;
         let mut turns = 0..;
         Ok(until_error(batches.map(move |i| {
             if !shard.has(i) {
@@ -144,50 +178,57 @@ impl<S: Source + 'static> Loader<S::Batch> for DataLoader<S> {
     }
 
     fn describe(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("dataset_length", self.source.len().to_string()),
-            ("batch_size", self.batch_size.to_string()),
-            ("shuffle", self.shuffle.to_string()),
-            ("drop_last", self.drop_last.to_string()),
-        ]
+        let mut all = vec![("dataset_length", self.source.len().to_string())];
+        match (&self.batch_sampler, &self.sampler) {
+            (Some(batches), _) => {
+                all.push(("batch_sampler", batches.describe()));
+                return all;
+            }
+            (None, Some(sampler)) => all.push(("sampler", sampler.describe())),
+            (None, None) => all.push(("shuffle", self.shuffle.to_string())),
+        }
+        all.extend([("batch_size", self.batch_size.to_string()), ("drop_last", self.drop_last.to_string())]);
+        all
     }
 }
+
+/// How far apart the places of samples are counted from batch to batch, where a batch sampler makes them of any size.
+const STRIDE: u64 = 1 << 32;
 
 /// Makes the batches of one epoch, in any order.
 struct Maker<S> {
     source: Arc<S>,
-    order: Option<Permutation>,
-    batch_size: usize,
-    len: usize,
-    seed: u64,
-    epoch: u64,
-}
-
-impl<S> Clone for Maker<S> {
-    fn clone(&self) -> Self {
-        Self { source: self.source.clone(), order: self.order.clone(), ..*self }
-    }
+    order: BatchOrder,
+    stride: u64,
+    at: SamplerAt,
 }
 
 impl<S: Source> Maker<S> {
-    /// Batch `i`; a panic of the source is an error.
-    fn batch(&self, i: u64) -> Fallible<S::Batch> {
-        let (size, len) = (self.batch_size as u64, self.len as u64);
-        let start = i.saturating_mul(size);
-        let sample = |position| {
-            let index = self.order.as_ref().map_or(position, |order| order.get(position));
-            Sample::drawn(self.seed, self.epoch, position, index as usize)
-        };
-        let samples: Vec<Sample> = (start..start.saturating_add(size).min(len)).map(sample).collect();
-        catch_unwind(AssertUnwindSafe(|| self.source.batch(&samples)))
-            .unwrap_or_else(|panic| Err(Panicked::new(&*panic).into()))
+    /// Batch `i`; a panic of the source or of a sampler is an error.
+    fn batch(&mut self, i: u64) -> Fallible<S::Batch> {
+        catch_unwind(AssertUnwindSafe(|| self.make(i))).unwrap_or_else(|panic| Err(Panicked::new(&*panic).into()))
+    }
+
+    fn make(&mut self, i: u64) -> Fallible<S::Batch> {
+        let SamplerAt { seed, epoch, samples } = self.at;
+        let indices = (self.order)(i);
+        if indices.is_empty() {
+            return Err(format!("the sampler gives no sample for batch {i}: let it give 1 or more").into());
+        }
+        if let Some(index) = indices.iter().find(|&&index| index >= samples) {
+            let hint = "let it give indices below their number";
+            return Err(format!("the sampler gives sample {index} of {samples} for batch {i}: {hint}").into());
+        }
+        let places = i.saturating_mul(self.stride)..;
+        let drawn = |(position, index)| Sample::drawn(seed, epoch, position, index);
+        self.source.batch(&places.zip(indices).map(drawn).collect::<Vec<_>>())
     }
 }
 
 /// Starts one thread for each queue. Of n workers, worker w makes every n-th batch of the shard from the w-th on. It ends after its
 /// last batch or an error, or when nobody holds its queue any more.
 fn start<S>(
-    maker: &Maker<S>,
+    makers: impl Iterator<Item = Fallible<Maker<S>>>,
     batches: &Range<u64>,
     shard: Shard,
     workers: usize,
@@ -201,20 +242,20 @@ where
     let left = usize::try_from(left).unwrap_or(usize::MAX);
     // A shard may have none of what is left: one worker ends at once then.
     let (workers, prefetch) = (workers.min(left), prefetch.min(left));
-    let worker = |w: usize| {
+    let worker = |(w, maker): (usize, Fallible<Maker<S>>)| {
         // One batch waits in the worker's hand, the others in the queue.
         let (queue, receiver) = sync_channel(prefetch - 1);
-        let maker = maker.clone();
+        let mut maker = maker?;
         let mine = batches.clone().filter(move |i| shard.has(*i)).skip(w).step_by(workers);
-        let work = move || deliver(&maker, mine, &queue);
+        let work = move || deliver(&mut maker, mine, &queue);
         let started = thread::Builder::new().name(format!("zae-data-{w}")).spawn(work);
         started.map_err(|error| format!("data worker {w} cannot start ({error}): give fewer `.workers(n)`"))?;
         Ok(receiver)
     };
-    (0..workers).map(worker).collect()
+    (0..workers).zip(makers).map(worker).collect()
 }
 
-fn deliver<S: Source>(maker: &Maker<S>, mine: impl Iterator<Item = u64>, queue: &SyncSender<Fallible<S::Batch>>) {
+fn deliver<S: Source>(maker: &mut Maker<S>, mine: impl Iterator<Item = u64>, queue: &SyncSender<Fallible<S::Batch>>) {
     for i in mine {
         let batch = maker.batch(i);
         let last = batch.is_err();
@@ -227,7 +268,7 @@ fn deliver<S: Source>(maker: &Maker<S>, mine: impl Iterator<Item = u64>, queue: 
 /// Ends after the first error, and lets go of the workers then.
 fn until_error<'a, B>(batches: impl Iterator<Item = Fallible<B>> + 'a) -> Batches<'a, B> {
     let mut batches = Some(batches);
-    Box::new(std::iter::from_fn(move || {
+    Box::new(iter::from_fn(move || {
         let batch = batches.as_mut()?.next();
         if !matches!(batch, Some(Ok(_))) {
             batches = None;

@@ -1,15 +1,18 @@
 //! [`Dataset`]: samples, one at a time.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use super::{Collate, Sample, Share, Subset};
-use crate::error::Fallible;
+use super::{Collate, Map, Sample, Share, Subset, Transform};
+use crate::{
+    error::{AtSample, Fallible},
+    rng::StepRng,
+};
 
 /// Samples by index, one at a time: PyTorch's `__getitem__`.
 ///
 /// A `Vec` is a data set. [`Dataset::collate`] makes batches of the samples, for a [`DataLoader`](super::DataLoader).
 /// What is random in a sample (augmentation) comes from [`Sample::rng`]. A data set does not know whether it is trained on:
-/// augment in a data set around the training part, after the split.
+/// augment in a data set around the training part, after the split, or with [`Dataset::transform`].
 ///
 /// Data that lie in memory as one array are read faster as a [`Source`](super::Source).
 ///
@@ -60,6 +63,59 @@ pub trait Dataset: Send + Sync {
         self.len() == 0
     }
 
+    /// Turns every sample into another one, on the thread that asks for it.
+    fn map<T, F>(self, change: F) -> Map<Self, F>
+    where
+        Self: Sized,
+        F: Fn(Self::Item) -> Fallible<T> + Send + Sync,
+    {
+        Map::new(self, change)
+    }
+
+    /// Changes every sample at random: augmentation. The generator is that of the sample's place in the epoch, so each epoch
+    /// has other numbers, and the number of workers, that of processes and a resume change nothing. What is random in the
+    /// data set itself, or in transforms before, is independent of it. Only for the part that is trained on.
+    ///
+    /// ```
+    /// use zae_core::{data::Dataset, rng::Rng};
+    ///
+    /// let rows: Vec<Vec<u8>> = vec![vec![1, 2, 3]; 10];
+    /// let [train, valid] = rows.random_split([0.8, 0.2], 42)?;
+    /// let train = train.transform(|mut row, rng| {
+    ///     if rng.next_u32() % 2 == 0 {
+    ///         row.reverse();
+    ///     }
+    ///     Ok(row)
+    /// });
+    /// # Ok::<(), zae_core::error::BoxError>(())
+    /// ```
+    fn transform<T, F>(self, change: F) -> Transform<Self, F>
+    where
+        Self: Sized,
+        F: Fn(Self::Item, &mut StepRng) -> Fallible<T> + Send + Sync,
+    {
+        Transform::new(self, change)
+    }
+
+    /// Reads all samples once, and keeps what `of` says of each: its class or its length, for samplers and splits.
+    ///
+    /// ```
+    /// use zae_core::data::Dataset;
+    /// let texts: Vec<(Vec<u32>, &str)> = vec![(vec![1, 2, 3], "a"), (vec![4], "b")];
+    /// assert_eq!(texts.per_sample(|(text, _)| text.len())?, [3, 1]);
+    /// # Ok::<(), zae_core::error::BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    fn per_sample<T>(&self, of: impl Fn(&Self::Item) -> T) -> Fallible<Vec<T>>
+    where
+        Self: Sized,
+    {
+        let read = |index| self.item(&Sample::new(index)).map_err(|source| AtSample { index, source });
+        Ok((0..self.len()).map(|index| Ok(of(&read(index)?))).collect::<Result<_, AtSample>>()?)
+    }
+
     /// A [`Source`](super::Source) that gets samples one by one and makes a batch of them with `batch`.
     /// `collate(Ok)` leaves them a `Vec`.
     fn collate<B, F>(self, batch: F) -> Collate<Self, F>
@@ -105,6 +161,79 @@ pub trait Dataset: Send + Sync {
     {
         let len = self.len();
         Subset::parts(self, len, shares, Some(seed))
+    }
+
+    /// The same for samples in random order such that each part has each class as often as the whole has it: the exact
+    /// share, rounded down or up. `labels` are the classes of the samples: see [`Dataset::per_sample`]. scikit-learn's
+    /// `train_test_split(.., stratify=labels)`.
+    ///
+    /// ```
+    /// use zae_core::data::Dataset;
+    ///
+    /// let labels = [["cat"; 90], ["dog"; 90]].concat();
+    /// let data: Vec<usize> = (0..180).collect();
+    /// let [train, valid] = data.stratified_split([0.8, 0.2], &labels, 42)?;
+    /// assert_eq!(valid.indices().filter(|&i| labels[i] == "dog").count(), 18);
+    /// # Ok::<(), zae_core::error::BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Dataset::ordered_split`], and when there is not one label for each sample, or a class has fewer samples than
+    /// there are parts.
+    fn stratified_split<S: Share, C: Ord + fmt::Debug, const N: usize>(
+        self,
+        shares: [S; N],
+        labels: &[C],
+        seed: u64,
+    ) -> Fallible<[Subset<Self>; N]>
+    where
+        Self: Sized,
+    {
+        let len = self.len();
+        Subset::stratified(self, len, shares, labels, seed)
+    }
+
+    /// Cuts the data into `k` folds in random order, and gives for each of them the data to train on, which is all the
+    /// others, and the fold itself to validate with. The seed alone decides which sample is where. scikit-learn's `KFold`,
+    /// shuffled.
+    ///
+    /// ```
+    /// use zae_core::data::Dataset;
+    ///
+    /// let data: Vec<u32> = (0..10).collect();
+    /// for (fold, (train, valid)) in data.k_folds(3, 42)?.into_iter().enumerate() {
+    ///     assert_eq!((train.len(), valid.len()), [(6, 4), (7, 3), (7, 3)][fold]);
+    /// }
+    /// # Ok::<(), zae_core::error::BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there are fewer than 2 folds, or fewer samples than folds.
+    fn k_folds(self, k: usize, seed: u64) -> Fallible<Vec<(Subset<Self>, Subset<Self>)>>
+    where
+        Self: Sized,
+    {
+        let len = self.len();
+        Subset::folds(self, len, k, seed)
+    }
+
+    /// The same with folds that have each class as often as the whole has it, as in [`Dataset::stratified_split`].
+    /// scikit-learn's `StratifiedKFold`.
+    ///
+    /// # Errors
+    /// As [`Dataset::k_folds`], and when there is not one label for each sample, or a class has fewer samples than there are
+    /// folds.
+    fn stratified_k_folds<C: Ord + fmt::Debug>(
+        self,
+        k: usize,
+        labels: &[C],
+        seed: u64,
+    ) -> Fallible<Vec<(Subset<Self>, Subset<Self>)>>
+    where
+        Self: Sized,
+    {
+        let len = self.len();
+        Subset::stratified_folds(self, len, k, labels, seed)
     }
 }
 

@@ -2,7 +2,12 @@
 //!
 //! A [`Dataset`] gives samples one by one, a [`Source`] whole batches; a [`DataLoader`] draws batches from a source, in
 //! order or shuffled, on threads of its own. Anything else that has batches is a [`Loader`] too.
+//!
+//! Other orders are those of a [`Sampler`] ([`WeightedSampler`], or your own) or of a [`BatchSampler`]
+//! ([`BucketBatchSampler`], [`TokenBatchSampler`]). What is random in samples comes from [`Sample::rng`], or goes into
+//! [`Dataset::transform`]. [`Pad`] makes one array of sequences.
 
+mod batch_sampler;
 mod collate;
 mod data_loader;
 mod dataset;
@@ -10,14 +15,20 @@ mod idx;
 mod limit;
 mod loader;
 mod passes;
+mod map;
+mod pad;
 mod permutation;
 mod rows;
 mod sample;
+mod sampler;
 mod shard;
 mod share;
 mod source;
+mod stratify;
 mod subset;
+mod transform;
 
+pub use batch_sampler::{BatchOrder, BatchSampler, BucketBatchSampler, TokenBatchSampler};
 pub use collate::Collate;
 pub use data_loader::DataLoader;
 pub use dataset::Dataset;
@@ -25,10 +36,14 @@ pub use idx::Idx;
 pub use limit::Limit;
 pub use loader::{Batches, Draw, FromFn, Loader, from_fn};
 pub use passes::Passes;
+pub use map::Map;
+pub use pad::{Pad, Padded};
 pub use permutation::Permutation;
 pub use rows::{check_indices, samples_of};
 pub use sample::Sample;
+pub use sampler::{Order, RandomSampler, Sampler, SamplerAt, SequentialSampler, WeightedSampler};
 pub use shard::Shard;
 pub use share::Share;
-pub use source::{Map, Source};
+pub use source::Source;
 pub use subset::Subset;
+pub use transform::Transform;

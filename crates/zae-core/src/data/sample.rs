@@ -1,6 +1,6 @@
 //! [`Sample`]: which sample is wanted.
 
-use crate::rng::{StepRng, Stream, generator};
+use crate::rng::{StepRng, Stream, generator, stream_seed};
 
 /// Which sample a data set is asked for, and with which randomness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +13,8 @@ pub struct Sample {
     seed: u64,
     /// Its place in the order of the epoch.
     position: u64,
+    /// How many data sets that draw are around the one that is asked.
+    depth: u64,
 }
 
 impl Sample {
@@ -24,7 +26,7 @@ impl Sample {
     }
 
     pub(super) fn drawn(seed: u64, epoch: u64, position: u64, index: usize) -> Self {
-        Self { index, epoch, seed, position }
+        Self { index, epoch, seed, position, depth: 0 }
     }
 
     /// The same draw of a data set that this one is a part of.
@@ -32,17 +34,31 @@ impl Sample {
         Self { index, ..self }
     }
 
+    /// The same draw, with randomness of its own. A data set that draws, and gets its samples from another one that may
+    /// draw too, asks that one for this: with the same randomness, what both do to a sample would be tied to each other.
+    /// [`Dataset::transform`](super::Dataset::transform) does so.
+    #[must_use]
+    pub fn nested(&self) -> Self {
+        Self { depth: self.depth + 1, ..*self }
+    }
+
     /// A generator for augmentation. It depends on nothing but the run's seed, the epoch and the place in the epoch's
     /// order: whatever the number of workers, and after a resume, the same sample is augmented in the same way. Calls
     /// return the same generator each time.
     #[must_use]
     pub fn rng(&self) -> StepRng {
-        generator(self.seed, Stream::Data, self.epoch, self.position)
+        let seed = match self.depth {
+            0 => self.seed,
+            depth => stream_seed(self.seed, Stream::Nested, 0, depth),
+        };
+        generator(seed, Stream::Data, self.epoch, self.position)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use rand_core::Rng as _;
 
     use super::*;
@@ -55,5 +71,14 @@ mod tests {
         assert_ne!(draw(1, 2, 3, 4), draw(0, 2, 3, 4));
         assert_ne!(draw(1, 2, 3, 4), draw(1, 3, 3, 4));
         assert_ne!(draw(1, 2, 3, 4), draw(1, 2, 4, 4));
+    }
+
+    #[test]
+    fn each_depth_has_randomness_of_its_own() {
+        let outer = Sample::drawn(1, 2, 3, 4);
+        let all = [outer, outer.nested(), outer.nested().nested(), Sample::drawn(2, 2, 3, 4).nested()];
+        let numbers: BTreeSet<u64> = all.iter().map(|sample| sample.rng().next_u64()).collect();
+        assert_eq!(numbers.len(), 4);
+        assert_eq!(outer.nested().of_whole(9).rng(), outer.nested().rng());
     }
 }

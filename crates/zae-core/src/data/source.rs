@@ -1,9 +1,9 @@
 //! [`Source`]: samples, a whole batch at a time.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use super::{Sample, Share, Subset};
-use crate::error::Fallible;
+use super::{Map, Sample, Share, Subset, Transform};
+use crate::{error::Fallible, rng::StepRng};
 
 /// Samples by index, a whole batch at a time: PyTorch's `__getitems__`. This is what a
 /// [`DataLoader`](super::DataLoader) draws from.
@@ -58,7 +58,17 @@ pub trait Source: Send + Sync {
         Self: Sized,
         F: Fn(Self::Batch) -> Fallible<B> + Send + Sync,
     {
-        Map { source: self, change }
+        Map::new(self, change)
+    }
+
+    /// Changes every batch at random: [`Dataset::transform`](super::Dataset::transform) of whole batches, for augmentation
+    /// that mixes samples, or is faster so. The generator is that of the batch's first sample.
+    fn transform<B, F>(self, change: F) -> Transform<Self, F>
+    where
+        Self: Sized,
+        F: Fn(Self::Batch, &mut StepRng) -> Fallible<B> + Send + Sync,
+    {
+        Transform::new(self, change)
     }
 
     /// The samples of these indices: see [`Dataset::subset`](super::Dataset::subset).
@@ -96,6 +106,53 @@ pub trait Source: Send + Sync {
         let len = self.len();
         Subset::parts(self, len, shares, Some(seed))
     }
+
+    /// Parts with equal shares of every class: see [`Dataset::stratified_split`](super::Dataset::stratified_split).
+    ///
+    /// # Errors
+    /// As there.
+    fn stratified_split<S: Share, C: Ord + fmt::Debug, const N: usize>(
+        self,
+        shares: [S; N],
+        labels: &[C],
+        seed: u64,
+    ) -> Fallible<[Subset<Self>; N]>
+    where
+        Self: Sized,
+    {
+        let len = self.len();
+        Subset::stratified(self, len, shares, labels, seed)
+    }
+
+    /// Folds to train and validate with: see [`Dataset::k_folds`](super::Dataset::k_folds).
+    ///
+    /// # Errors
+    /// As there.
+    fn k_folds(self, k: usize, seed: u64) -> Fallible<Vec<(Subset<Self>, Subset<Self>)>>
+    where
+        Self: Sized,
+    {
+        let len = self.len();
+        Subset::folds(self, len, k, seed)
+    }
+
+    /// Folds with equal shares of every class: see
+    /// [`Dataset::stratified_k_folds`](super::Dataset::stratified_k_folds).
+    ///
+    /// # Errors
+    /// As there.
+    fn stratified_k_folds<C: Ord + fmt::Debug>(
+        self,
+        k: usize,
+        labels: &[C],
+        seed: u64,
+    ) -> Fallible<Vec<(Subset<Self>, Subset<Self>)>>
+    where
+        Self: Sized,
+    {
+        let len = self.len();
+        Subset::stratified_folds(self, len, k, labels, seed)
+    }
 }
 
 impl<S: Source + ?Sized> Source for Arc<S> {
@@ -106,23 +163,5 @@ impl<S: Source + ?Sized> Source for Arc<S> {
     }
     fn batch(&self, samples: &[Sample]) -> Fallible<S::Batch> {
         (**self).batch(samples)
-    }
-}
-
-/// What [`Source::map`] makes.
-#[derive(Clone, Debug)]
-pub struct Map<S, F> {
-    source: S,
-    change: F,
-}
-
-impl<S: Source, B: Send, F: Fn(S::Batch) -> Fallible<B> + Send + Sync> Source for Map<S, F> {
-    type Batch = B;
-
-    fn len(&self) -> usize {
-        self.source.len()
-    }
-    fn batch(&self, samples: &[Sample]) -> Fallible<B> {
-        (self.change)(self.source.batch(samples)?)
     }
 }

@@ -1,31 +1,58 @@
 //! [`Subset`]: a part of a data set.
 
-use std::sync::Arc;
+use std::{fmt, ops::Range, sync::Arc};
 
-use super::{Dataset, Permutation, Sample, Share, Source};
+use super::{Dataset, Permutation, Sample, Share, Source, stratify};
 use crate::{
     error::Fallible,
     rng::{Stream, stream_seed},
 };
 
-/// A part of a data set, made by `subset`, `ordered_split` and `random_split` of [`Dataset`] and [`Source`], and itself
-/// one of these. Parts share the data. The whole sees its own indices, and each sample keeps its randomness.
+/// A part of a data set, made by `subset` and the splits and folds of [`Dataset`] and [`Source`], and itself one of these.
+/// Parts share the data. The whole sees its own indices, and each sample keeps its randomness.
 #[derive(Debug)]
 pub struct Subset<D> {
     data: Arc<D>,
-    indices: Indices,
+    order: Order,
+    /// Which places of the order are in it.
+    part: Part,
 }
 
-/// Where the samples of a part are in the whole.
+/// The samples of the whole, one after the other.
 #[derive(Clone, Debug)]
-enum Indices {
-    List(Vec<usize>),
-    Part { order: Option<Permutation>, start: usize, len: usize },
+enum Order {
+    Given,
+    Random(Permutation),
+    List(Arc<[usize]>),
+}
+
+/// A range of places, or all but one.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    start: usize,
+    len: usize,
+    /// How many places are left out, and before which one of the part.
+    gap: (usize, usize),
+}
+
+impl Part {
+    fn range(range: Range<usize>) -> Self {
+        Self { start: range.start, len: range.len(), gap: (0, 0) }
+    }
+
+    fn without(range: Range<usize>, total: usize) -> Self {
+        Self { start: 0, len: total - range.len(), gap: (range.len(), range.start) }
+    }
+
+    fn place(&self, i: usize) -> Option<usize> {
+        let (gap, before) = self.gap;
+        (i < self.len).then(|| self.start + i + if i >= before { gap } else { 0 })
+    }
 }
 
 impl<D> Clone for Subset<D> {
     fn clone(&self) -> Self {
-        Self { data: self.data.clone(), indices: self.indices.clone() }
+        Self { data: self.data.clone(), order: self.order.clone(), part: self.part }
     }
 }
 
@@ -35,7 +62,8 @@ impl<D> Subset<D> {
             let hint = "indices are below the number of samples";
             return Err(format!("a subset has index {index}, but there are {len} samples: {hint}").into());
         }
-        Ok(Self { data: Arc::new(data), indices: Indices::List(indices) })
+        let part = Part::range(0..indices.len());
+        Ok(Self { data: Arc::new(data), order: Order::List(indices.into()), part })
     }
 
     /// Parts of the order that the seed gives, or of the order of the data.
@@ -46,34 +74,113 @@ impl<D> Subset<D> {
         seed: Option<u64>,
     ) -> Fallible<[Self; N]> {
         let ends = S::ends(shares, len)?;
-        let order = seed.map(|seed| Permutation::new(stream_seed(seed, Stream::Split, 0, 0), len as u64));
-        let data = Arc::new(data);
-        let mut start = 0;
-        Ok(ends.map(|end| {
-            let indices = Indices::Part { order: order.clone(), start, len: end - start };
-            start = end;
-            Self { data: data.clone(), indices }
-        }))
+        let order = seed.map_or(Order::Given, |seed| Order::Random(random(seed, len)));
+        Ok(Self::between(data, &order, ends))
     }
 
-    fn count(&self) -> usize {
-        match &self.indices {
-            Indices::List(indices) => indices.len(),
-            Indices::Part { len, .. } => *len,
+    /// Parts that have each class as often as the whole.
+    pub(super) fn stratified<S: Share, C: Ord + fmt::Debug, const N: usize>(
+        data: D,
+        len: usize,
+        shares: [S; N],
+        labels: &[C],
+        seed: u64,
+    ) -> Fallible<[Self; N]> {
+        let ends = S::ends(shares, len)?;
+        let classes = stratify::classes(labels, len, N, seed)?;
+        let parts = stratify::deal(&classes, &ends, len);
+        Ok(Self::between(data, &one_after_the_other(&parts, seed), ends))
+    }
+
+    /// The parts of an order that end there.
+    fn between<const N: usize>(data: D, order: &Order, ends: [usize; N]) -> [Self; N] {
+        let data = Arc::new(data);
+        let mut start = 0;
+        ends.map(|end| {
+            let part = Part::range(start..end);
+            start = end;
+            Self { data: data.clone(), order: order.clone(), part }
+        })
+    }
+
+    pub(super) fn folds(data: D, len: usize, k: usize, seed: u64) -> Fallible<Vec<(Self, Self)>> {
+        check_folds(k, len)?;
+        // As scikit-learn: the first folds have one more, if they cannot all have as many.
+        let sizes = (0..k).map(|fold| len / k + usize::from(fold < len % k));
+        Ok(Self::each_against_the_rest(data, &Order::Random(random(seed, len)), sizes, len))
+    }
+
+    pub(super) fn stratified_folds<C: Ord + fmt::Debug>(
+        data: D,
+        len: usize,
+        k: usize,
+        labels: &[C],
+        seed: u64,
+    ) -> Fallible<Vec<(Self, Self)>> {
+        check_folds(k, len)?;
+        let classes = stratify::classes(labels, len, k, seed)?;
+        let mut folds = vec![Vec::new(); k];
+        // As scikit-learn: by turns, going through the classes.
+        (0..).zip(classes.into_iter().flatten()).for_each(|(i, index)| folds[i % k].push(index));
+        let sizes: Vec<usize> = folds.iter().map(Vec::len).collect();
+        Ok(Self::each_against_the_rest(data, &one_after_the_other(&folds, seed), sizes, len))
+    }
+
+    fn each_against_the_rest(
+        data: D,
+        order: &Order,
+        sizes: impl IntoIterator<Item = usize>,
+        len: usize,
+    ) -> Vec<(Self, Self)> {
+        let data = Arc::new(data);
+        let of = |part| Self { data: data.clone(), order: order.clone(), part };
+        let mut start = 0;
+        let fold = |size| {
+            let valid = start..start + size;
+            start += size;
+            (of(Part::without(valid.clone(), len)), of(Part::range(valid)))
+        };
+        sizes.into_iter().map(fold).collect()
+    }
+
+    /// Where each of its samples is in the whole.
+    pub fn indices(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.part.len).filter_map(|i| self.index(i))
+    }
+
+    fn index(&self, i: usize) -> Option<usize> {
+        let place = self.part.place(i)?;
+        match &self.order {
+            Order::Given => Some(place),
+            Order::Random(order) => Some(order.get(place as u64) as usize),
+            Order::List(list) => list.get(place).copied(),
         }
     }
 
     /// The sample of the whole that is the sample `at` of the part.
     fn of_whole(&self, at: &Sample) -> Fallible<Sample> {
-        let index = match &self.indices {
-            Indices::List(indices) => indices.get(at.index).copied(),
-            Indices::Part { order, start, len } => (at.index < *len).then(|| {
-                let index = start + at.index;
-                order.as_ref().map_or(index, |order| order.get(index as u64) as usize)
-            }),
-        };
-        let missing = || format!("there is no sample {} in this part, only {}", at.index, self.count());
-        Ok(at.of_whole(index.ok_or_else(missing)?))
+        let missing = || format!("there is no sample {} in this part, only {}", at.index, self.part.len);
+        Ok(at.of_whole(self.index(at.index).ok_or_else(missing)?))
+    }
+}
+
+fn random(seed: u64, len: usize) -> Permutation {
+    Permutation::new(stream_seed(seed, Stream::Split, 0, 0), len as u64)
+}
+
+/// Lists, each in random order.
+fn one_after_the_other(parts: &[Vec<usize>], seed: u64) -> Order {
+    let shuffled = |(i, part): (u64, &Vec<usize>)| stratify::shuffle(part, stream_seed(seed, Stream::Split, 2, i));
+    Order::List((0..).zip(parts).flat_map(shuffled).collect())
+}
+
+fn check_folds(k: usize, len: usize) -> Fallible {
+    match k {
+        0 | 1 => Err(format!("{k} folds leave no data to train on: give 2 or more").into()),
+        _ if k > len => {
+            Err(format!("{k} folds of {len} samples would be empty: give {len} at most, or more data").into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -81,7 +188,7 @@ impl<D: Dataset> Dataset for Subset<D> {
     type Item = D::Item;
 
     fn len(&self) -> usize {
-        self.count()
+        self.part.len
     }
     fn item(&self, at: &Sample) -> Fallible<D::Item> {
         self.data.item(&self.of_whole(at)?)
@@ -92,7 +199,7 @@ impl<S: Source> Source for Subset<S> {
     type Batch = S::Batch;
 
     fn len(&self) -> usize {
-        self.count()
+        self.part.len
     }
     fn batch(&self, samples: &[Sample]) -> Fallible<S::Batch> {
         self.data.batch(&samples.iter().map(|at| self.of_whole(at)).collect::<Fallible<Vec<_>>>()?)
@@ -135,6 +242,7 @@ mod tests {
         let error = Mirror(5).subset(vec![1, 5]).unwrap_err().to_string();
         assert_eq!(error, "a subset has index 5, but there are 5 samples: indices are below the number of samples");
         assert!(Mirror(5).subset(vec![]).unwrap().is_empty());
+        assert!(subset.indices().eq([4, 0, 4]));
     }
 
     #[test]

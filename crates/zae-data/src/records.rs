@@ -125,7 +125,7 @@ mod tests {
         let read = |i| records.read(&records.place(i).unwrap()).unwrap();
         assert_eq!((0..5).flat_map(read).collect::<Vec<u8>>(), b"abcde");
         assert_eq!(records.place(5).unwrap_err().to_string(), "there is no sample 5, only 5");
-        assert_eq!(records.place(usize::MAX).unwrap_err().to_string().len(), 46);
+        assert!(records.place(usize::MAX).is_err());
 
         // The fingerprint sees names, sizes and places.
         let of = |paths: &[PathBuf]| Records::open(paths.to_vec(), "byte", None, &scan).unwrap().fingerprint();

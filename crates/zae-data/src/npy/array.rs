@@ -29,7 +29,7 @@ use crate::files::{cannot_read, open};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("features.npy");
-/// # let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }         \n";
+/// # let header = format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }");
 /// # let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
 /// # bytes.extend((header.len() as u16).to_le_bytes());
 /// # bytes.extend(header.as_bytes());

@@ -141,9 +141,8 @@ impl<T> Csv<T> {
     }
 
     /// What is wrong with a row, where, and what to do.
-    fn error(&self, error: &csv::Error, place: &Place) -> String {
-        let start = error.position().map_or(0, Position::byte);
-        let at = self.records.at_line(place, start);
+    fn error(&self, error: &csv::Error, place: &Place, bytes: &[u8]) -> String {
+        let at = self.records.at_line(place, self.options.blank(bytes));
         let ErrorKind::Deserialize { err, .. } = error.kind() else {
             return format!("{at}: {error}: mend the row");
         };
@@ -163,6 +162,21 @@ impl<T> Csv<T> {
 }
 
 impl CsvOptions {
+    /// How many bytes of blank lines and comments are before a row.
+    fn blank(&self, bytes: &[u8]) -> u64 {
+        let mut left = bytes;
+        loop {
+            left = match left {
+                [b'\r' | b'\n', left @ ..] => left,
+                [first, ..] if Some(*first) == self.comment => {
+                    let end = left.iter().position(|byte| *byte == b'\n').unwrap_or(left.len());
+                    &left[end..]
+                }
+                _ => return (bytes.len() - left.len()) as u64,
+            };
+        }
+    }
+
     fn scan(&self, path: &Path) -> Fallible<Vec<u64>> {
         check_text(path)?;
         let mut reader = self.reader(open(path)?);
@@ -206,10 +220,10 @@ impl<T: DeserializeOwned + Send> Dataset for Csv<T> {
         let bytes = self.records.read(&place)?;
         let mut row = ByteRecord::new();
         let mut reader = self.options.reader(&bytes[..]);
-        let found = reader.read_byte_record(&mut row).map_err(|error| self.error(&error, &place))?;
+        let found = reader.read_byte_record(&mut row).map_err(|error| self.error(&error, &place, &bytes))?;
         if !found {
             return Err(format!("{}: the row is gone", self.records.at_line(&place, 0)).into());
         }
-        row.deserialize(self.headers.as_ref()).map_err(|error| self.error(&error, &place).into())
+        row.deserialize(self.headers.as_ref()).map_err(|error| self.error(&error, &place, &bytes).into())
     }
 }

@@ -50,10 +50,7 @@ impl IndexFile {
         }
         let starts = scan()?;
         self.write(&starts).map_err(|error| {
-            format!(
-                "cannot write the index `{}` ({error}): give a folder that may be written to",
-                self.path.display()
-            )
+            format!("cannot write the index `{}` ({error}): give a folder that may be written to", self.path.display())
         })?;
         Ok(starts)
     }

@@ -84,7 +84,8 @@ impl<T: DeserializeOwned + Send> Dataset for Jsonl<T> {
                 _ => "each line holds one JSON value of its own: mend the line",
             };
             // It counts lines from that of the value, which is always 1.
-            let (why, place_in_line) = (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+            let (why, place_in_line) =
+                (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
             let why = why.strip_suffix(&place_in_line).unwrap_or(&why);
             let at = self.records.at_line(&place, 0);
             format!("{at}, column {}: {why}: {fix}", error.column()).into()

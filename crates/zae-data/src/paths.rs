@@ -65,7 +65,11 @@ pub fn files_in(folder: impl AsRef<Path>, extension: &str) -> Fallible<Vec<PathB
         }
     }
     if files.is_empty() {
-        return Err(format!("`{}` has no file `*{ending}`: look at the folder's name and the ending", folder.display()).into());
+        return Err(format!(
+            "`{}` has no file `*{ending}`: look at the folder's name and the ending",
+            folder.display()
+        )
+        .into());
     }
     files.sort();
     Ok(files)

@@ -29,7 +29,10 @@ fn expected() -> BTreeMap<String, Expected> {
 }
 
 fn furthest(image: &Image, expected: &Expected) -> u8 {
-    assert_eq!((image.width, image.height, image.pixels.len()), (expected.width, expected.height, expected.pixels.len()));
+    assert_eq!(
+        (image.width, image.height, image.pixels.len()),
+        (expected.width, expected.height, expected.pixels.len())
+    );
     image.pixels.iter().zip(&expected.pixels).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
 }
 
@@ -92,7 +95,8 @@ fn classes_and_samples_are_sorted_by_name() {
     let images = ImageFolder::open(folder.path()).unwrap();
     assert_eq!(images.classes(), ["Emu", "cat", "dog"]);
     assert_eq!(images.class_to_idx(), BTreeMap::from([("Emu", 0), ("cat", 1), ("dog", 2)]));
-    let paths: Vec<_> = (0..images.len()).map(|i| images.path(i).unwrap().strip_prefix(folder.path()).unwrap()).collect();
+    let paths: Vec<_> =
+        (0..images.len()).map(|i| images.path(i).unwrap().strip_prefix(folder.path()).unwrap()).collect();
     assert_eq!(paths, ["Emu/1.png", "cat/1.bmp", "dog/a.JPG", "dog/b.png", "dog/0/z.webp"].map(Path::new));
     assert_eq!(images.targets().collect::<Vec<_>>(), [0, 1, 2, 2, 2]);
     let (image, class) = images.item(&Sample::new(3)).unwrap();
@@ -135,7 +139,11 @@ fn an_image_that_cannot_be_read_names_its_file() {
         let good = fs::read(fixture(name)).unwrap();
         // In the middle of its pixels.
         fs::write(images.path(i).unwrap(), &good[..good.len() / 2]).unwrap();
-        assert!(error(i).starts_with(&named(i)) && error(i).ends_with("write it again, or take it away"), "{}", error(i));
+        assert!(
+            error(i).starts_with(&named(i)) && error(i).ends_with("write it again, or take it away"),
+            "{}",
+            error(i)
+        );
         fs::write(images.path(i).unwrap(), b"").unwrap();
         assert!(error(i).starts_with(&named(i)), "{}", error(i));
         fs::remove_file(images.path(i).unwrap()).unwrap();

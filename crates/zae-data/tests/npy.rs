@@ -111,7 +111,8 @@ fn elements_that_are_not_aligned_are_refused() {
     let path = folder.path().join("array.npy");
     let write = |spaces: usize| {
         let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': (1,)}}{}", " ".repeat(spaces));
-        let bytes = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &[0; 8]].concat();
+        let bytes =
+            [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &[0; 8]].concat();
         std::fs::write(&path, &bytes).unwrap();
         bytes.len() % 8 == 0
     };

@@ -139,7 +139,8 @@ impl Dataset for ImageFolder {
 fn entries(folder: &Path) -> Fallible<Vec<PathBuf>> {
     let fail = |error| cannot_read(folder, error);
     let entries = fs::read_dir(folder).map_err(fail)?;
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+    let mut paths =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(fail)?;
     paths.sort();
     Ok(paths)
 }

@@ -125,18 +125,26 @@ fn check<T: Element>(bytes: &[u8]) -> Fallible<Header> {
                 let fix = format!("open it as `Npy<{kind}>`, or save it with `.astype(\"{}\")`", T::NAME);
                 format!("its elements are {name}, not {}: {fix}", T::NAME)
             }
-            None => format!("its elements are `{}`, which are not read: save it with `.astype(\"{}\")`", header.descr, T::NAME),
+            None => format!(
+                "its elements are `{}`, which are not read: save it with `.astype(\"{}\")`",
+                header.descr,
+                T::NAME
+            ),
         }
         .into());
     }
     let native = if cfg!(target_endian = "little") { "<" } else { ">" };
     if size_of::<T>() > 1 && order != native && order != "=" {
         let fix = "save it with `array.astype(array.dtype.newbyteorder(\"=\"))` on this machine";
-        return Err(format!("the order of its bytes is another one than this machine's (`{}`): {fix}", header.descr).into());
+        return Err(
+            format!("the order of its bytes is another one than this machine's (`{}`): {fix}", header.descr).into()
+        );
     }
     // With one dimension at most longer than 1, both orders are the same.
     if header.fortran_order && header.shape.iter().filter(|n| **n != 1).count() > 1 {
-        return Err("its columns lie together, not its rows (Fortran order): save it with `numpy.ascontiguousarray`".into());
+        return Err(
+            "its columns lie together, not its rows (Fortran order): save it with `numpy.ascontiguousarray`".into()
+        );
     }
     if header.shape.is_empty() {
         return Err("it is one number without a dimension: give an array whose first dimension is the samples".into());

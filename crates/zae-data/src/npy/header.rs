@@ -201,7 +201,8 @@ mod tests {
         ] {
             assert_eq!(error(&file(1, wrong)), DAMAGED, "{wrong}");
         }
-        let huge = Header::read(&file(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999, 9999999999)}"));
+        let huge =
+            Header::read(&file(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999, 9999999999)}"));
         assert!(huge.unwrap().elements().unwrap_err().to_string().contains("which no file can hold"));
     }
 

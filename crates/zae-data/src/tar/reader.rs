@@ -1,6 +1,9 @@
 //! [`Tar`]: a data set of tar files.
 
-use std::path::Path;
+use std::{
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+};
 
 use tar::{Archive, Entry};
 use zae_core::{
@@ -44,7 +47,7 @@ impl Tar {
     /// Opens one file or several.
     ///
     /// # Errors
-    /// When one cannot be read, is compressed, damaged or cut off, or has a sparse member.
+    /// When one cannot be read, is compressed, damaged, cut off or joined to another, or has a sparse member.
     pub fn open(paths: impl Paths) -> Fallible<Self> {
         Ok(Self { records: Records::open(paths.into_paths(), "tar", None, &scan)? })
     }
@@ -74,13 +77,16 @@ fn scan(path: &Path) -> Fallible<Vec<u64>> {
         let start = end;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if entry.header().entry_type().is_gnu_sparse() {
-            return Err(cannot_read(path, format!("`{name}` is sparse: write the file with `tar` without `--sparse`")).into());
+            return Err(
+                cannot_read(path, format!("`{name}` is sparse: write the file with `tar` without `--sparse`")).into()
+            );
         }
-        end = entry.raw_file_position().saturating_add(entry.size());
+        let size =
+            entry.raw_file_position().checked_add(entry.size()).and_then(|end| end.checked_next_multiple_of(BLOCK));
+        end = size.unwrap_or(u64::MAX);
         if end > len {
             return Err(cannot_read(path, format!("it ends in the middle of `{name}`: {AGAIN}")).into());
         }
-        end = end.next_multiple_of(BLOCK);
         // What belongs to no sample neither begins nor ends one.
         if let Some((key, _)) = member(&entry) {
             if last.as_ref() != Some(&key) {
@@ -89,11 +95,36 @@ fn scan(path: &Path) -> Fallible<Vec<u64>> {
             last = Some(key);
         }
     }
+    drop(archive);
+    check_end(path, end)?;
     Ok(starts)
 }
 
+/// After its last member an archive has a block of zeros, and nothing but zeros from there on. Without looking, a file that
+/// was cut off between two members would be a shorter data set, and of two that were joined the second one would be lost.
+fn check_end(path: &Path, end: u64) -> Fallible {
+    let mut file = open(path)?;
+    let mut read = || -> std::io::Result<(u64, bool)> {
+        file.seek(SeekFrom::Start(end))?;
+        let (mut zeros, mut block) = (0, [0; BLOCK as usize]);
+        loop {
+            match file.read(&mut block)? {
+                0 => return Ok((zeros, true)),
+                n if block[..n].iter().all(|byte| *byte == 0) => zeros += n as u64,
+                _ => return Ok((zeros, false)),
+            }
+        }
+    };
+    let why = match read().map_err(|error| cannot_read(path, error))? {
+        (BLOCK.., true) => return Ok(()),
+        (_, true) => format!("it ends without the zeros that end a tar file, so it was cut off: {AGAIN}"),
+        (_, false) => "something follows the end of the archive: join tar files with `tar --concatenate`".to_owned(),
+    };
+    Err(cannot_read(path, why).into())
+}
+
 /// The key and the ending of a member that is a file of a sample.
-fn member<R: std::io::Read>(entry: &Entry<'_, R>) -> Option<(String, String)> {
+fn member<R: Read>(entry: &Entry<'_, R>) -> Option<(String, String)> {
     let kind = entry.header().entry_type();
     if kind.is_file() || kind.is_contiguous() { key_and_ending(&entry.path_bytes()) } else { None }
 }
@@ -105,7 +136,7 @@ fn read(bytes: &[u8]) -> Fallible<TarSample> {
         let mut entry = entry?;
         let Some((key, ending)) = member(&entry) else { continue };
         let mut content = Vec::new();
-        std::io::Read::read_to_end(&mut entry, &mut content)?;
+        entry.read_to_end(&mut content)?;
         if sample.members.insert(ending.clone(), content).is_some() {
             return Err(format!("two members are `{key}.{ending}`: give each sample a name of its own").into());
         }

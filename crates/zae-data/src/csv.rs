@@ -155,6 +155,9 @@ impl<T> Csv<T> {
             DeserializeErrorKind::Message(why) if why.starts_with("missing field") => {
                 format!("the file has the columns `{}`", names.join("`, `"))
             }
+            DeserializeErrorKind::InvalidUtf8(_) => {
+                "the file is not UTF-8: convert it, for example with `iconv -f LATIN1 -t UTF-8`".to_owned()
+            }
             _ => "mend the row, or give the field another type (`Option` where it may be empty)".to_owned(),
         };
         format!("{at}{}: {}: {fix}", column.unwrap_or_default(), err.kind())

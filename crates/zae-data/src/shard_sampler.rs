@@ -244,8 +244,8 @@ mod tests {
         assert_eq!(epoch(&sampler.pieces_of(2).unwrap(), 42, 1), SECOND);
     }
 
-    const FIRST: [usize; 12] = [0; 12];
-    const SECOND: [usize; 12] = [0; 12];
+    const FIRST: [usize; 12] = [4, 3, 6, 5, 1, 0, 2, 7, 8, 9, 10, 11];
+    const SECOND: [usize; 12] = [6, 5, 9, 10, 0, 7, 11, 8, 1, 4, 3, 2];
 
     proptest! {
         #[test]

@@ -110,7 +110,7 @@ fn a_run_cut_at_every_step_ends_as_the_one_that_was_not() {
     for open in [lines as Opened, tars] {
         let recorder = Recorder::new().with_snapshots();
         let mut whole = trainer(&recorder);
-        whole.run(3, open(folder.path(), 2), ()).unwrap();
+        whole.run(3, &*open(folder.path(), 2), ()).unwrap();
         let expected = bits(&whole.snapshot().unwrap());
         let snapshots = std::mem::take(&mut recorder.get().snapshots);
         assert!(snapshots.len() >= 3 * 4);
@@ -119,7 +119,7 @@ fn a_run_cut_at_every_step_ends_as_the_one_that_was_not() {
             let run = State::encode(&snapshot.run).unwrap().decode().unwrap();
             resumed.restore(&Snapshot::new(run, snapshot.learner.clone())).unwrap();
             // Another number of workers, and data that are opened anew.
-            resumed.run(3, open(folder.path(), i % 4), ()).unwrap();
+            resumed.run(3, &*open(folder.path(), i % 4), ()).unwrap();
             assert!(bits(&resumed.snapshot().unwrap()) == expected, "cut at {moment:?} {i}");
         }
     }
@@ -131,12 +131,12 @@ fn a_run_whose_shards_have_changed_is_refused() {
     let sizes = [9, 4, 13, 6];
     write(folder.path(), &sizes, 1);
     let mut first = trainer(&Recorder::new());
-    first.run(1, lines(folder.path(), 1), ()).unwrap();
+    first.run(1, &*lines(folder.path(), 1), ()).unwrap();
     let kept = first.snapshot().unwrap();
     let go_on = |loader: Box<dyn Loader<Batch>>| {
         let mut again = trainer(&Recorder::new());
         again.restore(&kept).unwrap();
-        again.run(2, loader, ()).map(|_| ()).map_err(|error| error.to_string())
+        again.run(2, &*loader, ()).map(|_| ()).map_err(|error| error.to_string())
     };
     go_on(lines(folder.path(), 1)).unwrap();
     // As many samples, but other ones: the numbers are written with another number of digits.
@@ -161,13 +161,13 @@ fn a_shard_that_grows_during_a_run_ends_it() {
     write(folder.path(), &[9, 4], 1);
     let loader = lines(folder.path(), 0);
     let mut trainer = trainer(&Recorder::new());
-    trainer.run(1, &loader, ()).unwrap();
+    trainer.run(1, &*loader, ()).unwrap();
     for name in ["000.jsonl", "001.jsonl"] {
         let path = folder.path().join(name);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{text}{{}}\n")).unwrap();
     }
-    let error = trainer.run(2, &loader, ()).err().unwrap().to_string();
+    let error = trainer.run(2, &*loader, ()).err().unwrap().to_string();
     assert!(error.contains("epoch 1, micro-batch 0") && error.contains("leave a data set as it is"), "{error}");
 }
 

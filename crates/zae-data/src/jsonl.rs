@@ -78,7 +78,7 @@ impl<T: DeserializeOwned + Send> Dataset for Jsonl<T> {
         let bytes = self.records.read(&place)?;
         let text = if place.bytes.start == 0 { bytes.strip_prefix(BOM).unwrap_or(&bytes) } else { &bytes };
         // Blank lines may follow.
-        serde_json::from_slice(text.trim_ascii()).map_err(|error| {
+        serde_json::from_slice(text.trim_ascii_end()).map_err(|error| {
             let fix = match error.classify() {
                 serde_json::error::Category::Data => "mend the line, or the type that it is read into",
                 _ => "each line holds one JSON value of its own: mend the line",

@@ -15,9 +15,7 @@ pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Whether a line with nothing but white space is one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blank {
-    #[cfg(feature = "text")]
     Kept,
-    #[cfg(any(feature = "jsonl", test))]
     Skipped,
 }
 
@@ -57,9 +55,7 @@ fn starts(mut reader: impl BufRead, blank: Blank) -> std::io::Result<Vec<u64>> {
 fn is_line(text: &[u8], blank: Blank) -> bool {
     match blank {
         // A file of a mark alone is empty.
-        #[cfg(feature = "text")]
         Blank::Kept => !text.is_empty(),
-        #[cfg(any(feature = "jsonl", test))]
         Blank::Skipped => !text.trim_ascii().is_empty(),
     }
 }

@@ -18,13 +18,13 @@ const PIECES: u64 = u64::MAX;
 /// stream are mixed. WebDataset's `shardshuffle` and `shuffle(window)`, on the seam of
 /// [`DataLoader::sampler`](zae_core::data::DataLoader::sampler).
 ///
-/// But it is no stream: where each sample begins is known, and the order is a function of (seed, epoch, place). So a run
-/// that goes on continues at its very sample without reading those before it; any number of processes and workers see the
-/// same batches; and there is no buffer whose content a checkpoint would have to hold. What it does hold is a fingerprint
-/// of the shards: with other ones, the run is refused.
+/// Where each sample begins is known, and the order is a function of (seed, epoch, place). So a resumed run continues at
+/// its very sample without reading those before it, any number of processes and workers see the same batches, and there is
+/// no buffer whose content a checkpoint would have to hold. What it does hold is a fingerprint of the shards (their names,
+/// sizes, and where their samples begin): with others, the run is refused.
 ///
-/// Samples at the same place of a window's run of shards are as far apart as the window is long, at most. Shards that are
-/// sorted inside (by class, by source) need large windows; few large shards are cut with [`ShardSampler::pieces_of`].
+/// No sample moves further than the window is long. So shards that are sorted inside (by class, by source) need large
+/// windows, and few large shards are better cut: [`ShardSampler::pieces_of`].
 ///
 /// ```no_run
 /// use zae_core::data::{DataLoader, Dataset};

@@ -1,6 +1,6 @@
 //! NumPy's own files (`fixtures/make.py`), and files that are damaged.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
     fmt::Debug,

@@ -130,7 +130,15 @@ fn main() -> Result<(), common::Failure> {
             arguments.common.set_threads()?;
             let device = zae_engine::local_device();
             let learner = with_burn::learner(characters, size, &device);
-            train(with_burn::Writer::new(size.context), learner, with_burn::batch, tokens, &vocabulary, &arguments, started)
+            train(
+                with_burn::Writer::new(size.context),
+                learner,
+                with_burn::batch,
+                tokens,
+                &vocabulary,
+                &arguments,
+                started,
+            )
         }
         #[cfg(feature = "tch")]
         Engine::Tch => {

@@ -99,5 +99,8 @@ pub(crate) fn batch(Windows { rows, tokens, next }: Windows) -> Fallible<(Tensor
     let host = Device::flex();
     let shape = [rows, tokens.len() / rows];
     let targets = [next.len()];
-    Ok((Tensor::from_data(TensorData::new(tokens, shape), &host), Tensor::from_data(TensorData::new(next, targets), &host)))
+    Ok((
+        Tensor::from_data(TensorData::new(tokens, shape), &host),
+        Tensor::from_data(TensorData::new(next, targets), &host),
+    ))
 }

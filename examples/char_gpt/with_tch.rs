@@ -52,7 +52,8 @@ impl ModuleT for Block {
         let parts = self.attention.forward(&self.norm1.forward(x)).chunk(3, 2);
         let [query, key, value] = [0, 1, 2].map(|i| split(&parts[i]));
         let dropout = if train { self.dropout } else { 0.0 };
-        let seen = Tensor::scaled_dot_product_attention::<Tensor>(&query, &key, &value, None, dropout, true, None, false);
+        let seen =
+            Tensor::scaled_dot_product_attention::<Tensor>(&query, &key, &value, None, dropout, true, None, false);
         let seen = seen.transpose(1, 2).reshape([rows, length, width]);
         let x = x + self.together.forward(&seen).dropout(self.dropout, train);
         let inner = self.wide.forward(&self.norm2.forward(&x)).gelu("none");

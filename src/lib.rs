@@ -107,7 +107,10 @@ pub mod prelude {
         place::Place,
         precision::Precision,
         progress::ProgressChecker,
-        schedule::{Cosine, Exponential, MultiStep, ReduceOnPlateau, Schedule, ScheduleAt, StepDecay},
+        schedule::{
+            Cosine, Cyclic, Exponential, InverseSqrt, MultiStep, OneCycle, Polynomial, ReduceOnPlateau, Schedule,
+            ScheduleAt, StepDecay,
+        },
         snapshot::Snapshot,
         state::State,
         step::Step,

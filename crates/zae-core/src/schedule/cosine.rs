@@ -2,12 +2,15 @@
 
 use std::f64::consts::PI;
 
-use super::{Needs, Schedule, ScheduleAt};
+use super::{Needs, Schedule, ScheduleAt, check};
+use crate::error::Fallible;
 
 /// Half a cosine from the first learning rate to the last, over the whole run.
 ///
 /// lr(t) = min + (max - min) * (1 + cos(pi * t / T)) / 2, as `torch.optim.lr_scheduler.CosineAnnealingLR` with
-/// `T_max = T` (Loshchilov, Hutter 2017, without restarts). T is the length of the run, or [`Cosine::over`].
+/// `T_max = T` (Loshchilov, Hutter 2017; with [`Schedule::restarts`], as `CosineAnnealingWarmRestarts`). T is the length of
+/// the run, or [`Cosine::over`]; then it stays at its last value, where PyTorch's climbs again.
+#[doc(alias = "CosineAnnealingLR")]
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Cosine {
     max: f64,
@@ -48,5 +51,10 @@ impl Schedule for Cosine {
     }
     fn needs(&self) -> Needs {
         if self.over.is_none() { Needs::Steps } else { Needs::Nothing }
+    }
+    fn check(&self) -> Fallible {
+        check::rate("Cosine", "learning rate", self.max)?;
+        check::rate("Cosine", "min_lr", self.min)?;
+        self.over.map_or(Ok(()), |length| check::at_least_one("Cosine", "length", length))
     }
 }

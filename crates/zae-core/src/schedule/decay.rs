@@ -1,13 +1,15 @@
 //! Decay by a factor: in steps, at milestones, or continuously.
 
-use super::{Schedule, ScheduleAt};
+use super::{Schedule, ScheduleAt, check};
+use crate::error::Fallible;
 
-fn power(gamma: f64, times: u64) -> f64 {
+pub(super) fn power(gamma: f64, times: u64) -> f64 {
     gamma.powi(i32::try_from(times).unwrap_or(i32::MAX))
 }
 
 /// lr(t) = lr * gamma^floor(t / every), as `torch.optim.lr_scheduler.StepLR`.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[doc(alias = "StepLR")]
 pub struct StepDecay {
     lr: f64,
     every: u64,
@@ -15,24 +17,30 @@ pub struct StepDecay {
 }
 
 impl StepDecay {
-    /// Multiplies by `gamma` every `every` steps (at least 1).
+    /// Multiplies by `gamma` every `every` steps.
     #[must_use]
     pub fn new(lr: f64, every: u64, gamma: f64) -> Self {
-        Self { lr, every: every.max(1), gamma }
+        Self { lr, every, gamma }
     }
 }
 
 impl Schedule for StepDecay {
     fn lr(&self, at: &ScheduleAt) -> f64 {
-        self.lr * power(self.gamma, at.step / self.every)
+        self.lr * power(self.gamma, at.step / self.every.max(1))
     }
     fn describe(&self, _: Option<u64>) -> Option<String> {
         Some(format!("{self:?}"))
+    }
+    fn check(&self) -> Fallible {
+        check::rate("StepDecay", "learning rate", self.lr)?;
+        check::at_least_one("StepDecay", "number of steps", self.every)?;
+        check::rate("StepDecay", "gamma", self.gamma)
     }
 }
 
 /// lr(t) = lr * gamma^(milestones at or before t), as `torch.optim.lr_scheduler.MultiStepLR`.
 #[derive(Clone, PartialEq, Debug)]
+#[doc(alias = "MultiStepLR")]
 pub struct MultiStep {
     lr: f64,
     milestones: Vec<u64>,
@@ -54,10 +62,15 @@ impl Schedule for MultiStep {
     fn describe(&self, _: Option<u64>) -> Option<String> {
         Some(format!("{self:?}"))
     }
+    fn check(&self) -> Fallible {
+        check::rate("MultiStep", "learning rate", self.lr)?;
+        check::rate("MultiStep", "gamma", self.gamma)
+    }
 }
 
 /// lr(t) = lr * gamma^t, as `torch.optim.lr_scheduler.ExponentialLR`.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[doc(alias = "ExponentialLR")]
 pub struct Exponential {
     lr: f64,
     gamma: f64,
@@ -77,5 +90,9 @@ impl Schedule for Exponential {
     }
     fn describe(&self, _: Option<u64>) -> Option<String> {
         Some(format!("{self:?}"))
+    }
+    fn check(&self) -> Fallible {
+        check::rate("Exponential", "learning rate", self.lr)?;
+        check::rate("Exponential", "gamma", self.gamma)
     }
 }

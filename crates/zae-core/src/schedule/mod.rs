@@ -1,56 +1,73 @@
 //! Learning-rate schedules: pure functions of the position, so that a resume needs no state and nobody counts steps.
+//!
+//! A few shapes, and ways to put them together:
+//!
+//! | in PyTorch (Hugging Face, ...) | here |
+//! |---|---|
+//! | `StepLR`, `MultiStepLR`, `ExponentialLR` | [`StepDecay`], [`MultiStep`], [`Exponential`] |
+//! | `LinearLR`, `PolynomialLR` | [`Linear`], [`Polynomial`] |
+//! | `CosineAnnealingLR`, `CosineAnnealingWarmRestarts` | [`Cosine`], `Cosine::new(lr).restarts(t_0).mult(t_mult)` |
+//! | `OneCycleLR`, `CyclicLR` | [`OneCycle`], [`Cyclic`] |
+//! | `ConstantLR` | `(lr * factor).then(total_iters, lr)` |
+//! | `LambdaLR`, `MultiplicativeLR` | a closure, which gives the rate itself |
+//! | `ChainedScheduler` | [`Schedule::times`]: factors are schedules too |
+//! | `SequentialLR` | [`Schedule::then`] |
+//! | `ReduceLROnPlateau` | [`ReduceOnPlateau`] |
+//! | linear with warm-up (`get_linear_schedule_with_warmup`) | `Linear::new(lr, 0.0).warmup(n)` |
+//! | inverse square root, Noam, T5 | [`InverseSqrt`] |
+//! | warmup-stable-decay, trapezoidal | `lr.warmup(n).cooldown(m)` |
+//!
+//! Rates are PyTorch's to twelve digits: it mostly multiplies the last rate by what has changed, which gathers rounding
+//! errors, where here each is computed from the position. Where more than digits differ, the schedule says so.
+//!
+//! Momentum is not cycled by any of them: what an engine is told of a step ([`Update`](crate::learner::Update)) is its learning
+//! rate.
 
+mod anneal;
+mod at;
+mod check;
+mod cooldown;
 mod cosine;
+mod cyclic;
 mod decay;
+mod inverse_sqrt;
+mod length;
+mod line;
+mod needs;
+mod one_cycle;
 mod plateau;
+mod plot;
+mod product;
+mod restarts;
+mod sequential;
 #[cfg(test)]
 mod tests;
+mod values;
 mod warmup;
 
+pub use anneal::Anneal;
+pub use at::ScheduleAt;
+pub use cooldown::Cooldown;
 pub use cosine::Cosine;
+pub use cyclic::Cyclic;
 pub use decay::{Exponential, MultiStep, StepDecay};
+pub use inverse_sqrt::InverseSqrt;
+pub use length::{Over, PerEpoch};
+pub use line::{Linear, Polynomial};
+pub use needs::Needs;
+pub use one_cycle::OneCycle;
 pub use plateau::ReduceOnPlateau;
+pub use product::Product;
+pub use restarts::Restarts;
+pub use sequential::Sequential;
 pub use warmup::Warmup;
 
 use crate::{error::Fallible, metrics::Evaluation, state::State};
 
-/// A position on a schedule.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct ScheduleAt {
-    /// The optimizer step about to be made, from 0 (or the epoch, under [`Schedule::per_epoch`]).
-    pub step: u64,
-    /// How many steps (or epochs) the run has, if that is known.
-    pub total: Option<u64>,
-    /// The epoch, from 0.
-    pub epoch: u64,
-    /// How many epochs the run has, if that is known.
-    pub epochs: Option<u64>,
-}
-
-impl ScheduleAt {
-    /// A position: step of total, epoch of epochs.
-    #[must_use]
-    pub fn new(step: u64, total: Option<u64>, epoch: u64, epochs: Option<u64>) -> Self {
-        Self { step, total, epoch, epochs }
-    }
-}
-
-/// What a schedule has to know of a run's length.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Needs {
-    /// Nothing.
-    Nothing,
-    /// How many steps it has.
-    Steps,
-    /// How many epochs it has.
-    Epochs,
-}
-
 /// The learning rate at every position of a run.
 ///
 /// A number is the constant schedule, and a closure `|at: &ScheduleAt| ...` is a schedule. Time is counted in optimizer
-/// steps unless [`Schedule::per_epoch`] says otherwise; the length comes from the run.
+/// steps unless [`Schedule::per_epoch`] says otherwise; the length comes from the run, unless [`Schedule::over`] gives one.
 ///
 /// ```
 /// use zae_core::schedule::{Cosine, Schedule, ScheduleAt};
@@ -60,6 +77,8 @@ pub enum Needs {
 /// assert_eq!(lr(100), 1e-3);
 /// assert!((lr(600) - 0.5e-3).abs() < 1e-15);
 /// ```
+#[doc(alias = "LambdaLR")]
+#[doc(alias = "MultiplicativeLR")]
 pub trait Schedule: Send {
     /// The learning rate of the step about to be made.
     fn lr(&self, at: &ScheduleAt) -> f64;
@@ -75,6 +94,14 @@ pub trait Schedule: Send {
     fn describe(&self, total: Option<u64>) -> Option<String> {
         let _ = total;
         None
+    }
+
+    /// Whether it can work at all. The trainer asks before it begins.
+    ///
+    /// # Errors
+    /// When a setting cannot be meant, with one that can.
+    fn check(&self) -> Fallible {
+        Ok(())
     }
 
     /// Looks at a validation, for schedules that react.
@@ -111,6 +138,86 @@ pub trait Schedule: Send {
         Warmup::new(self, steps)
     }
 
+    /// Multiplies the last steps of the run by a factor that goes down from 1 to 0: in a straight line, unless
+    /// [`Cooldown::anneal`] and [`Cooldown::min_ratio`] say otherwise. More steps than the run has are as many as it has.
+    ///
+    /// With a warm-up before a constant rate, this is the warmup-stable-decay schedule (Hu et al. 2024, arXiv:2404.06395;
+    /// Hägele et al. 2024, arXiv:2405.18392); with [`InverseSqrt`], that of Zhai et al. 2021 (arXiv:2106.04560).
+    ///
+    /// ```
+    /// use zae_core::schedule::{Anneal, Schedule};
+    /// let wsd = 1e-3.warmup(100).cooldown(200).anneal(Anneal::OneMinusSqrt);
+    /// ```
+    #[doc(alias = "WSD")]
+    #[doc(alias = "warmup-stable-decay")]
+    #[doc(alias = "trapezoidal")]
+    fn cooldown(self, steps: u64) -> Cooldown<Self>
+    where
+        Self: Sized,
+    {
+        Cooldown::new(self, steps)
+    }
+
+    /// From `step` on, another schedule, which begins anew then. One that takes its length from the run has what is left
+    /// of it; the one before has `step` steps.
+    ///
+    /// ```
+    /// use zae_core::schedule::{Cosine, Linear, Schedule, ScheduleAt};
+    /// let up_hold_down = Linear::new(0.0, 0.1).then(10, 0.1).then(50, Cosine::new(0.1));
+    /// let lr = |step| up_hold_down.lr(&ScheduleAt::new(step, Some(100), 0, None));
+    /// assert_eq!([0, 5, 10, 49, 50, 75].map(lr), [0.0, 0.05, 0.1, 0.1, 0.1, 0.05]);
+    /// ```
+    #[doc(alias = "SequentialLR")]
+    #[doc(alias = "ConstantLR")]
+    #[doc(alias = "milestones")]
+    fn then(self, step: u64, next: impl Schedule + 'static) -> Sequential
+    where
+        Self: Sized + 'static,
+    {
+        Sequential::new(self).then(step, next)
+    }
+
+    /// Both at the same time: the rate of one times that of the other, which is usually a factor around 1.
+    ///
+    /// `torch.optim.lr_scheduler.ChainedScheduler` does the same with schedules that are factors. It has a meaning of its own
+    /// for those with a lowest rate that is not 0, which this one does not follow.
+    ///
+    /// ```
+    /// use zae_core::schedule::{Cosine, Exponential, Schedule};
+    /// let damped = Cosine::new(0.1).restarts(50).times(Exponential::new(1.0, 0.99));
+    /// ```
+    #[doc(alias = "ChainedScheduler")]
+    fn times<S: Schedule>(self, factor: S) -> Product<Self, S>
+    where
+        Self: Sized,
+    {
+        Product(self, factor)
+    }
+
+    /// Begins anew after this many steps, again and again: warm restarts. A cycle is the whole run for a schedule that
+    /// takes its length from it.
+    ///
+    /// `Cosine::new(lr).restarts(t_0).mult(t_mult)` is `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` (SGDR:
+    /// Loshchilov, Hutter 2017).
+    #[doc(alias = "CosineAnnealingWarmRestarts")]
+    #[doc(alias = "T_0")]
+    #[doc(alias = "SGDR")]
+    fn restarts(self, every: u64) -> Restarts<Self>
+    where
+        Self: Sized,
+    {
+        Restarts::new(self, every)
+    }
+
+    /// Gives it a length other than the run's: this many steps, or epochs if it counts those. After them it does what it
+    /// does after a run's end, which is mostly to stay at its last rate.
+    fn over(self, length: u64) -> Over<Self>
+    where
+        Self: Sized,
+    {
+        Over { inner: self, length }
+    }
+
     /// Counts epochs instead of steps.
     fn per_epoch(self) -> PerEpoch<Self>
     where
@@ -118,71 +225,43 @@ pub trait Schedule: Send {
     {
         PerEpoch(self)
     }
-}
 
-/// The constant schedule.
-impl Schedule for f64 {
-    fn lr(&self, _: &ScheduleAt) -> f64 {
-        *self
-    }
-    fn describe(&self, _: Option<u64>) -> Option<String> {
-        Some(format!("{self:?}"))
-    }
-}
-
-/// A schedule of the user's own.
-impl<F: Fn(&ScheduleAt) -> f64 + Send> Schedule for F {
-    fn lr(&self, at: &ScheduleAt) -> f64 {
-        self(at)
-    }
-}
-
-/// A schedule chosen at run time.
-impl Schedule for Box<dyn Schedule> {
-    fn lr(&self, at: &ScheduleAt) -> f64 {
-        (**self).lr(at)
-    }
-    fn needs(&self) -> Needs {
-        (**self).needs()
-    }
-    fn describe(&self, total: Option<u64>) -> Option<String> {
-        (**self).describe(total)
-    }
-    fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
-        (**self).observe(evaluation)
-    }
-    fn state(&self) -> Fallible<Option<State>> {
-        (**self).state()
-    }
-    fn restore(&mut self, state: &State) -> Fallible {
-        (**self).restore(state)
+    /// The rates of a run of that many steps and epochs as text, to look at before it begins: `size` is how many columns and
+    /// rows are drawn (1 to 1,000 of each), beside the labels. Each column shows the rate of one step, from the first to the
+    /// last; a rate that is not finite leaves its column empty.
+    ///
+    /// ```
+    /// use zae_core::schedule::{OneCycle, Schedule};
+    /// let text = OneCycle::new(0.1).plot(500, 1, (40, 6));
+    /// let lines = [
+    ///     "1.00e-1 ┤         ▂▆███▇▆▅▄▂",
+    ///     "        ┤        ▆███████████▆▄▁",
+    ///     "        ┤      ▂████████████████▆▄▁",
+    ///     "        ┤     ▃████████████████████▆▄▁",
+    ///     "        ┤   ▁▆████████████████████████▆▄▂",
+    ///     "        ┤▂▃▅█████████████████████████████▇▆▄▃▁▁",
+    ///     "      0 └────────────────────────────────────────",
+    ///     "   step  0                                    499",
+    /// ];
+    /// assert_eq!(text.lines().collect::<Vec<_>>(), lines);
+    /// ```
+    fn plot(&self, steps: u64, epochs: u64, size: (usize, usize)) -> String {
+        plot::draw(&|at| self.lr(at), steps, epochs, size)
     }
 }
 
-/// A schedule that counts epochs: see [`Schedule::per_epoch`].
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct PerEpoch<S>(S);
-
-impl<S: Schedule> Schedule for PerEpoch<S> {
-    fn lr(&self, at: &ScheduleAt) -> f64 {
-        self.0.lr(&ScheduleAt { step: at.epoch, total: at.epochs, ..*at })
-    }
-    fn needs(&self) -> Needs {
-        match self.0.needs() {
-            Needs::Steps => Needs::Epochs,
-            other => other,
+/// For a schedule around another: only the other reacts.
+macro_rules! reacts_as {
+    ($inner:tt) => {
+        fn observe(&mut self, evaluation: &crate::metrics::Evaluation) -> crate::error::Fallible {
+            self.$inner.observe(evaluation)
         }
-    }
-    fn describe(&self, total: Option<u64>) -> Option<String> {
-        Some(format!("{} per epoch", self.0.describe(total)?))
-    }
-    fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
-        self.0.observe(evaluation)
-    }
-    fn state(&self) -> Fallible<Option<State>> {
-        self.0.state()
-    }
-    fn restore(&mut self, state: &State) -> Fallible {
-        self.0.restore(state)
-    }
+        fn state(&self) -> crate::error::Fallible<Option<crate::state::State>> {
+            self.$inner.state()
+        }
+        fn restore(&mut self, state: &crate::state::State) -> crate::error::Fallible {
+            self.$inner.restore(state)
+        }
+    };
 }
+use reacts_as;

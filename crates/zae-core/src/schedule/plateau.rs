@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Needs, Schedule, ScheduleAt};
+use super::{Needs, Schedule, ScheduleAt, check};
 use crate::{
     error::Fallible,
     metrics::{Direction, Evaluation},
@@ -10,7 +10,9 @@ use crate::{
 };
 
 /// Multiplies another schedule's learning rate by a factor each time a metric has stopped getting better, as
-/// `torch.optim.lr_scheduler.ReduceLROnPlateau` (relative threshold) does with the same defaults.
+/// `torch.optim.lr_scheduler.ReduceLROnPlateau` (relative threshold) does with the same defaults. PyTorch stops when a
+/// reduction would be less than 1e-8 (`eps`), this one at [`ReduceOnPlateau::min_lr`]; and of metrics below 0, PyTorch takes for
+/// a gain what is worse by less than the threshold.
 ///
 /// ```
 /// use zae_core::schedule::{Cosine, ReduceOnPlateau};
@@ -18,6 +20,7 @@ use crate::{
 /// let on_top = ReduceOnPlateau::new(Cosine::new(1e-3)).metric("valid/accuracy").factor(0.5).patience(2);
 /// ```
 #[derive(Clone, PartialEq, Debug)]
+#[doc(alias = "ReduceLROnPlateau")]
 pub struct ReduceOnPlateau<S> {
     inner: S,
     metric: String,
@@ -127,11 +130,16 @@ impl<S: Schedule> Schedule for ReduceOnPlateau<S> {
         ))
     }
 
+    fn check(&self) -> Fallible {
+        let factor = self.factor > 0.0 && self.factor < 1.0;
+        check::demand(factor, "ReduceOnPlateau", "factor", self.factor, "one between 0 and 1")?;
+        check::rate("ReduceOnPlateau", "threshold", self.threshold)?;
+        check::rate("ReduceOnPlateau", "min_lr", self.min_lr)?;
+        self.inner.check()
+    }
+
     fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
         self.inner.observe(evaluation)?;
-        if !(self.factor > 0.0 && self.factor < 1.0) {
-            return Err(format!("ReduceOnPlateau has the factor {}: give one between 0 and 1", self.factor).into());
-        }
         let value = evaluation.watched(&self.metric, "ReduceOnPlateau")?;
         let direction = self.direction.unwrap_or_else(|| Direction::of(&self.metric));
         let watch = &mut self.watch;

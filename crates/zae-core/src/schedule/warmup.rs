@@ -1,7 +1,7 @@
 //! Linear warm-up in front of any schedule.
 
-use super::{Needs, Schedule, ScheduleAt};
-use crate::{error::Fallible, metrics::Evaluation, state::State};
+use super::{Needs, Schedule, ScheduleAt, reacts_as};
+use crate::error::Fallible;
 
 /// Linear warm-up, then another schedule: see [`Schedule::warmup`].
 ///
@@ -21,12 +21,7 @@ impl<S: Schedule> Warmup<S> {
 
 impl<S: Schedule> Schedule for Warmup<S> {
     fn lr(&self, at: &ScheduleAt) -> f64 {
-        let after = ScheduleAt {
-            step: at.step.saturating_sub(self.steps),
-            total: at.total.map(|total| total.saturating_sub(self.steps)),
-            ..*at
-        };
-        let lr = self.then.lr(&after);
+        let lr = self.then.lr(&at.within(self.steps, at.total));
         if at.step < self.steps { lr * (at.step + 1) as f64 / self.steps as f64 } else { lr }
     }
     fn describe(&self, total: Option<u64>) -> Option<String> {
@@ -39,13 +34,8 @@ impl<S: Schedule> Schedule for Warmup<S> {
     fn needs(&self) -> Needs {
         self.then.needs()
     }
-    fn observe(&mut self, evaluation: &Evaluation) -> Fallible {
-        self.then.observe(evaluation)
+    fn check(&self) -> Fallible {
+        self.then.check()
     }
-    fn state(&self) -> Fallible<Option<State>> {
-        self.then.state()
-    }
-    fn restore(&mut self, state: &State) -> Fallible {
-        self.then.restore(state)
-    }
+    reacts_as!(then);
 }

@@ -225,6 +225,7 @@ impl<T: Task> Trainer<T> {
         let Some(schedule) = &self.schedule else {
             return Err(Error::Misuse("no learning rate was given: add `.scheduler(1e-3)` or a schedule".to_owned()));
         };
+        schedule.check().map_err(|error| Error::Misuse(error.to_string()))?;
         let missing = match schedule.needs() {
             Needs::Steps if plan.total_steps.is_none() => "steps",
             Needs::Epochs if plan.epochs.is_none() => "epochs",

@@ -1,5 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
+mod combinations;
+mod plot;
+mod settings;
+
 use super::*;
 use crate::metrics::{Direction, Evaluation};
 

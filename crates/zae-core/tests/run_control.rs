@@ -133,7 +133,7 @@ fn a_few_batches_are_learned_by_heart() {
     let mut trainer = with_learner(task, learner).scheduler(0.05).validate(Every::Epochs(60));
     let train = shuffled(20);
     let few = (&train).overfit(3);
-    let run = trainer.run(120, &few, &few).unwrap();
+    let run = trainer.run(120, few, few).unwrap();
     assert!(run.history.epochs[0].metrics["train/loss"] > 0.5);
     assert!(run.history.evaluations[1].loss().unwrap() < 0.01, "{:?}", run.history.evaluations[1]);
     let seen = seen.lock().unwrap();
@@ -359,7 +359,7 @@ fn closures_are_add_ons() {
             on_epoch_end(move |_, cx| {
                 e.lock().unwrap().push("first".to_owned());
                 if cx.progress.epoch() == 2 {
-                    cx.requests.stop("two are enough")
+                    cx.requests.stop("two are enough");
                 }
                 Ok(())
             })

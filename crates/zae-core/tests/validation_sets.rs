@@ -39,7 +39,7 @@ fn each_set_has_its_metrics_and_all_are_one_validation() {
     let lines = Lines::default();
     let (clean, noisy) = (clean(), noisy());
     let mut trainer = trainer(plain()).add_on(Log::new("log", Phase::Observe, &lines));
-    let run = trainer.run(2, train_data(), &[("clean", &clean), ("noisy", &noisy)]).unwrap();
+    let run = trainer.run(2, train_data(), [("clean", &clean), ("noisy", &noisy)]).unwrap();
     let last = &run.history.evaluations[1];
     assert_eq!((run.history.evaluations.len(), last.set.as_str(), last.epoch, last.step), (2, "valid", 1, 10));
     let names = ["valid/clean/hits", "valid/clean/loss", "valid/noisy/hits", "valid/noisy/loss"];

@@ -27,7 +27,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// The same for data of another name, which is the prefix of its metrics. Of several sets,
-    /// `&[("clean", &clean), ("noisy", &noisy)]`, it has the metrics of each: `test/clean/loss`.
+    /// `[("clean", &clean), ("noisy", &noisy)]`, it has the metrics of each: `test/clean/loss`.
     ///
     /// # Errors
     /// As [`Trainer::evaluate`].

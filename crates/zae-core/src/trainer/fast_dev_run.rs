@@ -2,6 +2,7 @@
 
 use super::{Every, Trainer, Until};
 use crate::{
+    add_on::AddOn,
     data::{Limit, Portion},
     task::Task,
 };
@@ -23,7 +24,7 @@ impl<T: Task> Trainer<T> {
         if settings.fast_dev_run.is_none() {
             return;
         }
-        self.add_ons.lay_off(|add_on| add_on.leaves_traces());
+        self.add_ons.lay_off(AddOn::leaves_traces);
         settings.run_dir = None;
         settings.fresh = true;
         settings.sanity_check = 0;

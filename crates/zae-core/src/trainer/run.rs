@@ -18,7 +18,7 @@ impl<T: Task> Trainer<T> {
     /// Trains until the end, validating on the way.
     ///
     /// `until` is a number of epochs, or any [`Until`]. Without validation data, give `()`; with several sets, give each a name,
-    /// `&[("clean", &clean), ("noisy", &noisy)]`: their metrics are `valid/clean/loss` and so on. If an add-on has kept a
+    /// `[("clean", &clean), ("noisy", &noisy)]`: their metrics are `valid/clean/loss` and so on. If an add-on has kept a
     /// snapshot of this run, it goes on from there: the same program, started again, continues.
     ///
     /// ```

@@ -239,7 +239,8 @@ fn the_best_may_be_that_of_the_start_and_of_any_set() {
     let dir = tempdir().unwrap();
     let manager = StateManager::new().keep_last(1).keep_best("valid/noisy/loss", 1).background(false);
     // It gets worse with each step.
-    let mut trainer = trainer(dir.path()).scheduler(30.0).validate_on_start().add_on(manager);
+    let trainer = Trainer::new(Classify::default(), learner()).run_dir(dir.path()).handle_signals(false);
+    let mut trainer = trainer.scheduler(30.0).validate_on_start().add_on(manager);
     let sets = (("clean", train_data()), ("noisy", valid_data()));
     let history = trainer.run(EPOCHS, train_data(), sets).unwrap().history;
     let losses: Vec<f64> = history.evaluation_values("valid/noisy/loss").collect();

@@ -143,7 +143,7 @@ pub struct Pass<'a> {
 ///
 /// The order in a run: `parallel` once, `claim`, `latest` once, `on_run_start`; for each epoch `on_epoch_start`, per step
 /// `on_gradients`, `on_step_end` and, in groups of any size, `on_rows`; per evaluation `on_pass` for each batch, then
-/// `on_evaluation_end`; `on_epoch_end`; last, exactly one of `on_run_end` and `on_error`, and then `finish`. Snapshots are taken
+/// `on_evaluation_end` (a sanity check before the first epoch has the `on_pass` alone); `on_epoch_end`; last, exactly one of `on_run_end` and `on_error`, and then `finish`. Snapshots are taken
 /// between steps, after the hooks of all phases.
 ///
 /// Where several processes train together, each has its own add-ons: those of the phases [`Phase::Observe`] and

@@ -233,6 +233,38 @@ fn a_validation_is_a_metric_of_its_own_step_alone() {
     assert_eq!(best, least.unwrap().step);
 }
 
+/// What the weights are worth before the first step may be the best there is, and any of several sets may say so.
+#[test]
+fn the_best_may_be_that_of_the_start_and_of_any_set() {
+    let dir = tempdir().unwrap();
+    let manager = StateManager::new().keep_last(1).keep_best("valid/noisy/loss", 1).background(false);
+    // It gets worse with each step.
+    let trainer = Trainer::new(Classify::default(), learner()).run_dir(dir.path()).handle_signals(false);
+    let mut trainer = trainer.scheduler(30.0).validate_on_start().add_on(manager);
+    let sets = (("clean", train_data()), ("noisy", valid_data()));
+    let history = trainer.run(EPOCHS, train_data(), sets).unwrap().history;
+    let losses: Vec<f64> = history.evaluation_values("valid/noisy/loss").collect();
+    assert!(losses.len() as u64 == EPOCHS + 1 && losses[1..].iter().all(|loss| *loss > losses[0]), "{losses:?}");
+    let saved = saved_in(dir.path());
+    let best = read_pointer(&saved.join("best")).unwrap();
+    assert_eq!(best.step, 0);
+    let name = checkpoints(&saved).into_iter().next().unwrap();
+    assert_eq!(Manifest::read(&saved.join(name)).unwrap().metrics["valid/noisy/loss"], losses[0]);
+}
+
+/// It neither takes the folder nor looks into it.
+#[test]
+fn a_fast_dev_run_saves_nothing_and_goes_on_from_nothing() {
+    let dir = tempdir().unwrap();
+    run(&mut trainer(dir.path()).add_on(StateManager::new())).unwrap();
+    let before = checkpoints(&saved_in(dir.path()));
+    let held = Folder::open(&saved_in(dir.path()), Disk::default()).unwrap();
+    let mut tried = trainer(dir.path()).add_on(StateManager::new().every_steps(1)).fast_dev_run(2);
+    assert_eq!(run(&mut tried).unwrap().outcome, Outcome::Complete);
+    assert_eq!((tried.progress().step(), checkpoints(&saved_in(dir.path()))), (1, before));
+    drop(held);
+}
+
 #[test]
 fn steps_that_are_no_run_are_not_saved_and_that_is_said() {
     let dir = tempdir().unwrap();

@@ -22,7 +22,7 @@ pub enum Phase {
     /// Looks: meters, averages of weights.
     #[default]
     Observe,
-    /// Decides: early stopping.
+    /// Decides: early stopping. It cannot end a run before its minimum.
     Decide,
     /// Saves: checkpoints. Of several processes, on rank 0.
     Persist,
@@ -36,6 +36,10 @@ pub struct Requests {
     pub(crate) stop: Option<String>,
     pub(crate) snapshot: bool,
     pub(crate) notices: Vec<Notice>,
+    /// The run has not reached its minimum: those that decide cannot end it.
+    pub(crate) too_early: bool,
+    /// That is who is asking.
+    pub(crate) held: bool,
 }
 
 /// Something that the person who runs the program should read.
@@ -48,8 +52,14 @@ pub enum Notice {
 }
 
 impl Requests {
-    /// Ends the run after this step, for this reason. The first reason given counts.
+    /// Ends the run after this step, for this reason. The first reason given counts. Before the run's minimum
+    /// ([`Until::min_epochs`](crate::trainer::Until::min_epochs)), nothing comes of it if the add-on's phase is
+    /// [`Phase::Decide`]: as long as its reason holds, it asks again.
     pub fn stop(&mut self, reason: impl Into<String>) {
+        if self.held {
+            tracing::info!(reason = reason.into(), "asked to stop before its minimum, the run goes on");
+            return;
+        }
         self.stop.get_or_insert_with(|| reason.into());
     }
 
@@ -117,7 +127,8 @@ pub enum Moment {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Pass<'a> {
-    /// The name of the data: `valid`, `test`, `inference`, or the caller's.
+    /// The name of the data: `valid`, `sanity`, `test`, `inference`, or the caller's; of several sets, with the set's own:
+    /// `valid/clean`.
     pub set: &'a str,
     /// Batches done. A pass begins with a call at 0.
     pub done: u64,
@@ -132,7 +143,7 @@ pub struct Pass<'a> {
 ///
 /// The order in a run: `parallel` once, `claim`, `latest` once, `on_run_start`; for each epoch `on_epoch_start`, per step
 /// `on_gradients`, `on_step_end` and, in groups of any size, `on_rows`; per evaluation `on_pass` for each batch, then
-/// `on_evaluation_end`; `on_epoch_end`; last, exactly one of `on_run_end` and `on_error`, and then `finish`. Snapshots are taken
+/// `on_evaluation_end` (a sanity check before the first epoch has the `on_pass` alone); `on_epoch_end`; last, exactly one of `on_run_end` and `on_error`, and then `finish`. Snapshots are taken
 /// between steps, after the hooks of all phases.
 ///
 /// Where several processes train together, each has its own add-ons: those of the phases [`Phase::Observe`] and
@@ -145,6 +156,12 @@ pub trait AddOn: Any + Send {
     /// When its hooks are called.
     fn phase(&self) -> Phase {
         Phase::Observe
+    }
+
+    /// Whether it leaves something behind: files, what is sent to a server. By its phase, unless it says so: those that save or
+    /// report do. A fast dev run goes without them.
+    fn leaves_traces(&self) -> bool {
+        matches!(self.phase(), Phase::Persist | Phase::Report)
     }
 
     /// A run begins, or goes on after a resume.

@@ -1,5 +1,35 @@
 //! Randomness without state: every random number is a pure function of the seed and a position, so a resumed run needs
 //! no saved generator and any batch can be reached at once.
+//!
+//! # All of it comes from one seed
+//!
+//! `Trainer::seed` gives the seed of a run; a run that is gone on with keeps the one it began with. Two programs with the same
+//! seed draw the same numbers in each of these places, and with another seed other ones:
+//!
+//! | what | from | depends on |
+//! |---|---|---|
+//! | first weights, where the model has none yet | the engine's generator, under [`init_seed`] | seed |
+//! | dropout, and whatever else a model draws | the engine's generator, under [`seed_for`] in training | seed, mode, epoch, micro-batch |
+//! | what a step of the task draws | [`At::rng`](crate::task::At::rng) | seed, mode, epoch, micro-batch |
+//! | the order of shuffled data | [`DataLoader`](crate::data::DataLoader) | seed, epoch |
+//! | augmentation | [`Sample::rng`](crate::data::Sample::rng) | seed, epoch, place in the epoch's order |
+//! | a loader of one's own | [`Draw::seed`](crate::data::Draw::seed) | as it likes |
+//! | an add-on | [`Context::seed`](crate::add_on::Context::seed) | as it likes |
+//! | `random_split` of a data set | the seed that it is given | seed |
+//! | anything else, before, beside and after a run | [`generator_for`], by a name | seed, name |
+//!
+//! Splits are made before there is a trainer, so a program says its seed once and gives it to both:
+//!
+//! ```
+//! # use zae_core::{data::Dataset, error::Fallible, rng::{Rng, generator_for}, task::Task, trainer::Trainer};
+//! # fn program<T: Task>(task: T, learner: T::Learner) -> Fallible {
+//! const SEED: u64 = 42;
+//! let [train, valid] = vec![0u8; 100].random_split([0.8, 0.2], SEED)?;
+//! let noise = generator_for(SEED, "label noise").next_u64();
+//! let trainer = Trainer::new(task, learner).seed(SEED);
+//! # Ok(())
+//! # }
+//! ```
 
 /// What generators do: `next_u32`, `next_u64`, `fill_bytes`.
 pub use rand_core::Rng;
@@ -44,6 +74,8 @@ pub(crate) enum Stream {
     Batches = 10,
     /// A data set in another one, `Sample::nested`.
     Nested = 11,
+    /// What a program draws by a name of its own.
+    Named = 64,
 }
 
 impl From<Mode> for Stream {
@@ -80,6 +112,22 @@ pub const fn seed_for(seed: u64, epoch: u64, micro_batch: u64) -> u64 {
 #[must_use]
 pub const fn init_seed(seed: u64) -> u64 {
     stream_seed(seed, Stream::Init, 0, 0)
+}
+
+/// A generator for what a program draws by itself (a choice of samples, noise on labels): another one for each name, and none
+/// that the trainer draws from.
+///
+/// ```
+/// use zae_core::rng::{Rng, generator_for};
+/// let draw = |seed, name| generator_for(seed, name).next_u64();
+/// assert_eq!(draw(42, "label noise"), draw(42, "label noise"));
+/// assert_ne!(draw(42, "label noise"), draw(42, "samples to show"));
+/// assert_ne!(draw(42, "label noise"), draw(43, "label noise"));
+/// ```
+#[must_use]
+pub fn generator_for(seed: u64, name: &str) -> StepRng {
+    let name = name.bytes().fold(name.len() as u64, |hash, byte| mix(hash ^ u64::from(byte)));
+    generator(seed, Stream::Named, name, 0)
 }
 
 /// A generator for one stream at one position.

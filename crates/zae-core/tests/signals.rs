@@ -30,7 +30,7 @@ use zae_core::{
     state::State,
     task::{At, Mode},
     testing::{Recorder, reference::ReferenceLearner},
-    trainer::{Outcome, Trainer},
+    trainer::{Outcome, Trainer, Until},
 };
 
 const EPOCHS: u64 = 3;
@@ -97,7 +97,9 @@ fn in_inference(at: &At) -> bool {
 fn interrupted(mut trainer: Trainer<Own>, dir: &Path, signal: &'static str, step: u64) {
     let recorder = Recorder::new().with_snapshots();
     trainer = trainer.add_on(recorder.clone());
-    let run = trainer.run(EPOCHS, train_data(), valid_data()).unwrap();
+    // No minimum holds against a signal.
+    let until = Until::epochs(EPOCHS).min_epochs(EPOCHS);
+    let run = trainer.run(until, train_data(), valid_data()).unwrap();
     assert_eq!(run.outcome, Outcome::Interrupted { signal });
     assert_eq!(trainer.progress().step(), step);
     let recorded = recorder.get().clone();

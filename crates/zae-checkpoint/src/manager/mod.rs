@@ -259,8 +259,8 @@ impl AddOn for StateManager {
                     || settings.retention.every.is_some_and(every)
                     || settings.time.is_some_and(|time| self.last_save.is_some_and(|last| last.elapsed() >= time))
             }
-            // The end of an epoch follows at once.
-            Moment::Evaluation => self.gain && progress.micro_batch() > 0,
+            // The end of an epoch follows at once, but not on a validation before the first step.
+            Moment::Evaluation => self.gain && (progress.micro_batch() > 0 || progress.step() == 0),
             Moment::Epoch => self.gain || self.epoch_is_saved(progress.epoch()),
             Moment::Interrupted => settings.on_signal && self.dirty,
             _ => settings.at_end && self.dirty,

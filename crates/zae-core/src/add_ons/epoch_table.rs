@@ -61,6 +61,10 @@ impl AddOn for EpochTable {
         Phase::Report
     }
 
+    fn leaves_traces(&self) -> bool {
+        false
+    }
+
     fn on_run_end(&mut self, run: &Run, _: &mut Context<'_>) -> Fallible {
         if !run.history.epochs.is_empty() {
             let out = self.out.get_mut().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::{Limit, Passes, Shard};
+use super::{Limit, Overfit, Passes, Portion, Sets, Shard};
 use crate::{error::Fallible, progress::Cursor};
 
 /// What a loader is asked for.
@@ -56,12 +56,36 @@ pub trait Loader<B: 'static> {
         Vec::new()
     }
 
-    /// The first `batches` batches of each epoch, for a quick look.
-    fn limit(self, batches: u64) -> Limit<Self>
+    /// The first batches of each epoch, for a quick look: a number of them, or a fraction, `.limit(0.1)`.
+    fn limit(self, batches: impl Into<Portion>) -> Limit<Self>
     where
         Self: Sized,
     {
-        Limit::new(self, batches)
+        Limit::new(self, batches.into())
+    }
+
+    /// The very same batches in every epoch, the first ones of the first epoch, shuffled and augmented as they are there: a
+    /// number of them, or a fraction. A model and a task that are right learn a few batches by heart, to a loss of nearly 0.
+    ///
+    /// ```
+    /// # use zae_core::{data::Loader, error::Error, task::Task, trainer::{Run, Trainer}};
+    /// # fn train<T: Task>(trainer: &mut Trainer<T>, train: &impl Loader<T::Batch>) -> Result<Run, Error> {
+    /// let few = train.overfit(4);
+    /// trainer.run(100, &few, &few)
+    /// # }
+    /// ```
+    fn overfit(self, batches: impl Into<Portion>) -> Overfit<Self>
+    where
+        Self: Sized,
+    {
+        Overfit::new(self, batches.into())
+    }
+
+    /// The sets in it, by name, if it is several: [`Trainer::run`](crate::trainer::Trainer::run) validates on all of them. A
+    /// list of names and loaders, `[("clean", &clean), ("noisy", &noisy)]`, is several; so is a tuple of such pairs, for loaders
+    /// of different types.
+    fn sets(&self) -> Sets<'_, B> {
+        Vec::new()
     }
 
     /// Each batch so many times in a row, with the number of the pass: `(0, batch)`, then `(1, batch)`, and so on. A step of
@@ -116,23 +140,31 @@ impl<B: 'static> Loader<B> for () {
     }
 }
 
-impl<B: 'static, L: Loader<B> + ?Sized> Loader<B> for &L {
-    fn micro_batches(&self, epoch: u64) -> Option<u64> {
-        (**self).micro_batches(epoch)
-    }
-    fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
-        (**self).epoch(draw)
-    }
-    fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
-        (**self).shard(draw, shard)
-    }
-    fn describe(&self) -> Vec<(&'static str, String)> {
-        (**self).describe()
-    }
-    fn is_absent(&self) -> bool {
-        (**self).is_absent()
-    }
+macro_rules! pointers {
+    ($($pointer:ty),+) => { $(
+        impl<B: 'static, L: Loader<B> + ?Sized> Loader<B> for $pointer {
+            fn micro_batches(&self, epoch: u64) -> Option<u64> {
+                (**self).micro_batches(epoch)
+            }
+            fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
+                (**self).epoch(draw)
+            }
+            fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
+                (**self).shard(draw, shard)
+            }
+            fn describe(&self) -> Vec<(&'static str, String)> {
+                (**self).describe()
+            }
+            fn sets(&self) -> Sets<'_, B> {
+                (**self).sets()
+            }
+            fn is_absent(&self) -> bool {
+                (**self).is_absent()
+            }
+        }
+    )+ };
 }
+pointers! { &L, Box<L> }
 
 impl<B: 'static, L: Loader<B>> Loader<B> for Option<L> {
     fn micro_batches(&self, epoch: u64) -> Option<u64> {
@@ -147,6 +179,9 @@ impl<B: 'static, L: Loader<B>> Loader<B> for Option<L> {
     }
     fn describe(&self) -> Vec<(&'static str, String)> {
         self.as_ref().map(Loader::describe).unwrap_or_default()
+    }
+    fn sets(&self) -> Sets<'_, B> {
+        self.as_ref().map(Loader::sets).unwrap_or_default()
     }
     fn is_absent(&self) -> bool {
         self.as_ref().is_none_or(Loader::is_absent)

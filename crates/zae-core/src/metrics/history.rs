@@ -11,13 +11,14 @@ use crate::error::Fallible;
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Evaluation {
-    /// The name of the data: `valid`, `test`, or the caller's.
+    /// The name of the data: `valid`, `test`, or the caller's. It is the same for several sets of data together.
     pub set: String,
     /// The epoch in which it was made. A validation at an epoch's end belongs to that epoch.
     pub epoch: u64,
     /// Optimizer steps done before.
     pub step: u64,
-    /// Means over all samples, exact over batches of different size, by full name: `valid/loss`.
+    /// Means over all samples, exact over batches of different size, by full name: `valid/loss`, or `valid/clean/loss` of the
+    /// set `clean`.
     pub metrics: Metrics,
     /// Sums, by full name; those of a single number are among the metrics too.
     pub counts: BTreeMap<String, Vec<f64>>,
@@ -28,7 +29,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// The mean loss.
+    /// The mean loss. Each of several sets has its own, `get("clean/loss")`, and together they have none.
     #[must_use]
     pub fn loss(&self) -> Option<f64> {
         self.get("loss")
@@ -38,6 +39,15 @@ impl Evaluation {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
         self.metrics.get(name).or_else(|| self.metrics.get(&format!("{}/{name}", self.set))).copied()
+    }
+
+    /// Adds what was measured on one of several sets, at the same place.
+    pub(crate) fn join(&mut self, one: Self) {
+        (self.epoch, self.step) = (one.epoch, one.step);
+        self.metrics.extend(one.metrics);
+        self.counts.extend(one.counts);
+        self.samples += one.samples;
+        self.seconds += one.seconds;
     }
 
     /// A metric that `who` watches, by its full name.

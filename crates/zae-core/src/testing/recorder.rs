@@ -67,6 +67,9 @@ impl AddOn for Recorder {
     fn phase(&self) -> Phase {
         Phase::Report
     }
+    fn leaves_traces(&self) -> bool {
+        false
+    }
     fn on_run_start(&mut self, _: &mut Context<'_>) -> Fallible {
         self.hook("run_start")
     }

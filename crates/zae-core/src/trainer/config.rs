@@ -19,7 +19,8 @@ const BATCHES: &str = "batches";
 const SCHEDULE: &str = "schedule";
 pub(super) const OPTIMIZER: &str = "optimizer";
 /// What is set up with the trainer. All other names are the loader's.
-const OWN: [&str; 7] = ["engine", "gradient_clip", "non_finite", "validate", "total_steps", "total_epochs", SCHEDULE];
+const OWN: [&str; 8] =
+    ["engine", "gradient_clip", "non_finite", "validate", "accumulate", "total_steps", "total_epochs", SCHEDULE];
 const NONE: &str = "none";
 
 impl<T: Task> Trainer<T> {
@@ -31,6 +32,7 @@ impl<T: Task> Trainer<T> {
         set("gradient_clip", format!("{:?}", self.settings.clip));
         set("non_finite", format!("{:?}", self.settings.non_finite));
         set("validate", format!("{:?}", self.settings.validate));
+        set("accumulate", self.later_windows_in_words().unwrap_or_else(|| NONE.to_owned()));
         if let Some(schedule) = &self.schedule {
             let (name, total) = match schedule.needs() {
                 Needs::Nothing => ("", None),

@@ -26,7 +26,8 @@ impl<T: Task> Trainer<T> {
         self.evaluate_as("test", data)
     }
 
-    /// The same for data of another name, which is the prefix of its metrics.
+    /// The same for data of another name, which is the prefix of its metrics. Of several sets,
+    /// `[("clean", &clean), ("noisy", &noisy)]`, it has the metrics of each: `test/clean/loss`.
     ///
     /// # Errors
     /// As [`Trainer::evaluate`].
@@ -35,6 +36,8 @@ impl<T: Task> Trainer<T> {
         let stopped = self.state.stopped.clone();
         let result = self.guard(|t| {
             t.meet()?;
+            let data = t.few(data);
+            check_names(&data)?;
             let evaluation = t.measure(set, &data)?;
             t.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
             Ok(evaluation)
@@ -81,6 +84,8 @@ impl<T: Task> Trainer<T> {
         let result = self.guard(|t| {
             t.meet()?;
             t.share_buffers()?;
+            let data = t.few(data);
+            let _inference = tracing::info_span!("inference", rank = t.rank()).entered();
             let mut outputs = Vec::new();
             t.pass("inference", Mode::Predict, data, shard(t), |t, input: Option<T::Input>, at| {
                 let Some(input) = input else { return Ok(()) };
@@ -118,7 +123,23 @@ impl<T: Task> Trainer<T> {
         result
     }
 
+    /// Of several sets it is one evaluation, with the metrics of all.
     pub(super) fn measure<D: Loader<T::Batch>>(&mut self, set: &str, data: &D) -> Result<Evaluation, Error> {
+        let sets = data.sets();
+        if sets.is_empty() {
+            return self.measure_one(set, data);
+        }
+        let mut all = Evaluation { set: set.to_owned(), ..Evaluation::default() };
+        for (name, data) in &sets {
+            all.join(self.measure_one(&format!("{set}/{name}"), &**data)?);
+        }
+        Ok(all)
+    }
+
+    fn measure_one(&mut self, set: &str, data: &dyn Loader<T::Batch>) -> Result<Evaluation, Error> {
+        // A validation at an epoch's end belongs to that epoch, though the cursor is at the next.
+        let epoch = self.state.progress.cursor.epoch - u64::from(self.state.due.epoch_end);
+        let _evaluation = tracing::info_span!("evaluation", set, epoch, rank = self.rank()).entered();
         let since = Instant::now();
         let mut totals = Totals::default();
         let mut pending = Pending::new(set);
@@ -145,16 +166,16 @@ impl<T: Task> Trainer<T> {
             if done.is_multiple_of(read_every) { t.add_up(done, &mut pending, &mut totals) } else { Ok(()) }
         })?;
         self.add_up(batches, &mut pending, &mut totals)?;
-        let progress = &self.state.progress;
-        // A validation at an epoch's end belongs to that epoch, though the cursor is at the next.
-        let epoch = progress.cursor.epoch - u64::from(self.state.due.epoch_end);
+        let step = self.state.progress.step;
+        let samples = totals.samples();
+        tracing::info!(step, samples, "the evaluation is done");
         Ok(Evaluation {
             set: set.to_owned(),
             epoch,
-            step: progress.step,
+            step,
             metrics: totals.metrics(),
             counts: totals.counts(),
-            samples: totals.samples(),
+            samples,
             seconds: since.elapsed().as_secs_f64(),
         })
     }
@@ -175,7 +196,7 @@ impl<T: Task> Trainer<T> {
         &mut self,
         set: &str,
         mode: Mode,
-        data: &impl Loader<B>,
+        data: &(impl Loader<B> + ?Sized),
         shard: Shard,
         mut step: impl FnMut(&mut Self, Option<B>, &At) -> Result<(), Error>,
     ) -> Result<u64, Error> {
@@ -210,5 +231,21 @@ impl<T: Task> Trainer<T> {
                 .at(Stage::PassData, |_| Err(format!("`{set}` has no batch: give a loader that has some").into()));
         }
         Ok(at.cursor.micro_batch)
+    }
+}
+
+/// Sets of data are told apart by their names.
+pub(super) fn check_names<B: 'static>(data: &impl Loader<B>) -> Result<(), Error> {
+    let sets = data.sets();
+    let mut names: Vec<&str> = sets.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    if names.first() == Some(&"") {
+        return Err(Error::Misuse("a set of data has no name: give each one".to_owned()));
+    }
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => {
+            Err(Error::Misuse(format!("two sets of data are named `{}`: give each a name of its own", pair[0])))
+        }
+        None => Ok(()),
     }
 }

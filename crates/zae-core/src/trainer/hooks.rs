@@ -10,7 +10,7 @@ use super::{
     ranks::{Place, Ranks, Word, vote},
 };
 use crate::{
-    add_on::{AddOn, AddOns, Context, Moment, Notice, Requests},
+    add_on::{AddOn, AddOns, Context, Moment, Notice, Phase, Requests},
     engine::Engine,
     error::{Error, Fallible, Panicked, Site, Stage},
     learner::Learner,
@@ -26,6 +26,8 @@ pub(super) struct Installed {
     /// Those that are not called.
     idle: Vec<Box<dyn AddOn>>,
     requests: Requests,
+    /// How many epochs and steps the run has at least.
+    minimum: (u64, u64),
     /// The one that is asked whether it wants a snapshot.
     current: usize,
 }
@@ -65,6 +67,11 @@ impl Installed {
         names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 
+    /// Before that, those that decide cannot end the run.
+    pub(super) fn set_minimum(&mut self, epochs: u64, steps: u64) {
+        self.minimum = (epochs, steps);
+    }
+
     /// Tells people something with the next hook.
     pub(super) fn notice(&mut self, notice: Notice) {
         self.requests.notice(notice);
@@ -94,6 +101,8 @@ impl Installed {
         hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
     ) -> Result<(), Error> {
         let before = std::mem::replace(&mut site.stage, Stage::AddOn);
+        let (epochs, steps) = self.minimum;
+        self.requests.too_early = state.progress.cursor.epoch < epochs || state.progress.step < steps;
         let mut cx = Context {
             progress: &state.progress,
             lr: state.lr,
@@ -131,6 +140,7 @@ fn each(
 ) -> Result<(), Error> {
     let mut first = Ok(());
     for add_on in add_ons {
+        cx.requests.held = cx.requests.too_early && add_on.phase() == Phase::Decide;
         if let Err(source) = caught(|| hook(&mut **add_on, cx)) {
             tracing::error!(add_on = add_on.name(), error = %source, "an add-on failed");
             first = first.and(Err(Error::AddOn { name: add_on.name().to_owned(), site, source }));

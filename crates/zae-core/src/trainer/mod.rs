@@ -1,8 +1,11 @@
 //! [`Trainer`]: owns everything about training but the two steps.
 
+mod accumulation;
 mod config;
 mod evaluate;
+mod fast_dev_run;
 mod hooks;
+mod plan;
 mod ranks;
 mod reduce;
 mod replicate;
@@ -10,9 +13,11 @@ mod resume;
 mod run;
 mod settings;
 mod trial;
+mod validate;
 mod window;
 
 pub use crate::outcome::{Outcome, Run};
+pub use accumulation::Accumulation;
 pub use settings::{Every, NonFinite, Until};
 
 use std::{any::Any, path::PathBuf};
@@ -88,7 +93,8 @@ impl<T: Task> Trainer<T> {
         self
     }
 
-    /// The seed of everything random: first weights, the order of the data, dropout, `At::rng`. 0 by default.
+    /// The seed of everything random: first weights, the order of the data, dropout, `At::rng`. 0 by default. The module
+    /// [`rng`] tells all of it.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.late_seed |= self.initialised;
@@ -108,22 +114,6 @@ impl<T: Task> Trainer<T> {
     #[must_use]
     pub fn gradient_clip(mut self, clip: Clip) -> Self {
         self.settings.clip = clip;
-        self
-    }
-
-    /// Accumulates the gradients of this many micro-batches (batches of the loader) per optimizer step and process: the
-    /// gradient is that of the weighted mean over all of them. 1 by default.
-    #[must_use]
-    pub fn accumulate(mut self, micro_batches: u64) -> Self {
-        self.settings.accumulate = Some(micro_batches);
-        self
-    }
-
-    /// How many micro-batches an optimizer step takes over all processes together, in place of [`Trainer::accumulate`]: a run
-    /// that is to be the same on any number of processes says this.
-    #[must_use]
-    pub fn micro_batches(mut self, per_step: u64) -> Self {
-        self.settings.micro_batches = Some(per_step);
         self
     }
 
@@ -324,6 +314,7 @@ impl<T: Task> Trainer<T> {
                 "two add-ons are named `{name}`: install one, or give one of them another name"
             )));
         }
+        self.leave_nothing();
         if let Some(dir) = self.settings.run_dir.as_ref().filter(|_| self.ranks.rank() == 0) {
             std::fs::create_dir_all(dir).map_err(|e| {
                 let dir = dir.display();

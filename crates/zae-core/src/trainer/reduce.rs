@@ -23,12 +23,12 @@ pub(super) struct Summed {
 impl<T: Task> Trainer<T> {
     /// Whether gradients are summed by a tree, and not in the order in which they come.
     pub(super) fn by_tree(&self) -> bool {
-        self.ranks.reduction() == Reduction::Reproducible && self.state.window > 1
+        self.ranks.reduction() == Reduction::Reproducible && self.state.progress.plan.window > 1
     }
 
     /// Keeps the gradients of a micro-batch apart, in the tree.
     pub(super) fn put_in_tree(&mut self, micro_batch: u64) -> Result<(), Error> {
-        let place = micro_batch % self.state.window;
+        let place = micro_batch % self.state.progress.plan.window;
         self.at(Stage::Backward, |t| {
             let mut gradients = Vec::new();
             read(&mut t.learner, &mut gradients)?;

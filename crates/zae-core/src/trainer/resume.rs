@@ -144,9 +144,9 @@ impl<T: Task> Trainer<T> {
             return Err("this is not the state of a run: build snapshots with `Trainer::snapshot`".into());
         }
         check("seed", self.settings.seed, run.seed)?;
-        check("micro_batches", self.settings.micro_batches, run.window)?;
+        check("micro_batches", self.settings.micro_batches.as_ref().map(|all| all.at(0)), run.window)?;
         let accumulated = run.window / run.world_size.max(1);
-        check("accumulate", self.settings.accumulate, accumulated)?;
+        check("accumulate", self.settings.accumulate.as_ref().map(|own| own.at(0)), accumulated)?;
         self.check_window(run.window)?;
         self.check_layout(&snapshot.learner.layout)?;
         self.check_optimizer(&snapshot.learner.layout)?;

@@ -2,6 +2,7 @@
 
 use super::{
     Outcome, Run, Trainer, Until,
+    evaluate::check_names,
     ranks::{Place, Word},
     window::Ahead,
 };
@@ -9,20 +10,15 @@ use crate::{
     add_on::{AddOn, Moment},
     data::{Batches, Draw, Loader},
     error::{Error, Stage},
-    learner::Learner,
     metrics::{EpochSummary, Metrics},
-    progress::Plan,
-    schedule::Needs,
     task::Task,
 };
-
-/// A run of more epochs than this has no known length: looking at each would take too long.
-const MOST_PLANNED: u64 = 1_000_000;
 
 impl<T: Task> Trainer<T> {
     /// Trains until the end, validating on the way.
     ///
-    /// `until` is a number of epochs, or any [`Until`]. Without validation data, give `()`. If an add-on has kept a
+    /// `until` is a number of epochs, or any [`Until`]. Without validation data, give `()`; with several sets, give each a name,
+    /// `[("clean", &clean), ("noisy", &noisy)]`: their metrics are `valid/clean/loss` and so on. If an add-on has kept a
     /// snapshot of this run, it goes on from there: the same program, started again, continues.
     ///
     /// ```
@@ -42,6 +38,8 @@ impl<T: Task> Trainer<T> {
     {
         let until = until.into();
         self.whole(|t| {
+            let (until, train, valid) = (t.soon(until), t.few(train), t.few(valid));
+            check_names(&valid)?;
             t.plan(&until, &train)?;
             t.drive(&until, &train, &valid)
         })
@@ -62,6 +60,7 @@ impl<T: Task> Trainer<T> {
             }
             // An epoch whose end is still owed is the one to end.
             let until = Until::epochs(t.state.progress.cursor.epoch + u64::from(!t.state.due.epoch_end));
+            let train = t.few(train);
             t.plan_without_end()?;
             t.check_config(&t.state.progress.plan.clone(), &train, false, false)?;
             t.drive(&until, &train, &())
@@ -84,7 +83,6 @@ impl<T: Task> Trainer<T> {
     /// As [`Trainer::run`].
     pub fn run_batch(&mut self, batch: T::Batch) -> Result<Metrics, Error> {
         self.open()?;
-        let window = self.state.window;
         let result = self.guard(|t| {
             t.meet()?;
             if let Some(signal) = t.signal() {
@@ -93,11 +91,12 @@ impl<T: Task> Trainer<T> {
             t.plan_without_end()?;
             t.pending.wants_rows = true;
             // One of each rank. A further one that is never drawn keeps the epoch open.
-            t.state.window = t.ranks.world_size() as u64;
-            let shard = t.ranks.shard(t.state.window);
+            let window = t.ranks.world_size() as u64;
+            t.state.progress.plan.window = window;
+            let shard = t.ranks.shard(window);
             let at = t.state.progress.cursor.micro_batch;
             let mut own = Some(batch);
-            let all = (at..at + t.state.window).map(move |i| Ok(if shard.has(i) { own.take() } else { None }));
+            let all = (at..at + window).map(move |i| Ok(if shard.has(i) { own.take() } else { None }));
             let end = std::iter::once(Err("one batch only".into()));
             let mut batches = (Box::new(all.chain(end)) as Batches<'_, Option<T::Batch>>).peekable();
             t.window(&mut batches)?;
@@ -113,11 +112,9 @@ impl<T: Task> Trainer<T> {
             };
             let metrics = t.pending.ready().last().map(row).unwrap_or_default();
             t.hand_out()?;
-            t.state.window = window;
             t.snapshot_if_wanted(Moment::Step)?;
             Ok(metrics)
         });
-        self.state.window = window;
         if let Err(error) = &result {
             self.tell_ranks(error);
             self.abandon();
@@ -129,13 +126,17 @@ impl<T: Task> Trainer<T> {
     /// A run from its first hook to its last.
     fn whole(&mut self, work: impl FnOnce(&mut Self) -> Result<Outcome, Error>) -> Result<Run, Error> {
         self.open()?;
+        let _run = tracing::info_span!("run", rank = self.rank(), world_size = self.world_size()).entered();
         self.pending.wants_rows = !self.add_ons.is_empty();
         let mut ended = false;
         let result = self.guard(|t| {
             t.resume_from_add_ons()?;
             t.meet()?;
             t.state.progress.start_clock();
-            let outcome = work(t)?;
+            let outcome = match work(t) {
+                Err(Error::Interrupted { signal }) => Outcome::Interrupted { signal },
+                done => done?,
+            };
             t.flush()?;
             if !matches!(outcome, Outcome::AlreadyComplete | Outcome::AlreadyStopped(_)) {
                 let interrupted = matches!(outcome, Outcome::Interrupted { .. });
@@ -170,73 +171,6 @@ impl<T: Task> Trainer<T> {
         }
     }
 
-    /// Works out how long the run is going to be, and what cannot be done without knowing.
-    fn plan<D: Loader<T::Batch>>(&mut self, until: &Until, train: &D) -> Result<(), Error> {
-        let Until { epochs, steps, time } = *until;
-        if epochs.is_none() && steps.is_none() && time.is_none() {
-            return Err(Error::Misuse("the run has no end: give epochs, steps or a time".to_owned()));
-        }
-        let window = self.state.window;
-        let per_epoch = |epoch| train.micro_batches(epoch).map(|n| n.div_ceil(window));
-        let mut plan = Plan { epochs, total_steps: steps, window, ..Plan::default() };
-        // Epoch by epoch, for they may differ, until one of the limits is reached.
-        let (mut epoch, mut sum) = (0, 0u64);
-        self.site.stage = Stage::Data;
-        let known = loop {
-            if epochs.is_some_and(|epochs| epoch >= epochs) || steps.is_some_and(|steps| sum >= steps) {
-                break epochs.is_some() || steps.is_some();
-            }
-            match per_epoch(epoch) {
-                Some(0) => return Err(self.no_batch(epoch)),
-                Some(n) if (epochs.is_some() || steps.is_some()) && epoch < MOST_PLANNED => sum = sum.saturating_add(n),
-                _ => break false,
-            }
-            epoch += 1;
-        };
-        if known {
-            plan.epochs = Some(epoch);
-            plan.total_steps = Some(steps.map_or(sum, |steps| steps.min(sum)));
-        }
-        self.check_ready(&plan)?;
-        let complete = self.is_complete(until);
-        self.check_config(&plan, train, complete, complete && !self.is_beyond(until))?;
-        self.state.progress.plan = plan;
-        Ok(())
-    }
-
-    fn no_batch(&mut self, epoch: u64) -> Error {
-        self.site.stage = Stage::Data;
-        self.fail(format!("the training data has no batch in epoch {epoch}: give a loader that has some"))
-    }
-
-    fn plan_without_end(&mut self) -> Result<(), Error> {
-        let plan = Plan { window: self.state.window, ..Plan::default() };
-        self.check_ready(&plan)?;
-        self.state.progress.plan = plan;
-        Ok(())
-    }
-
-    fn check_ready(&self, plan: &Plan) -> Result<(), Error> {
-        if !self.learner.has_optimizer() {
-            return Err(Error::Misuse(
-                "the learner has no optimizer, so it can only evaluate and predict: build it with one".to_owned(),
-            ));
-        }
-        let Some(schedule) = &self.schedule else {
-            return Err(Error::Misuse("no learning rate was given: add `.scheduler(1e-3)` or a schedule".to_owned()));
-        };
-        schedule.check().map_err(|error| Error::Misuse(error.to_string()))?;
-        let missing = match schedule.needs() {
-            Needs::Steps if plan.total_steps.is_none() => "steps",
-            Needs::Epochs if plan.epochs.is_none() => "epochs",
-            _ => return Ok(()),
-        };
-        Err(Error::Misuse(format!(
-            "the schedule needs to know how many {missing} the run has, which is unknown here: run until a number of \
-             {missing}, give the schedule a length of its own (`.over(n)`), or choose one that needs none"
-        )))
-    }
-
     /// The loop. Reads like the blackboard: what is due, then an epoch, and again.
     fn drive<D, V>(&mut self, until: &Until, train: &D, valid: &V) -> Result<Outcome, Error>
     where
@@ -250,6 +184,7 @@ impl<T: Task> Trainer<T> {
         let stopped = self.state.stopped.clone();
         self.check_alike()?;
         self.ranks.time = until.time;
+        self.add_ons.set_minimum(until.min_epochs, until.min_steps);
         self.each(AddOn::on_run_start)?;
         self.agree(Place::Start, Word::default())?;
         let due = (self.state.due.evaluation || self.state.due.epoch_end) && !self.is_beyond(until);
@@ -261,6 +196,7 @@ impl<T: Task> Trainer<T> {
             tracing::warn!("the run was complete already: nothing is trained; `.fresh()` starts over");
             return Ok(Outcome::AlreadyComplete);
         }
+        self.begin(valid)?;
         loop {
             if let Some(outcome) = self.settle(until, valid)? {
                 return Ok(outcome);
@@ -279,11 +215,14 @@ impl<T: Task> Trainer<T> {
     {
         let from = self.state.progress.cursor;
         self.site.cursor = from;
+        let _epoch = tracing::info_span!("epoch", epoch = from.epoch, rank = self.rank()).entered();
         let batches = self.at(Stage::Data, |_| Ok(train.micro_batches(from.epoch)))?;
-        self.state.progress.plan.epoch_micro_batches = batches;
+        let window = self.window_in(from.epoch);
+        let plan = &mut self.state.progress.plan;
+        (plan.epoch_micro_batches, plan.window) = (batches, window);
         self.state.epoch_batches = batches.map(|batches| (from.epoch, batches));
         let draw = Draw::new(self.state.seed, from);
-        let shard = self.ranks.shard(self.state.window);
+        let shard = self.ranks.shard(window);
         let mut batches: Ahead<'_, T::Batch> = self.at(Stage::Data, |_| Ok(train.shard(&draw, shard)?.peekable()))?;
         if batches.peek().is_none() {
             return Err(self.no_batch(from.epoch));
@@ -316,26 +255,13 @@ impl<T: Task> Trainer<T> {
             if valid.is_absent() {
                 self.state.due.evaluation = false;
             } else {
-                match self.validate_now(valid) {
-                    Err(Error::Interrupted { signal }) => return Ok(Some(Outcome::Interrupted { signal })),
-                    done => done?,
-                }
+                self.validate_now(valid)?;
             }
         }
         if self.state.due.epoch_end {
             self.close_epoch()?;
         }
         Ok(self.ending(until))
-    }
-
-    fn validate_now<V: Loader<T::Batch>>(&mut self, valid: &V) -> Result<(), Error> {
-        self.flush()?;
-        let evaluation = self.measure("valid", valid)?;
-        self.state.due.evaluation = false;
-        self.at(Stage::Update, |t| t.schedule.as_mut().map_or(Ok(()), |schedule| schedule.observe(&evaluation)))?;
-        self.state.history.evaluations.push(evaluation.clone());
-        self.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
-        self.snapshot_if_wanted(Moment::Evaluation)
     }
 
     fn close_epoch(&mut self) -> Result<(), Error> {
@@ -350,24 +276,25 @@ impl<T: Task> Trainer<T> {
             lr: state.lr,
             seconds: state.progress.seconds(),
         };
-        if let Some(evaluation) = state.history.evaluations.last().filter(|e| e.epoch == summary.epoch) {
+        if let Some(evaluation) = state.history.evaluations.last().filter(|e| e.epoch == summary.epoch && e.step > 0) {
             summary.metrics.extend(evaluation.metrics.clone());
         }
         state.totals.clear();
         state.due.epoch_end = false;
         state.history.epochs.push(summary.clone());
+        tracing::info!(epoch = summary.epoch, step = summary.step, samples = summary.samples, "the epoch is done");
         self.each(|add_on, cx| add_on.on_epoch_end(&summary, cx))?;
         self.snapshot_if_wanted(Moment::Epoch)
     }
 
-    fn is_complete(&self, until: &Until) -> bool {
+    pub(super) fn is_complete(&self, until: &Until) -> bool {
         let progress = &self.state.progress;
         until.epochs.is_some_and(|epochs| progress.cursor.epoch >= epochs)
             || until.steps.is_some_and(|steps| progress.step >= steps)
     }
 
     /// Whether the run has gone on past this end already: what is due is another call's then.
-    fn is_beyond(&self, until: &Until) -> bool {
+    pub(super) fn is_beyond(&self, until: &Until) -> bool {
         let progress = &self.state.progress;
         until.epochs.is_some_and(|epochs| progress.cursor.epoch > epochs)
             || until.steps.is_some_and(|steps| progress.step > steps)

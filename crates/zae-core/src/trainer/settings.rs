@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::Accumulation;
 use crate::learner::Clip;
 
 /// When a run is over. With several limits, the first one reached ends it.
@@ -14,6 +15,7 @@ use crate::learner::Clip;
 /// use zae_core::trainer::Until;
 /// let ten_epochs: Until = 10.into();
 /// let first_of_all = Until::epochs(10).or_steps(5_000).or_time(Duration::from_secs(3600));
+/// let not_too_soon = Until::epochs(100).min_epochs(10);
 /// # assert_eq!(ten_epochs, Until::epochs(10));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,10 +24,12 @@ pub struct Until {
     pub(super) epochs: Option<u64>,
     pub(super) steps: Option<u64>,
     pub(super) time: Option<Duration>,
+    pub(super) min_epochs: u64,
+    pub(super) min_steps: u64,
 }
 
 impl Until {
-    const NEVER: Self = Self { epochs: None, steps: None, time: None };
+    const NEVER: Self = Self { epochs: None, steps: None, time: None, min_epochs: 0, min_steps: 0 };
 
     /// Until this many epochs are done.
     pub const fn epochs(epochs: u64) -> Self {
@@ -58,6 +62,32 @@ impl Until {
     pub const fn or_time(mut self, time: Duration) -> Self {
         self.time = Some(time);
         self
+    }
+
+    /// Not before this many epochs are done, whatever early stopping and their like decide: nothing comes of a stop that an
+    /// add-on of [`Phase::Decide`](crate::add_on::Phase::Decide) asks for before. A signal, the time and a stop that anything
+    /// else asks for end the run all the same. 0 by default.
+    pub const fn min_epochs(mut self, epochs: u64) -> Self {
+        self.min_epochs = epochs;
+        self
+    }
+
+    /// Not before this many optimizer steps are done, as with [`Until::min_epochs`]. With both, both have to be reached.
+    pub const fn min_steps(mut self, steps: u64) -> Self {
+        self.min_steps = steps;
+        self
+    }
+
+    /// A minimum that cannot be reached.
+    pub(super) fn misuse(&self) -> Option<String> {
+        let text = |what, most, least| {
+            format!("the run is to have at least {least} {what} and at most {most}: raise the one or lower the other")
+        };
+        match (self.epochs, self.steps) {
+            (Some(most), _) if most < self.min_epochs => Some(text("epochs", most, self.min_epochs)),
+            (_, Some(most)) if most < self.min_steps => Some(text("steps", most, self.min_steps)),
+            _ => None,
+        }
     }
 }
 
@@ -100,10 +130,13 @@ pub enum NonFinite {
 pub(super) struct Settings {
     pub(super) seed: Option<u64>,
     pub(super) late_seed: bool,
-    pub(super) accumulate: Option<u64>,
-    pub(super) micro_batches: Option<u64>,
+    pub(super) accumulate: Option<Accumulation>,
+    pub(super) micro_batches: Option<Accumulation>,
     pub(super) clip: Clip,
     pub(super) validate: Every,
+    pub(super) sanity_check: u64,
+    pub(super) validate_on_start: bool,
+    pub(super) fast_dev_run: Option<u64>,
     pub(super) non_finite: NonFinite,
     pub(super) log_every: u64,
     pub(super) run_dir: Option<PathBuf>,
@@ -122,6 +155,9 @@ impl Default for Settings {
             micro_batches: None,
             clip: Clip::None,
             validate: Every::Epoch,
+            sanity_check: 0,
+            validate_on_start: false,
+            fast_dev_run: None,
             non_finite: NonFinite::Stop,
             log_every: 50,
             run_dir: None,
@@ -140,10 +176,16 @@ impl Settings {
             Clip::None => false,
             Clip::Norm(max) | Clip::Value(max) => max.is_nan() || max <= 0.0,
         };
+        let mut windows = self.accumulate.iter().chain(&self.micro_batches);
         if self.late_seed {
             Some("`.seed(..)` came after the first weights were made: call it when the trainer is built")
-        } else if self.accumulate == Some(0) || self.micro_batches == Some(0) {
+        } else if windows.clone().any(Accumulation::takes_none) {
             Some("`.accumulate(0)` or `.micro_batches(0)`: give at least 1 micro-batch per optimizer step")
+        } else if !windows.all(Accumulation::is_ordered) {
+            Some(
+                "`.accumulate([..])` or `.micro_batches([..])`: give the epochs from which on each number holds in order, from \
+                 epoch 0 on, as in `[(0, 1), (5, 4)]`",
+            )
         } else if self.accumulate.is_some() && self.micro_batches.is_some() {
             Some(
                 "both `.accumulate(..)` (micro-batches per process) and `.micro_batches(..)` (of all processes) were given: \
@@ -151,6 +193,8 @@ impl Settings {
             )
         } else if bad_clip {
             Some("`.gradient_clip(..)`: the limit must be a number above 0; leave the call out for no clipping")
+        } else if self.fast_dev_run == Some(0) {
+            Some("`.fast_dev_run(0)`: give at least 1 batch, or leave the call out")
         } else if self.log_every == 0 {
             Some("`.log_every(0)`: give at least 1 step")
         } else if matches!(self.validate, Every::Epochs(0) | Every::Steps(0)) {

@@ -9,7 +9,6 @@ use crate::{
     error::{Error, Fallible, Site, Stage},
     learner::{Clip, Learner, Stepped, Update},
     metrics::{NotFinite, RowHead},
-    process_group::Reduction,
     progress::Cursor,
     schedule::ScheduleAt,
     task::{At, Mode, Task},
@@ -19,63 +18,19 @@ use crate::{
 pub(super) type Ahead<'a, B> = Peekable<Batches<'a, Option<B>>>;
 
 impl<T: Task> Trainer<T> {
-    /// How many micro-batches an optimizer step takes, over all ranks: fixed once a step was made.
-    pub(super) fn window_size(&mut self) -> Result<u64, Error> {
-        let world_size = self.ranks.world_size() as u64;
-        let has_begun = self.restored || self.state.progress.step > 0;
-        if !has_begun {
-            self.state.world_size = world_size;
-        }
-        let per_rank = |micro_batches: u64| micro_batches.saturating_mul(self.state.world_size);
-        let asked = self.settings.micro_batches.or(self.settings.accumulate.map(per_rank));
-        let window = asked.unwrap_or(if has_begun { self.state.window } else { world_size });
-        if window != self.state.window && self.state.progress.step > 0 {
-            let setting = match (self.settings.micro_batches, self.settings.accumulate) {
-                (None, Some(micro_batches)) => format!("`.accumulate({micro_batches})`"),
-                _ => format!("`.micro_batches({window})`"),
-            };
-            return Err(Error::Misuse(format!(
-                "{setting} came after steps of {} micro-batches: call it when the trainer is built",
-                self.state.window
-            )));
-        }
-        self.check_window(window).map_err(|e| Error::Misuse(e.to_string()))?;
-        Ok(window)
-    }
-
-    /// Whether the ranks can share windows of so many micro-batches.
-    pub(super) fn check_window(&self, window: u64) -> Fallible {
-        let world_size = self.ranks.world_size() as u64;
-        if window < world_size {
-            return Err(format!(
-                "{world_size} processes are to share {window} micro-batches per step, and some would have none: start {window} \
-                 at most, or take more `.micro_batches(..)` of fewer samples"
-            )
-            .into());
-        }
-        let is_tree = window.is_power_of_two() && world_size.is_power_of_two();
-        if self.ranks.reduction() == Reduction::Reproducible && !is_tree {
-            return Err(format!(
-                "`Reduction::Reproducible` takes powers of two, not {window} micro-batches per step on {world_size} processes: \
-                 change `.micro_batches(..)` or the number of processes, or use `Reduction::Fast`"
-            )
-            .into());
-        }
-        Ok(())
-    }
-
     /// Makes one optimizer step of the next micro-batches.
     pub(super) fn window(&mut self, batches: &mut Ahead<'_, T::Batch>) -> Result<(), Error> {
         let first = self.state.progress.cursor;
         self.site.step = self.state.progress.step;
+        let window = self.state.progress.plan.window;
         let (mut done, mut weights, mut over) = (0, 0.0, false);
         let mut unit = self.state.unit;
         let by_tree = self.by_tree();
-        while done < self.state.window && !over {
+        while done < window && !over {
             let cursor = Cursor { micro_batch: first.micro_batch + done, ..first };
             let batch;
             (batch, over) = self.draw(batches, cursor)?;
-            let last = over || done + 1 == self.state.window;
+            let last = over || done + 1 == window;
             let alone = done == 0 && last;
             if let Some(batch) = batch {
                 let unit = if alone { None } else { Some(&mut unit) };

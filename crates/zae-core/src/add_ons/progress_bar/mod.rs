@@ -102,6 +102,10 @@ impl AddOn for ProgressBar {
         Phase::Report
     }
 
+    fn leaves_traces(&self) -> bool {
+        false
+    }
+
     fn on_run_start(&mut self, cx: &mut Context<'_>) -> Fallible {
         self.in_run = true;
         // A run that is complete already is told of at its end.

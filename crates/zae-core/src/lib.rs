@@ -37,3 +37,4 @@ pub mod task;
 pub mod testing;
 pub mod trainer;
 mod transposed;
+pub mod watch;

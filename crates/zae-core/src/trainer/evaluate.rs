@@ -35,8 +35,8 @@ impl<T: Task> Trainer<T> {
         let stopped = self.state.stopped.clone();
         let result = self.guard(|t| {
             t.meet()?;
-            let evaluation = t.measure(set, &data)?;
-            t.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
+            let mut evaluation = t.measure(set, &data)?;
+            t.each_of_ended("on_evaluation_end", &mut evaluation, AddOn::on_evaluation_end, |_, _| ())?;
             Ok(evaluation)
         });
         // There is no run that an add-on could have stopped.
@@ -60,9 +60,10 @@ impl<T: Task> Trainer<T> {
             let mut outputs = Vec::new();
             t.pass("inference", Mode::Predict, &data, Shard::WHOLE, |t, input: Option<T::Input>, at| {
                 let Some(input) = input else { return Ok(()) };
-                t.at(Stage::Predict, |t| {
+                t.at(Stage::Place, |t| {
                     t.learner.seed(at.engine_seed());
                     let input = t.learner.place(input, Mode::Predict);
+                    t.enter(Stage::Predict);
                     outputs.push(t.learner.eval(|model| t.task.predict(model, input, at))??);
                     Ok(())
                 })
@@ -76,7 +77,7 @@ impl<T: Task> Trainer<T> {
         match &result {
             Ok(_) => {
                 let ended = self.guard(|t| {
-                    t.each(AddOn::finish)?;
+                    t.each("finish", AddOn::finish)?;
                     t.part_well()
                 });
                 if let Err(error) = &ended {
@@ -106,9 +107,10 @@ impl<T: Task> Trainer<T> {
             let micro_batch = at.cursor.micro_batch;
             let done = micro_batch + 1;
             if let Some(batch) = batch {
-                t.at(Stage::TestStep, |t| {
+                t.at(Stage::Place, |t| {
                     t.learner.seed(at.engine_seed());
                     let batch = t.learner.place(batch, Mode::Evaluate);
+                    t.enter(Stage::TestStep);
                     let step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
                     let weight = step.checked_weight()?;
                     pending.push_loss(t.learner.detach(step.loss), weight);
@@ -174,7 +176,7 @@ impl<T: Task> Trainer<T> {
                 return Err(Error::Interrupted { signal });
             }
             let done = at.cursor.micro_batch;
-            self.each(|add_on, cx| add_on.on_pass(&Pass { set, done, total }, cx))?;
+            self.each("on_pass", |add_on, cx| add_on.on_pass(&Pass { set, done, total }, cx))?;
             self.site.cursor = at.cursor;
             let Some(batch) = self.at(Stage::PassData, |_| batches.next().transpose())? else { break };
             step(self, batch, &at)?;

@@ -101,7 +101,8 @@ impl<T: Task> Trainer<T> {
             let end = std::iter::once(Err("one batch only".into()));
             let mut batches = (Box::new(all.chain(end)) as Batches<'_, Option<T::Batch>>).peekable();
             t.window(&mut batches)?;
-            t.each(AddOn::on_step_end)?;
+            t.each_of_step("on_step_end", AddOn::on_step_end)?;
+            t.settle_own_rows()?;
             if (t.pending.waiting() > 0 || !t.ranks.is_one())
                 && let Some(bad) = t.read()?
             {
@@ -143,8 +144,8 @@ impl<T: Task> Trainer<T> {
             }
             let run = Run { outcome, history: t.state.history.clone() };
             ended = true;
-            let told = t.each(|add_on, cx| add_on.on_run_end(&run, cx));
-            told.and(t.each(AddOn::finish))?;
+            let told = t.each("on_run_end", |add_on, cx| add_on.on_run_end(&run, cx));
+            told.and(t.each("finish", AddOn::finish))?;
             t.part_well()?;
             tracing::info!(outcome = ?run.outcome, step = t.state.progress.step, "the run has ended");
             Ok(run)
@@ -164,8 +165,8 @@ impl<T: Task> Trainer<T> {
     /// Tells the add-ons of an error, after handing out every row that can still be read.
     pub(super) fn report(&mut self, error: &Error) {
         self.abandon();
-        let told = self.guard(|t| t.each(|add_on, cx| add_on.on_error(error, cx)));
-        if let Err(second) = told.and(self.guard(|t| t.each(AddOn::finish))) {
+        let told = self.guard(|t| t.each("on_error", |add_on, cx| add_on.on_error(error, cx)));
+        if let Err(second) = told.and(self.guard(|t| t.each("finish", AddOn::finish))) {
             tracing::error!(error = %second, "failed while an error was reported");
         }
     }
@@ -249,7 +250,7 @@ impl<T: Task> Trainer<T> {
         let stopped = self.state.stopped.clone();
         self.check_alike()?;
         self.ranks.time = until.time;
-        self.each(AddOn::on_run_start)?;
+        self.each("on_run_start", AddOn::on_run_start)?;
         self.agree(Place::Start, Word::default())?;
         let due = (self.state.due.evaluation || self.state.due.epoch_end) && !self.is_beyond(until);
         if let (false, Some(reason)) = (due, &stopped) {
@@ -287,10 +288,10 @@ impl<T: Task> Trainer<T> {
         if batches.peek().is_none() {
             return Err(self.no_batch(from.epoch));
         }
-        self.each(AddOn::on_epoch_start)?;
+        self.each("on_epoch_start", AddOn::on_epoch_start)?;
         loop {
             self.window(&mut batches)?;
-            self.each(AddOn::on_step_end)?;
+            self.each_of_step("on_step_end", AddOn::on_step_end)?;
             self.hand_out()?;
             if self.pending.open() as u64 >= self.settings.log_every {
                 self.flush()?;
@@ -329,11 +330,13 @@ impl<T: Task> Trainer<T> {
 
     fn validate_now<V: Loader<T::Batch>>(&mut self, valid: &V) -> Result<(), Error> {
         self.flush()?;
-        let evaluation = self.measure("valid", valid)?;
+        let mut evaluation = self.measure("valid", valid)?;
         self.state.due.evaluation = false;
         self.at(Stage::Update, |t| t.schedule.as_mut().map_or(Ok(()), |schedule| schedule.observe(&evaluation)))?;
         self.state.history.evaluations.push(evaluation.clone());
-        self.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
+        self.each_of_ended("on_evaluation_end", &mut evaluation, AddOn::on_evaluation_end, |run, evaluation| {
+            run.history.evaluations.last_mut().into_iter().for_each(|last| last.clone_from(evaluation));
+        })?;
         self.snapshot_if_wanted(Moment::Evaluation)
     }
 
@@ -355,7 +358,9 @@ impl<T: Task> Trainer<T> {
         state.totals.clear();
         state.due.epoch_end = false;
         state.history.epochs.push(summary.clone());
-        self.each(|add_on, cx| add_on.on_epoch_end(&summary, cx))?;
+        self.each_of_ended("on_epoch_end", &mut summary, AddOn::on_epoch_end, |run, summary| {
+            run.history.epochs.last_mut().into_iter().for_each(|last| last.clone_from(summary));
+        })?;
         self.snapshot_if_wanted(Moment::Epoch)
     }
 

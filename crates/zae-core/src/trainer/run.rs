@@ -278,7 +278,7 @@ impl<T: Task> Trainer<T> {
         V: Loader<T::Batch>,
     {
         let from = self.state.progress.cursor;
-        self.site.cursor = from;
+        (self.site.cursor, self.site.step) = (from, self.state.progress.step);
         let batches = self.at(Stage::Data, |_| Ok(train.micro_batches(from.epoch)))?;
         self.state.progress.plan.epoch_micro_batches = batches;
         self.state.epoch_batches = batches.map(|batches| (from.epoch, batches));

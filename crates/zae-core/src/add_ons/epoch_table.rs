@@ -66,8 +66,8 @@ impl AddOn for EpochTable {
         if !run.history.epochs.is_empty() {
             let out = self.out.get_mut().unwrap_or_else(PoisonError::into_inner);
             // A console that is gone is no reason to fail a run.
-            let sets = run.history.evaluations.iter().map(|evaluation| evaluation.set.as_str()).collect();
-            let _ = out.write_all(table(&run.history.epochs, &sets).as_bytes()).and_then(|()| out.flush());
+            let table = table(&run.history.epochs, &text::sets(&run.history));
+            let _ = out.write_all(table.as_bytes()).and_then(|()| out.flush());
         }
         Ok(())
     }
@@ -78,7 +78,7 @@ fn table(epochs: &[EpochSummary], sets: &BTreeSet<&str>) -> String {
     let names: BTreeSet<&str> = epochs
         .iter()
         .flat_map(|epoch| epoch.metrics.keys().map(String::as_str))
-        .filter(|name| belongs(name, sets))
+        .filter(|name| text::is_of_task(name, sets))
         .collect();
     let first = ["train/loss", JUDGE];
     let metrics: Vec<&str> = first
@@ -105,11 +105,6 @@ fn table(epochs: &[EpochSummary], sets: &BTreeSet<&str>) -> String {
         out.push_str(&format!("* best {JUDGE}: {value}, epoch {epoch}\n"));
     }
     out
-}
-
-/// Whether a metric is one of the task. What add-ons log may be dozens of numbers, and is in the files.
-fn belongs(name: &str, sets: &BTreeSet<&str>) -> bool {
-    name.split_once('/').is_some_and(|(set, _)| set == "train" || sets.contains(set))
 }
 
 fn best(epochs: &[EpochSummary]) -> Option<usize> {

@@ -83,7 +83,7 @@ impl AddOn for ModelSummary {
 /// What a model consists of. `Display` writes it as a table.
 ///
 /// ```
-/// use zae_core::{add_ons::Summary, testing::{Architecture, reference::Reference}};
+/// use zae_core::{add_ons::Summary, testing::{Architecture, Fixture, reference::Reference}};
 ///
 /// let mut learner = Reference { asynchronous: false }.learner(Architecture::Full);
 /// let summary = Summary::of(&mut learner, 1)?;
@@ -238,15 +238,15 @@ mod tests {
         };
         let modules = vec![
             module("conv1", &[&[16, 1, 3, 3], &[16]], 160, 160),
-            module("norm", &[&[16]; 4], 64, 32),
+            module("norm", &[&[16], &[16], &[16], &[16]], 64, 32),
             module("head", &[&[10, 150_000]], 1_500_000, 1_500_000),
         ];
         let expected = "\
-module  shapes                      parameters  trainable    bytes
-conv1   [16, 1, 3, 3] [16]                 160        160    640 B
-norm    [16] [16] [16] and 1 more           64         32    256 B
-head    [10, 150000]                 1,500,000  1,500,000  5.7 MiB
-in all                               1,500,224  1,500,192  5.7 MiB";
+module  shapes                     parameters  trainable    bytes
+conv1   [16, 1, 3, 3] [16]                160        160    640 B
+norm    [16] [16] [16] and 1 more          64         32    256 B
+head    [10, 150000]                1,500,000  1,500,000  5.7 MiB
+in all                              1,500,224  1,500,192  5.7 MiB";
         assert_eq!(Summary { modules }.to_string(), expected);
     }
 }

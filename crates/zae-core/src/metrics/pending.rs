@@ -28,6 +28,12 @@ struct Column {
     cell: usize,
 }
 
+impl Column {
+    fn name(&self) -> &str {
+        self.short.as_deref().unwrap_or(&self.full)
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Entry {
     column: usize,
@@ -370,12 +376,12 @@ impl<S> Pending<S> {
                 let (value, weight) = match (kind, values) {
                     (Kind::Mean { weight }, &[value]) => {
                         if counted && !totals.add_mean(column.slot, value, *weight) {
-                            return Err(mixed(&column.full));
+                            return Err(mixed(column.name()));
                         }
                         (value, *weight)
                     }
                     (Kind::Mean { .. }, values) => {
-                        let (name, n) = (&column.full, values.len());
+                        let (name, n) = (column.name(), values.len());
                         return Err(format!(
                             "`{name}` is a mean but holds {n} numbers: reduce it to one, or give it with `.count(..)`"
                         )
@@ -383,7 +389,7 @@ impl<S> Pending<S> {
                     }
                     (Kind::Count, values) => {
                         if counted && !totals.add_count(column.slot, values) {
-                            return Err(mixed(&column.full));
+                            return Err(mixed(column.name()));
                         }
                         if let &[value] = values { (value, 1.0) } else { continue }
                     }

@@ -101,8 +101,9 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Logs a number, under its full name: for example `grad_norm/conv1.weight`. As `self.log` of a callback does in Lightning, it
-    /// gets to every logger, to the console and into the history:
+    /// Logs a number, under its full name: for example `grad_norm/conv1.weight`. As with `self.log` of a callback in Lightning, it
+    /// gets to every logger and into the history; the console shows it if its name begins as the task's metrics do, with `train/`
+    /// or `valid/`.
     ///
     /// - in [`AddOn::on_gradients`] and [`AddOn::on_step_end`] it is part of the step's row, and its mean over the steps of the
     ///   epoch that have it is part of the epoch's summary;
@@ -126,7 +127,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// In another hook, or from an add-on that saves or reports, for these are called on rank 0 alone; also for a name that is
-    /// taken or is one of `measure`. To be returned by the hook.
+    /// one of `measure`. To be returned by the hook. A name that is taken fails the run when the hook has returned.
     pub fn log(&mut self, name: impl Into<Arc<str>>, value: f64) -> Fallible {
         self.requests.logged.log(name.into(), value)
     }

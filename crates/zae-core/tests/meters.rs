@@ -1,6 +1,6 @@
 //! Meters, profilers and the model's summary in real runs, by clocks that the tests move.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod support;
 
@@ -281,6 +281,9 @@ fn a_trace_has_every_span_of_its_steps() {
     let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(files.len(), 2, "nothing is left beside it: {files:?}");
     let spans = trace(&dir.path().join("trace-4-6.json"));
+    for hook in ["csv: on_epoch_end", "recorder: on_epoch_end", "csv: on_evaluation_end"] {
+        assert_eq!(spans.iter().filter(|span| span.0 == hook).count(), 1, "{hook}");
+    }
     let around = |name: &str| {
         let spans: Vec<_> = spans.iter().filter(|span| span.0 == name).collect();
         assert_eq!(spans.len(), 1, "{name}");

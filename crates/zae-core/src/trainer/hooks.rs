@@ -1,6 +1,7 @@
 //! Calling add-ons, and keeping what goes wrong in user code from taking the process down.
 
 use std::{
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
@@ -113,8 +114,7 @@ impl Installed {
         run_dir: Option<&Path>,
         ranks: &Ranks,
         site: &mut Site,
-        name: &'static str,
-        hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
+        hook: Hook<impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible>,
     ) -> Result<(), Error> {
         let before = std::mem::replace(&mut site.stage, Stage::AddOn);
         let mut cx = Context {
@@ -130,14 +130,15 @@ impl Installed {
             requests: &mut self.requests,
         };
         let watches = &self.watches;
-        let mut first = each(&mut self.add_ons, &mut cx, *site, watches, name, hook);
+        let mut first = each(&mut self.add_ons[hook.of.clone()], &mut cx, *site, watches, hook);
         for notice in std::mem::take(&mut cx.requests.notices) {
             match &notice {
                 Notice::Info(text) => tracing::info!("{text}"),
                 Notice::Warning(text) => tracing::warn!("{text}"),
             }
-            let told = |add_on: &mut dyn AddOn, cx: &mut Context<'_>| add_on.on_notice(&notice, cx);
-            first = first.and(each(&mut self.add_ons, &mut cx, *site, watches, "on_notice", told));
+            let call = |add_on: &mut dyn AddOn, cx: &mut Context<'_>| add_on.on_notice(&notice, cx);
+            let told = Hook { name: "on_notice", of: 0..self.add_ons.len(), call };
+            first = first.and(each(&mut self.add_ons, &mut cx, *site, watches, told));
         }
         site.stage = before;
         if let Some(reason) = self.requests.stop.take() {
@@ -147,22 +148,29 @@ impl Installed {
     }
 }
 
+/// One hook of some add-ons.
+struct Hook<F> {
+    name: &'static str,
+    /// Their places.
+    of: Range<usize>,
+    call: F,
+}
+
 /// Calls one hook of every add-on: also of those behind one that fails or panics, for they have not. The first error counts.
 fn each(
     add_ons: &mut [Box<dyn AddOn>],
     cx: &mut Context<'_>,
     site: Site,
     watches: &[Arc<dyn Watch>],
-    name: &'static str,
-    mut hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
+    mut hook: Hook<impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible>,
 ) -> Result<(), Error> {
     let mut first = Ok(());
     for add_on in add_ons {
         if !watches.is_empty() {
-            tell(watches, Doing::Hook { add_on: add_on.name(), hook: name }, &site);
+            tell(watches, Doing::Hook { add_on: add_on.name(), hook: hook.name }, &site);
         }
         let before = cx.requests.logged.len();
-        let mut called = caught(|| hook(&mut **add_on, cx));
+        let mut called = caught(|| (hook.call)(&mut **add_on, cx));
         if cx.requests.logged.len() > before {
             called = called.and(cx.requests.logged.check(before, add_on.phase()));
         }
@@ -215,11 +223,15 @@ impl<T: Task> Trainer<T> {
         name: &'static str,
         hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
     ) -> Result<(), Error> {
-        if self.add_ons.is_empty() {
+        self.some(Hook { name, of: 0..self.add_ons.add_ons.len(), call: hook })
+    }
+
+    fn some(&mut self, hook: Hook<impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible>) -> Result<(), Error> {
+        if hook.of.is_empty() {
             return Ok(());
         }
         let Self { add_ons, learner, state, settings, ranks, site, .. } = self;
-        add_ons.call(learner, state, settings.run_dir.as_deref(), ranks, site, name, hook)
+        add_ons.call(learner, state, settings.run_dir.as_deref(), ranks, site, hook)
     }
 
     /// Calls a hook about a step: what add-ons log there is part of the step's row.
@@ -251,22 +263,22 @@ impl<T: Task> Trainer<T> {
         hook: fn(&mut dyn AddOn, &E, &mut Context<'_>) -> Fallible,
         keep: fn(&mut RunState, &E),
     ) -> Result<(), Error> {
-        let mut first = Ok(());
-        for phase in [Phase::Observe, Phase::Decide] {
-            self.add_ons.requests.logged.open = true;
-            let called =
-                self.each(name, |add_on, cx| if add_on.phase() == phase { hook(add_on, ended, cx) } else { Ok(()) });
+        let (mut first, mut from) = (Ok(()), 0);
+        for phase in [Phase::Observe, Phase::Decide, Phase::Report] {
+            // They are in the order of their phases.
+            let to = self.add_ons.add_ons.partition_point(|add_on| add_on.phase() <= phase);
+            self.add_ons.requests.logged.open = phase <= Phase::Decide;
+            let call = |add_on: &mut dyn AddOn, cx: &mut Context<'_>| hook(add_on, ended, cx);
+            first = first.and(self.some(Hook { name, of: from..to, call }));
             self.add_ons.requests.logged.open = false;
-            first = first.and(called);
+            from = to;
             if self.add_ons.requests.logged.len() > 0 {
                 let put = self.add_ons.requests.logged.put_in(ended.metrics());
                 first = first.and(put.map_err(|source| self.fail(source)));
                 keep(&mut self.state, ended);
             }
         }
-        first.and(
-            self.each(name, |add_on, cx| if add_on.phase() > Phase::Decide { hook(add_on, ended, cx) } else { Ok(()) }),
-        )
+        first
     }
 
     /// Reads what is still on the device and hands out the rows.
@@ -284,9 +296,11 @@ impl<T: Task> Trainer<T> {
         let mut first = Ok(());
         if !add_ons.is_empty() {
             let run_dir = settings.run_dir.as_deref();
+            let of = 0..add_ons.add_ons.len();
             for rows in pending.ready() {
-                let hook = |add_on: &mut dyn AddOn, cx: &mut Context<'_>| add_on.on_rows(&rows, cx);
-                first = first.and(add_ons.call(learner, state, run_dir, ranks, site, "on_rows", hook));
+                let call = |add_on: &mut dyn AddOn, cx: &mut Context<'_>| add_on.on_rows(&rows, cx);
+                let hook = Hook { name: "on_rows", of: of.clone(), call };
+                first = first.and(add_ons.call(learner, state, run_dir, ranks, site, hook));
             }
         }
         pending.clear_ready();

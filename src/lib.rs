@@ -100,8 +100,8 @@ pub mod prelude {
     pub use zae_core::{
         add_on::{AddOn, Context, Phase},
         add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar},
-        data::{DataLoader, Dataset, Loader, Pad, Sample, Source, WeightedSampler, from_fn},
         add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar, on_epoch_end, on_evaluation_end, on_step_end},
+        data::{DataLoader, Dataset, Loader, Pad, Sample, Source, WeightedSampler, from_fn},
         data::{DataLoader, Dataset, Loader, Sample, Source, from_fn},
         error::{BoxError, Error, Fallible},
         learner::{Clip, Learner},

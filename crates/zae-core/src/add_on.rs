@@ -5,12 +5,13 @@ use std::{any::Any, collections::BTreeMap, path::Path, sync::Arc};
 use crate::{
     engine::Engine,
     error::{Error, Fallible},
-    metrics::{EpochSummary, Evaluation, History, Rows},
+    metrics::{EpochSummary, Evaluation, History, Logged, Rows},
     outcome::Run,
     process_group::Parallel,
     progress::ProgressChecker,
     snapshot::Snapshot,
     state::State,
+    watch::Watch,
 };
 
 pub use crate::snapshot::Durable;
@@ -40,6 +41,7 @@ pub struct Requests {
     pub(crate) too_early: bool,
     /// That is who is asking.
     pub(crate) held: bool,
+    pub(crate) logged: Logged,
 }
 
 /// Something that the person who runs the program should read.
@@ -84,7 +86,8 @@ impl Requests {
 /// What every hook may look at and act on.
 #[non_exhaustive]
 pub struct Context<'a> {
-    /// Where the run is. During a hook about a step, that step is counted already.
+    /// Where the run is. During a hook about a step, that step is counted already, but for [`AddOn::on_gradients`]: there it is
+    /// yet to be made.
     pub progress: &'a ProgressChecker,
     /// The learning rate of the last step.
     pub lr: f64,
@@ -105,6 +108,49 @@ pub struct Context<'a> {
     pub engine: &'a mut dyn Engine,
     /// What the add-on asks for.
     pub requests: &'a mut Requests,
+}
+
+impl Context<'_> {
+    /// Logs a number, under its full name: for example `grad_norm/conv1.weight`. As with `self.log` of a callback in Lightning, it
+    /// gets to every logger and into the history; the console shows it if its name begins as the task's metrics do, with `train/`
+    /// or `valid/`.
+    ///
+    /// - in [`AddOn::on_gradients`] and [`AddOn::on_step_end`] it is part of the step's row, and its mean over the steps of the
+    ///   epoch that have it is part of the epoch's summary;
+    /// - in [`AddOn::on_evaluation_end`] and [`AddOn::on_epoch_end`], from add-ons of the phases Observe and Decide, it is part of
+    ///   the evaluation or the summary that those of later phases are given: early stopping can watch it.
+    ///
+    /// It has to be a function of the run: the same on all processes that train together, and again after a resume. What is not is
+    /// for [`Context::measure`].
+    ///
+    /// ```
+    /// # use zae_core::{add_on::{AddOn, Context}, error::Fallible};
+    /// struct SkippedSteps;
+    ///
+    /// impl AddOn for SkippedSteps {
+    ///     fn name(&self) -> &str { "skipped-steps" }
+    ///     fn on_step_end(&mut self, cx: &mut Context<'_>) -> Fallible {
+    ///         cx.log("skipped", cx.progress.skipped() as f64)
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// In another hook, or from an add-on that saves or reports, for these are called on rank 0 alone; also for a name that is
+    /// one of `measure`. To be returned by the hook. A name that is taken fails the run when the hook has returned.
+    pub fn log(&mut self, name: impl Into<Arc<str>>, value: f64) -> Fallible {
+        self.requests.logged.log(name.into(), value)
+    }
+
+    /// Logs what depends on the clock or the machine, as `meter/` and this name. It is part of what [`Context::log`] tells of,
+    /// but it is never summed: the row of a step has it, the summary of its epoch has not. Each process has its own, and
+    /// [`History::without_clock`] has none: whoever compares two logs leaves out `seconds` and what begins with `meter/`.
+    ///
+    /// # Errors
+    /// As for [`Context::log`]; but in hooks about steps, add-ons of every phase may measure.
+    pub fn measure(&mut self, name: &str, value: f64) -> Fallible {
+        self.requests.logged.measure(name, value)
+    }
 }
 
 /// When the trainer asks whether a snapshot is wanted.
@@ -141,7 +187,7 @@ pub struct Pass<'a> {
 /// Every hook has an empty default, so an add-on writes only what it needs. An error returned by a hook ends the run.
 /// Hooks run on the training thread: what takes time belongs on a thread of the add-on's own.
 ///
-/// The order in a run: `parallel` once, `claim`, `latest` once, `on_run_start`; for each epoch `on_epoch_start`, per step
+/// The order in a run: `parallel` once, `watch`, `claim`, `latest` once, `on_run_start`; for each epoch `on_epoch_start`, per step
 /// `on_gradients`, `on_step_end` and, in groups of any size, `on_rows`; per evaluation `on_pass` for each batch, then
 /// `on_evaluation_end` (a sanity check before the first epoch has the `on_pass` alone); `on_epoch_end`; last, exactly one of `on_run_end` and `on_error`, and then `finish`. Snapshots are taken
 /// between steps, after the hooks of all phases.
@@ -320,6 +366,12 @@ pub trait AddOn: Any + Send {
     fn parallel(&mut self, engine: &mut dyn Engine) -> Fallible<Option<Parallel>> {
         let _ = engine;
         Ok(None)
+    }
+
+    /// Who is to be told what the training thread does, if this add-on has somebody. Asked whenever a run, an evaluation or an
+    /// inference begins, before all but [`AddOn::parallel`].
+    fn watch(&mut self) -> Option<Arc<dyn Watch>> {
+        None
     }
 
     /// A run is about to begin: nothing was read or changed yet, by any add-on. What another process may be using, such as

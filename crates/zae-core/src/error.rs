@@ -22,6 +22,8 @@ pub enum Stage {
     Start,
     /// Drawing a batch from a loader.
     Data,
+    /// Placing a batch on the device.
+    Place,
     /// The task's `train_step`.
     TrainStep,
     /// Computing gradients.
@@ -49,6 +51,7 @@ impl fmt::Display for Stage {
         f.write_str(match self {
             Self::Start => "the start of the run",
             Self::Data => "the data",
+            Self::Place => "placing a batch on the device",
             Self::TrainStep => "train_step",
             Self::Backward => "the backward pass",
             Self::Update => "the optimizer's update",

@@ -38,3 +38,4 @@ pub mod testing;
 pub mod trainer;
 mod transposed;
 pub mod tune;
+pub mod watch;

@@ -20,7 +20,8 @@ const MOST_ROWS: usize = 50;
 const JUDGE: &str = "valid/loss";
 
 /// Writes a table of all epochs to standard error when a run ends, those before a resume included. Epochs are counted
-/// from 1, as in the progress bar. The one with the best validation loss is marked.
+/// from 1, as in the progress bar. The one with the best validation loss is marked. Its columns are the metrics of the task
+/// (`train/..`, `valid/..`): what add-ons log under other names is in the files.
 ///
 /// ```
 /// use zae_core::add_ons::EpochTable;
@@ -69,14 +70,20 @@ impl AddOn for EpochTable {
         if !run.history.epochs.is_empty() {
             let out = self.out.get_mut().unwrap_or_else(PoisonError::into_inner);
             // A console that is gone is no reason to fail a run.
-            let _ = out.write_all(table(&run.history.epochs).as_bytes()).and_then(|()| out.flush());
+            let table = table(&run.history.epochs, &text::sets(&run.history));
+            let _ = out.write_all(table.as_bytes()).and_then(|()| out.flush());
         }
         Ok(())
     }
 }
 
-fn table(epochs: &[EpochSummary]) -> String {
-    let names: BTreeSet<&str> = epochs.iter().flat_map(|epoch| epoch.metrics.keys().map(String::as_str)).collect();
+/// `sets` are the names of the data that the run was evaluated on.
+fn table(epochs: &[EpochSummary], sets: &BTreeSet<&str>) -> String {
+    let names: BTreeSet<&str> = epochs
+        .iter()
+        .flat_map(|epoch| epoch.metrics.keys().map(String::as_str))
+        .filter(|name| text::is_of_task(name, sets))
+        .collect();
     let first = ["train/loss", JUDGE];
     let metrics: Vec<&str> = first
         .into_iter()
@@ -146,6 +153,8 @@ fn aligned(rows: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
 
+    const SETS: [&str; 1] = ["valid"];
+
     fn epochs(n: u64) -> Vec<EpochSummary> {
         let epoch = |epoch: u64| EpochSummary {
             epoch,
@@ -166,6 +175,7 @@ mod tests {
     fn columns_are_aligned_and_the_best_epoch_is_marked() {
         let mut epochs = epochs(3);
         epochs[2].metrics.remove("valid/accuracy");
+        epochs[2].metrics.insert("grad_norm/total".to_owned(), 1.0);
         epochs[0].metrics.insert("valid/loss".to_owned(), f64::NAN);
         let expected = "\
 epoch  train/loss  valid/loss  valid/accuracy     lr  seconds
@@ -174,12 +184,12 @@ epoch  train/loss  valid/loss  valid/accuracy     lr  seconds
     3      0.3333       1.000                  0.001      2.0
 * best valid/loss: 0, epoch 2
 ";
-        assert_eq!(table(&epochs), expected);
+        assert_eq!(table(&epochs, &SETS.into()), expected);
     }
 
     #[test]
     fn a_long_run_is_shortened_in_the_middle() {
-        let table = table(&epochs(1000));
+        let table = table(&epochs(1000), &SETS.into());
         assert_eq!(table.lines().count(), MOST_ROWS + 3);
         assert!(table.contains("\n  ...\n") && table.contains("\n   25 ") && table.contains("\n  976 "), "{table}");
         assert!(table.lines().all(|line| line.len() < 80));

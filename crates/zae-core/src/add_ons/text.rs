@@ -1,4 +1,18 @@
-//! Numbers as people read them on a console.
+//! Numbers as people read them on a console, and which of them they get to see there.
+
+use std::collections::BTreeSet;
+
+use crate::metrics::History;
+
+/// The names of the data that a run was evaluated on.
+pub(super) fn sets(history: &History) -> BTreeSet<&str> {
+    history.evaluations.iter().map(|evaluation| evaluation.set.as_str()).collect()
+}
+
+/// Whether a number is one of the task. What add-ons log under other names may be dozens of numbers, and is in the files.
+pub(super) fn is_of_task(name: &str, sets: &BTreeSet<&str>) -> bool {
+    name.split_once('/').is_some_and(|(set, _)| set == "train" || sets.contains(set))
+}
 
 /// Four significant digits; very large and very small numbers with an exponent.
 pub(super) fn short(value: f64) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Metrics;
+use super::{Metrics, is_measured};
 use crate::error::Fallible;
 
 /// The result of a pass over validation or test data.
@@ -53,8 +53,15 @@ impl Evaluation {
     /// A metric that `who` watches, by its full name.
     ///
     /// # Errors
-    /// When there is none of that name; the message says which there are.
+    /// When there is none of that name (the message says which there are), or it depends on the clock.
     pub fn watched(&self, name: &str, who: &str) -> Fallible<f64> {
+        if is_measured(name) {
+            return Err(format!(
+                "{who} watches `{name}`, which depends on the clock or the machine: processes that train together would not \
+                 decide alike, nor would a resumed run; watch what was logged with `cx.log`, or a metric of the task"
+            )
+            .into());
+        }
         self.metrics.get(name).copied().ok_or_else(|| {
             let there: Vec<_> = self.metrics.keys().map(String::as_str).collect();
             format!("{who} watches `{name}`, but the validation has only: {}", there.join(", ")).into()
@@ -102,12 +109,19 @@ impl History {
         self.evaluations.iter().filter_map(move |evaluation| evaluation.metrics.get(name).copied())
     }
 
-    /// The same without wall-clock times, the only part of a history that a resumed run does not repeat bit for bit.
+    /// The same without wall-clock times and what was [measured](crate::add_on::Context::measure), the only parts of a history
+    /// that a resumed run does not repeat bit for bit.
     #[must_use]
     pub fn without_clock(&self) -> Self {
         let mut history = self.clone();
-        history.epochs.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
-        history.evaluations.iter_mut().for_each(|evaluation| evaluation.seconds = 0.0);
+        for epoch in &mut history.epochs {
+            epoch.seconds = 0.0;
+            epoch.metrics.retain(|name, _| !is_measured(name));
+        }
+        for evaluation in &mut history.evaluations {
+            evaluation.seconds = 0.0;
+            evaluation.metrics.retain(|name, _| !is_measured(name));
+        }
         history
     }
 }

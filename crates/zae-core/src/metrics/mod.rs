@@ -2,6 +2,7 @@
 
 mod direction;
 mod history;
+mod logged;
 mod pending;
 mod ready;
 mod rows;
@@ -11,6 +12,7 @@ mod totals;
 pub use direction::Direction;
 pub use history::{EpochSummary, Evaluation, History};
 
+pub(crate) use logged::{Logged, is_measured};
 pub(crate) use pending::{NotFinite, Pending};
 pub use rows::{Row, RowHead, Rows};
 pub(crate) use shared::Shared;

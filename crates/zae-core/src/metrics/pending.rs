@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    RowHead, Rows, Totals,
+    RowHead, Rows, Totals, is_measured,
     ready::{Cell, Ready},
     shared::{Shared, SharedRow},
 };
@@ -15,14 +15,26 @@ use crate::{
 
 /// A metric as the task names it, with all that is looked up once.
 struct Column {
-    short: Name,
+    /// What add-ons log has its full name only.
+    short: Option<Name>,
     full: Arc<str>,
+    /// Shown, but never summed.
+    measured: bool,
+    /// The row that an add-on last logged it for.
+    logged: u64,
     /// Where its sum is.
     slot: usize,
     /// Where its cell was in the last row.
     cell: usize,
 }
 
+impl Column {
+    fn name(&self) -> &str {
+        self.short.as_deref().unwrap_or(&self.full)
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Entry {
     column: usize,
     kind: Kind,
@@ -54,6 +66,10 @@ pub(crate) struct Pending<S> {
     columns: Vec<Column>,
     /// Their places, by the task's names.
     places: HashMap<Name, usize>,
+    /// The places of those that add-ons log.
+    logged: HashMap<Arc<str>, usize>,
+    /// Rows ended so far.
+    ended: u64,
     lazy: Vec<S>,
     entries: Vec<Entry>,
     open: Vec<OpenRow>,
@@ -73,6 +89,8 @@ impl<S> Pending<S> {
             wants_rows: false,
             columns: Vec::new(),
             places: HashMap::new(),
+            logged: HashMap::new(),
+            ended: 0,
             lazy: Vec::new(),
             entries: Vec::new(),
             open: Vec::new(),
@@ -91,7 +109,7 @@ impl<S> Pending<S> {
     }
 
     fn column(&mut self, name: &Name, hint: usize) -> usize {
-        if self.columns.get(hint).is_some_and(|column| column.short == *name) {
+        if self.columns.get(hint).is_some_and(|column| column.short.as_ref() == Some(name)) {
             return hint;
         }
         if let Some(place) = self.places.get(name) {
@@ -99,9 +117,31 @@ impl<S> Pending<S> {
         }
         let place = self.columns.len();
         let full = format!("{}/{name}", self.prefix).into();
-        self.columns.push(Column { short: name.clone(), full, slot: usize::MAX, cell: 0 });
+        self.columns.push(Column {
+            short: Some(name.clone()),
+            full,
+            measured: false,
+            logged: 0,
+            slot: usize::MAX,
+            cell: 0,
+        });
         self.places.insert(name.clone(), place);
         place
+    }
+
+    /// The place of a number that an add-on logs.
+    fn logged_column(&mut self, full: Arc<str>) -> Fallible<usize> {
+        if let Some(place) = self.logged.get(&full) {
+            return Ok(*place);
+        }
+        if *full == *"lr" || self.columns.iter().any(|column| column.full == full) {
+            return Err(taken(&full));
+        }
+        let place = self.columns.len();
+        let measured = is_measured(&full);
+        self.columns.push(Column { short: None, full: full.clone(), measured, logged: 0, slot: usize::MAX, cell: 0 });
+        self.logged.insert(full, place);
+        Ok(place)
     }
 
     fn push(&mut self, column: usize, value: Value<S>, kind: Kind) {
@@ -134,7 +174,11 @@ impl<S> Pending<S> {
 
     /// `index` is the metric's place in its step, where it most likely was before.
     fn push_metric(&mut self, index: usize, metric: Metric<S>) -> Fallible {
+        let known = self.columns.len();
         let column = self.column(&metric.name, NORM + 1 + index);
+        if column == known && self.logged.contains_key(&self.columns[column].full) {
+            return Err(taken(&self.columns[column].full));
+        }
         if column <= NORM {
             let name = &metric.name;
             return Err(format!("the trainer itself reports `{name}`: give the metric another name").into());
@@ -149,7 +193,20 @@ impl<S> Pending<S> {
 
     /// Ends a row. A row that is not `counted` is shown but not summed.
     pub(crate) fn end_row(&mut self, head: RowHead, lr: Option<f64>, samples: f64) {
+        self.ended += 1;
         self.open.push(OpenRow { head, entries: self.entries.len(), lr, samples, counted: true });
+    }
+
+    /// Makes a number that an add-on has logged part of the row that was ended last.
+    pub(crate) fn log(&mut self, full: Arc<str>, value: f64) -> Fallible {
+        let index = self.logged_column(full)?;
+        let (column, Some(row)) = (&mut self.columns[index], self.open.last_mut()) else { return Ok(()) };
+        if std::mem::replace(&mut column.logged, self.ended) == self.ended {
+            return Err(twice(&column.full));
+        }
+        self.entries.push(Entry { column: index, kind: Kind::Mean { weight: 1.0 }, now: Some(value) });
+        row.entries = self.entries.len();
+        Ok(())
     }
 
     /// Leaves the last row out of the sums.
@@ -162,6 +219,11 @@ impl<S> Pending<S> {
     /// Rows that are neither read nor summed yet, or only the latter.
     pub(crate) fn open(&self) -> usize {
         self.open.len()
+    }
+
+    /// Whether all rows that are open are of steps before this one.
+    pub(crate) fn are_before(&self, step: u64) -> bool {
+        self.open.last().is_none_or(|row| row.head.step < step)
     }
 
     /// Rows not read yet. (Every row has a loss, so one with nothing lazy left has been read.)
@@ -212,12 +274,15 @@ impl<S> Pending<S> {
 
     /// What was read, for the other ranks: each row with its micro-batches' numbers.
     pub(crate) fn shared(&self) -> Shared {
-        let mut shared =
-            Shared { names: self.columns.iter().map(|column| column.short.to_string()).collect(), rows: Vec::new() };
+        let name = |column: &Column| column.short.as_ref().map(ToString::to_string);
+        let mut shared = Shared { names: self.columns.iter().map(name).collect(), rows: Vec::new() };
         let (mut entry, mut lazy) = (0, 0);
         for row in &self.open {
             let mut entries = Vec::with_capacity(row.entries - entry);
             for Entry { column, kind, now } in &self.entries[entry..row.entries] {
+                if self.columns[*column].short.is_none() {
+                    continue;
+                }
                 let values = match now {
                     Some(number) => vec![*number],
                     None => {
@@ -233,13 +298,20 @@ impl<S> Pending<S> {
         shared
     }
 
-    /// What all ranks have read, in the order of the data, in place of what this one has.
+    /// What all ranks have read, in the order of the data, in place of what this one has. What add-ons have logged stays this
+    /// one's own.
     pub(crate) fn take_all(&mut self, all: Vec<Shared>) {
         let own = std::mem::take(&mut self.open);
+        let entries = std::mem::take(&mut self.entries);
         self.discard();
         let names: Vec<Vec<usize>> = all
             .iter()
-            .map(|shared| shared.names.iter().map(|name| self.column(&Name::Owned(name.clone()), usize::MAX)).collect())
+            .map(|shared| {
+                let place = |name: &Option<String>| {
+                    name.as_ref().map_or(usize::MAX, |name| self.column(&Name::Owned(name.clone()), usize::MAX))
+                };
+                shared.names.iter().map(place).collect()
+            })
             .collect();
         let mut rows: Vec<(usize, SharedRow)> = all
             .into_iter()
@@ -262,9 +334,14 @@ impl<S> Pending<S> {
                 }
             }
             let (_, first) = &same[0];
-            let mine = own.binary_search_by_key(&first.key, |row| row.head.step).ok().map(|place| own[place]);
+            let mine = own.binary_search_by_key(&first.key, |row| row.head.step).ok();
             let (head, lr) =
-                mine.map_or((RowHead { step: first.key, ..RowHead::default() }, None), |row| (row.head, row.lr));
+                mine.map_or((RowHead { step: first.key, ..RowHead::default() }, None), |i| (own[i].head, own[i].lr));
+            if let Some(i) = mine {
+                let from = i.checked_sub(1).map_or(0, |before| own[before].entries);
+                let of_row = &entries[from..own[i].entries];
+                self.entries.extend(of_row.iter().filter(|entry| self.columns[entry.column].short.is_none()));
+            }
             let counted = same.iter().all(|(_, row)| row.counted);
             self.open.push(OpenRow { head, entries: self.entries.len(), lr, samples: first.samples, counted });
         }
@@ -295,15 +372,16 @@ impl<S> Pending<S> {
                 if column.slot == usize::MAX {
                     column.slot = totals.slot(&column.full);
                 }
+                let counted = counted && !column.measured;
                 let (value, weight) = match (kind, values) {
                     (Kind::Mean { weight }, &[value]) => {
                         if counted && !totals.add_mean(column.slot, value, *weight) {
-                            return Err(mixed(&column.short));
+                            return Err(mixed(column.name()));
                         }
                         (value, *weight)
                     }
                     (Kind::Mean { .. }, values) => {
-                        let (name, n) = (&column.short, values.len());
+                        let (name, n) = (column.name(), values.len());
                         return Err(format!(
                             "`{name}` is a mean but holds {n} numbers: reduce it to one, or give it with `.count(..)`"
                         )
@@ -311,7 +389,7 @@ impl<S> Pending<S> {
                     }
                     (Kind::Count, values) => {
                         if counted && !totals.add_count(column.slot, values) {
-                            return Err(mixed(&column.short));
+                            return Err(mixed(column.name()));
                         }
                         if let &[value] = values { (value, 1.0) } else { continue }
                     }
@@ -355,6 +433,18 @@ impl<S> Pending<S> {
         self.open.clear();
         self.readout.clear();
     }
+}
+
+/// For an add-on's number and for one of the task: either may come first.
+fn taken(name: &str) -> crate::error::BoxError {
+    format!(
+        "`{name}` is what an add-on logs and also what the trainer or the task reports: give one of them another name"
+    )
+    .into()
+}
+
+pub(super) fn twice(name: &str) -> crate::error::BoxError {
+    format!("`{name}` was logged twice for one step, evaluation or epoch: log it once, or give it two names").into()
 }
 
 fn mixed(name: &str) -> crate::error::BoxError {

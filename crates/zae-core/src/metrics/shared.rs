@@ -10,8 +10,8 @@ use crate::step::Kind;
 /// alone would have got.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Shared {
-    /// The names of its columns.
-    pub(crate) names: Vec<String>,
+    /// The names of its columns; there is none for what add-ons log, which is not shared.
+    pub(crate) names: Vec<Option<String>>,
     pub(crate) rows: Vec<SharedRow>,
 }
 

@@ -38,8 +38,8 @@ impl<T: Task> Trainer<T> {
             t.meet()?;
             let data = t.few(data);
             check_names(&data)?;
-            let evaluation = t.measure(set, &data)?;
-            t.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
+            let mut evaluation = t.measure(set, &data)?;
+            t.each_of_ended("on_evaluation_end", &mut evaluation, AddOn::on_evaluation_end, |_, _| ())?;
             Ok(evaluation)
         });
         // There is no run that an add-on could have stopped.
@@ -87,11 +87,12 @@ impl<T: Task> Trainer<T> {
             let data = t.few(data);
             let _inference = tracing::info_span!("inference", rank = t.rank()).entered();
             let mut outputs = Vec::new();
-            t.pass("inference", Mode::Predict, data, shard(t), |t, input: Option<T::Input>, at| {
+            t.pass("inference", Mode::Predict, &data, shard(t), |t, input: Option<T::Input>, at| {
                 let Some(input) = input else { return Ok(()) };
-                t.at(Stage::Predict, |t| {
+                t.at(Stage::Place, |t| {
                     t.learner.seed(at.engine_seed());
                     let input = t.learner.place(input, Mode::Predict);
+                    t.enter(Stage::Predict);
                     let output = t.learner.eval(|model| t.task.predict(model, input, at))??;
                     outputs.push((at.cursor.micro_batch, output));
                     Ok(())
@@ -106,7 +107,7 @@ impl<T: Task> Trainer<T> {
         match &result {
             Ok(_) => {
                 let ended = self.guard(|t| {
-                    t.each(AddOn::finish)?;
+                    t.each("finish", AddOn::finish)?;
                     t.part_well()
                 });
                 if let Err(error) = &ended {
@@ -152,9 +153,10 @@ impl<T: Task> Trainer<T> {
             let micro_batch = at.cursor.micro_batch;
             let done = micro_batch + 1;
             if let Some(batch) = batch {
-                t.at(Stage::TestStep, |t| {
+                t.at(Stage::Place, |t| {
                     t.learner.seed(at.engine_seed());
                     let batch = t.learner.place(batch, Mode::Evaluate);
+                    t.enter(Stage::TestStep);
                     let step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
                     let weight = step.checked_weight()?;
                     pending.push_loss(t.learner.detach(step.loss), weight);
@@ -220,7 +222,7 @@ impl<T: Task> Trainer<T> {
                 return Err(Error::Interrupted { signal });
             }
             let done = at.cursor.micro_batch;
-            self.each(|add_on, cx| add_on.on_pass(&Pass { set, done, total }, cx))?;
+            self.each("on_pass", |add_on, cx| add_on.on_pass(&Pass { set, done, total }, cx))?;
             self.site.cursor = at.cursor;
             let Some(batch) = self.at(Stage::PassData, |_| batches.next().transpose())? else { break };
             step(self, batch, &at)?;

@@ -1,8 +1,10 @@
 //! Calling add-ons, and keeping what goes wrong in user code from taking the process down.
 
 use std::{
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Arc,
 };
 
 use super::{
@@ -14,9 +16,11 @@ use crate::{
     engine::Engine,
     error::{Error, Fallible, Panicked, Site, Stage},
     learner::Learner,
+    metrics::{EpochSummary, Evaluation, Metrics},
     progress::ProgressChecker,
     snapshot::RunState,
     task::Task,
+    watch::{Doing, Turn, Watch},
 };
 
 /// The add-ons of a run, in canonical order.
@@ -28,6 +32,7 @@ pub(super) struct Installed {
     requests: Requests,
     /// How many epochs and steps the run has at least.
     minimum: (u64, u64),
+    watches: Vec<Arc<dyn Watch>>,
     /// The one that is asked whether it wants a snapshot.
     current: usize,
 }
@@ -77,6 +82,24 @@ impl Installed {
         self.requests.notice(notice);
     }
 
+    /// Asks who is to be told of turns.
+    pub(super) fn ask_for_watches(&mut self) -> Fallible {
+        self.watches.clear();
+        for add_on in &mut self.add_ons {
+            let name = add_on.name().to_owned();
+            self.watches.extend(ask(&name, || Ok(add_on.watch()))?);
+        }
+        Ok(())
+    }
+
+    /// Tells those who watch what this thread turns to.
+    #[inline]
+    pub(super) fn turn(&self, doing: Doing<'_>, site: &Site) {
+        if !self.watches.is_empty() {
+            tell(&self.watches, doing, site);
+        }
+    }
+
     fn wants_snapshot(&mut self, moment: Moment, progress: &ProgressChecker) -> bool {
         let mut wanted = std::mem::take(&mut self.requests.snapshot);
         for (i, add_on) in self.add_ons.iter().enumerate() {
@@ -98,7 +121,7 @@ impl Installed {
         run_dir: Option<&Path>,
         ranks: &Ranks,
         site: &mut Site,
-        hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
+        hook: Hook<impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible>,
     ) -> Result<(), Error> {
         let before = std::mem::replace(&mut site.stage, Stage::AddOn);
         let (epochs, steps) = self.minimum;
@@ -115,13 +138,16 @@ impl Installed {
             engine,
             requests: &mut self.requests,
         };
-        let mut first = each(&mut self.add_ons, &mut cx, *site, hook);
+        let watches = &self.watches;
+        let mut first = each(&mut self.add_ons[hook.of.clone()], &mut cx, *site, watches, hook);
         for notice in std::mem::take(&mut cx.requests.notices) {
             match &notice {
                 Notice::Info(text) => tracing::info!("{text}"),
                 Notice::Warning(text) => tracing::warn!("{text}"),
             }
-            first = first.and(each(&mut self.add_ons, &mut cx, *site, |add_on, cx| add_on.on_notice(&notice, cx)));
+            let call = |add_on: &mut dyn AddOn, cx: &mut Context<'_>| add_on.on_notice(&notice, cx);
+            let told = Hook { name: "on_notice", of: 0..self.add_ons.len(), call };
+            first = first.and(each(&mut self.add_ons, &mut cx, *site, watches, told));
         }
         site.stage = before;
         if let Some(reason) = self.requests.stop.take() {
@@ -131,22 +157,46 @@ impl Installed {
     }
 }
 
+/// One hook of some add-ons.
+struct Hook<F> {
+    name: &'static str,
+    /// Their places.
+    of: Range<usize>,
+    call: F,
+}
+
 /// Calls one hook of every add-on: also of those behind one that fails or panics, for they have not. The first error counts.
 fn each(
     add_ons: &mut [Box<dyn AddOn>],
     cx: &mut Context<'_>,
     site: Site,
-    mut hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
+    watches: &[Arc<dyn Watch>],
+    mut hook: Hook<impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible>,
 ) -> Result<(), Error> {
     let mut first = Ok(());
     for add_on in add_ons {
         cx.requests.held = cx.requests.too_early && add_on.phase() == Phase::Decide;
-        if let Err(source) = caught(|| hook(&mut **add_on, cx)) {
+        if !watches.is_empty() {
+            tell(watches, Doing::Hook { add_on: add_on.name(), hook: hook.name }, &site);
+        }
+        let before = cx.requests.logged.len();
+        let mut called = caught(|| (hook.call)(&mut **add_on, cx));
+        if cx.requests.logged.len() > before {
+            called = called.and(cx.requests.logged.check(before, add_on.phase()));
+        }
+        if let Err(source) = called {
             tracing::error!(add_on = add_on.name(), error = %source, "an add-on failed");
             first = first.and(Err(Error::AddOn { name: add_on.name().to_owned(), site, source }));
         }
     }
     first
+}
+
+#[cold]
+#[inline(never)]
+fn tell(watches: &[Arc<dyn Watch>], doing: Doing<'_>, site: &Site) {
+    let turn = Turn::new(doing, site.step, site.cursor);
+    watches.iter().for_each(|watch| watch.turn(&turn));
 }
 
 /// A panic becomes an error.
@@ -159,14 +209,86 @@ pub(super) fn ask<R>(name: &str, work: impl FnOnce() -> Fallible<R>) -> Fallible
     caught(work).map_err(|e| format!("add-on `{name}`: {e}").into())
 }
 
+/// What has numbers of its own when it ends, to which add-ons may add.
+pub(super) trait Ended {
+    fn metrics(&mut self) -> &mut Metrics;
+}
+
+impl Ended for Evaluation {
+    fn metrics(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+}
+
+impl Ended for EpochSummary {
+    fn metrics(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+}
+
 impl<T: Task> Trainer<T> {
     /// Calls one hook of every add-on, in canonical order.
-    pub(super) fn each(&mut self, hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible) -> Result<(), Error> {
-        if self.add_ons.is_empty() {
+    pub(super) fn each(
+        &mut self,
+        name: &'static str,
+        hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
+    ) -> Result<(), Error> {
+        self.some(Hook { name, of: 0..self.add_ons.add_ons.len(), call: hook })
+    }
+
+    fn some(&mut self, hook: Hook<impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible>) -> Result<(), Error> {
+        if hook.of.is_empty() {
             return Ok(());
         }
         let Self { add_ons, learner, state, settings, ranks, site, .. } = self;
         add_ons.call(learner, state, settings.run_dir.as_deref(), ranks, site, hook)
+    }
+
+    /// Calls a hook about a step: what add-ons log there is part of the step's row.
+    pub(super) fn each_of_step(
+        &mut self,
+        name: &'static str,
+        hook: impl FnMut(&mut dyn AddOn, &mut Context<'_>) -> Fallible,
+    ) -> Result<(), Error> {
+        if self.add_ons.is_empty() {
+            return Ok(());
+        }
+        self.add_ons.requests.logged.open = true;
+        let called = self.each(name, hook);
+        self.add_ons.requests.logged.open = false;
+        if self.add_ons.requests.logged.len() == 0 {
+            return called;
+        }
+        let Self { add_ons, pending, .. } = self;
+        let put = add_ons.requests.logged.take().try_for_each(|(name, value)| pending.log(name, value));
+        called.and(put.map_err(|source| self.fail(source)))
+    }
+
+    /// Calls a hook about an evaluation or an epoch that has ended: what add-ons log there is part of it for those of later
+    /// phases. `keep` puts it where the history has it.
+    pub(super) fn each_of_ended<E: Ended>(
+        &mut self,
+        name: &'static str,
+        ended: &mut E,
+        hook: fn(&mut dyn AddOn, &E, &mut Context<'_>) -> Fallible,
+        keep: fn(&mut RunState, &E),
+    ) -> Result<(), Error> {
+        let (mut first, mut from) = (Ok(()), 0);
+        for phase in [Phase::Observe, Phase::Decide, Phase::Report] {
+            // They are in the order of their phases.
+            let to = self.add_ons.add_ons.partition_point(|add_on| add_on.phase() <= phase);
+            self.add_ons.requests.logged.open = phase <= Phase::Decide;
+            let call = |add_on: &mut dyn AddOn, cx: &mut Context<'_>| hook(add_on, ended, cx);
+            first = first.and(self.some(Hook { name, of: from..to, call }));
+            self.add_ons.requests.logged.open = false;
+            from = to;
+            if self.add_ons.requests.logged.len() > 0 {
+                let put = self.add_ons.requests.logged.put_in(ended.metrics());
+                first = first.and(put.map_err(|source| self.fail(source)));
+                keep(&mut self.state, ended);
+            }
+        }
+        first
     }
 
     /// Reads what is still on the device and hands out the rows.
@@ -179,17 +301,20 @@ impl<T: Task> Trainer<T> {
 
     /// Hands out rows that have been read.
     pub(super) fn hand_out(&mut self) -> Result<(), Error> {
+        let summed = self.settle_own_rows();
         let Self { add_ons, learner, state, settings, ranks, site, pending, .. } = self;
         let mut first = Ok(());
         if !add_ons.is_empty() {
             let run_dir = settings.run_dir.as_deref();
+            let of = 0..add_ons.add_ons.len();
             for rows in pending.ready() {
-                first = first
-                    .and(add_ons.call(learner, state, run_dir, ranks, site, |add_on, cx| add_on.on_rows(&rows, cx)));
+                let call = |add_on: &mut dyn AddOn, cx: &mut Context<'_>| add_on.on_rows(&rows, cx);
+                let hook = Hook { name: "on_rows", of: of.clone(), call };
+                first = first.and(add_ons.call(learner, state, run_dir, ranks, site, hook));
             }
         }
         pending.clear_ready();
-        first
+        summed.and(first)
     }
 
     /// After an error: hands out every row that can still be read, and leaves nothing of the step that was not made.
@@ -225,7 +350,7 @@ impl<T: Task> Trainer<T> {
         }
         if self.ranks.rank() == 0 {
             let snapshot = self.take_snapshot()?;
-            self.each(|add_on, cx| add_on.on_snapshot(&snapshot, cx))?;
+            self.each("on_snapshot", |add_on, cx| add_on.on_snapshot(&snapshot, cx))?;
         } else {
             // Rank 0 writes it; what has not been read yet is read by all.
             self.flush()?;

@@ -33,6 +33,7 @@ use crate::{
     signal::Listener,
     snapshot::RunState,
     task::{Device, Mode, Model, Scalar, Task},
+    watch::Doing,
 };
 use hooks::Installed;
 use ranks::Ranks;
@@ -306,6 +307,7 @@ impl<T: Task> Trainer<T> {
         self.site.stage = Stage::Start;
         // First, so that the other ranks can be told of what follows.
         self.join()?;
+        self.add_ons.ask_for_watches().map_err(|e| Error::Misuse(e.to_string()))?;
         if let Some(misuse) = self.settings.misuse() {
             return Err(Error::Misuse(misuse.to_owned()));
         }
@@ -346,9 +348,15 @@ impl<T: Task> Trainer<T> {
         }
     }
 
+    /// From here on, what goes wrong is about this stage.
+    fn enter(&mut self, stage: Stage) {
+        self.site.stage = stage;
+        self.add_ons.turn(Doing::Stage(stage), &self.site);
+    }
+
     /// Does `work` with `stage` as the place of its errors.
     fn at<R>(&mut self, stage: Stage, work: impl FnOnce(&mut Self) -> Fallible<R>) -> Result<R, Error> {
-        self.site.stage = stage;
+        self.enter(stage);
         work(self).map_err(|source| self.fail(source))
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     process_group::{Parallel, ProcessGroup, Reduction},
     state::State,
     task::Task,
+    watch::Doing,
 };
 
 /// The processes of a run; there may be just this one.
@@ -229,7 +230,10 @@ impl<T: Task> Trainer<T> {
 
     /// What cannot fail on one rank alone: if it does, the others are not left waiting.
     pub(super) fn together<R>(&mut self, work: impl FnOnce(&mut Self) -> Fallible<R>) -> Result<R, Error> {
+        let before = Doing::Stage(self.site.stage);
+        self.add_ons.turn(Doing::Exchange, &self.site);
         let result = caught(|| work(self)).map_err(|source| self.fail(source));
+        self.add_ons.turn(before, &self.site);
         if let Err(error) = &result {
             let reason = error.to_string();
             self.ranks.give_up(&reason);

@@ -100,7 +100,8 @@ impl<T: Task> Trainer<T> {
             let end = std::iter::once(Err("one batch only".into()));
             let mut batches = (Box::new(all.chain(end)) as Batches<'_, Option<T::Batch>>).peekable();
             t.window(&mut batches)?;
-            t.each(AddOn::on_step_end)?;
+            t.each_of_step("on_step_end", AddOn::on_step_end)?;
+            t.settle_own_rows()?;
             if (t.pending.waiting() > 0 || !t.ranks.is_one())
                 && let Some(bad) = t.read()?
             {
@@ -144,8 +145,8 @@ impl<T: Task> Trainer<T> {
             }
             let run = Run { outcome, history: t.state.history.clone() };
             ended = true;
-            let told = t.each(|add_on, cx| add_on.on_run_end(&run, cx));
-            told.and(t.each(AddOn::finish))?;
+            let told = t.each("on_run_end", |add_on, cx| add_on.on_run_end(&run, cx));
+            told.and(t.each("finish", AddOn::finish))?;
             t.part_well()?;
             tracing::info!(outcome = ?run.outcome, step = t.state.progress.step, "the run has ended");
             Ok(run)
@@ -165,8 +166,8 @@ impl<T: Task> Trainer<T> {
     /// Tells the add-ons of an error, after handing out every row that can still be read.
     pub(super) fn report(&mut self, error: &Error) {
         self.abandon();
-        let told = self.guard(|t| t.each(|add_on, cx| add_on.on_error(error, cx)));
-        if let Err(second) = told.and(self.guard(|t| t.each(AddOn::finish))) {
+        let told = self.guard(|t| t.each("on_error", |add_on, cx| add_on.on_error(error, cx)));
+        if let Err(second) = told.and(self.guard(|t| t.each("finish", AddOn::finish))) {
             tracing::error!(error = %second, "failed while an error was reported");
         }
     }
@@ -185,7 +186,7 @@ impl<T: Task> Trainer<T> {
         self.check_alike()?;
         self.ranks.time = until.time;
         self.add_ons.set_minimum(until.min_epochs, until.min_steps);
-        self.each(AddOn::on_run_start)?;
+        self.each("on_run_start", AddOn::on_run_start)?;
         self.agree(Place::Start, Word::default())?;
         let due = (self.state.due.evaluation || self.state.due.epoch_end) && !self.is_beyond(until);
         if let (false, Some(reason)) = (due, &stopped) {
@@ -214,7 +215,7 @@ impl<T: Task> Trainer<T> {
         V: Loader<T::Batch>,
     {
         let from = self.state.progress.cursor;
-        self.site.cursor = from;
+        (self.site.cursor, self.site.step) = (from, self.state.progress.step);
         let _epoch = tracing::info_span!("epoch", epoch = from.epoch, rank = self.rank()).entered();
         let batches = self.at(Stage::Data, |_| Ok(train.micro_batches(from.epoch)))?;
         let window = self.window_in(from.epoch);
@@ -227,10 +228,10 @@ impl<T: Task> Trainer<T> {
         if batches.peek().is_none() {
             return Err(self.no_batch(from.epoch));
         }
-        self.each(AddOn::on_epoch_start)?;
+        self.each("on_epoch_start", AddOn::on_epoch_start)?;
         loop {
             self.window(&mut batches)?;
-            self.each(AddOn::on_step_end)?;
+            self.each_of_step("on_step_end", AddOn::on_step_end)?;
             self.hand_out()?;
             if self.pending.open() as u64 >= self.settings.log_every {
                 self.flush()?;
@@ -283,7 +284,9 @@ impl<T: Task> Trainer<T> {
         state.due.epoch_end = false;
         state.history.epochs.push(summary.clone());
         tracing::info!(epoch = summary.epoch, step = summary.step, samples = summary.samples, "the epoch is done");
-        self.each(|add_on, cx| add_on.on_epoch_end(&summary, cx))?;
+        self.each_of_ended("on_epoch_end", &mut summary, AddOn::on_epoch_end, |run, summary| {
+            run.history.epochs.last_mut().into_iter().for_each(|last| last.clone_from(summary));
+        })?;
         self.snapshot_if_wanted(Moment::Epoch)
     }
 

@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use crate::{
-    add_on::Moment,
+    add_on::{AddOn, Moment},
     data::Loader,
     error::{Error, Stage},
     task::Task,
@@ -41,11 +41,13 @@ impl<T: Task> Trainer<T> {
 
     pub(super) fn validate_now<V: Loader<T::Batch>>(&mut self, valid: &V) -> Result<(), Error> {
         self.flush()?;
-        let evaluation = self.measure("valid", valid)?;
+        let mut evaluation = self.measure("valid", valid)?;
         self.state.due.evaluation = false;
         self.at(Stage::Update, |t| t.schedule.as_mut().map_or(Ok(()), |schedule| schedule.observe(&evaluation)))?;
         self.state.history.evaluations.push(evaluation.clone());
-        self.each(|add_on, cx| add_on.on_evaluation_end(&evaluation, cx))?;
+        self.each_of_ended("on_evaluation_end", &mut evaluation, AddOn::on_evaluation_end, |run, evaluation| {
+            run.history.evaluations.last_mut().into_iter().for_each(|last| last.clone_from(evaluation));
+        })?;
         self.snapshot_if_wanted(Moment::Evaluation)
     }
 }

@@ -95,12 +95,13 @@ impl<T: Task> Trainer<T> {
             total_steps: self.state.progress.plan.total_steps,
             seed: self.state.seed,
         };
-        self.at(Stage::TrainStep, |t| {
+        self.at(Stage::Place, |t| {
             t.learner.seed(at.engine_seed());
             let batch = t.learner.place(batch, Mode::Train);
+            t.enter(Stage::TrainStep);
             let step = t.learner.train(|model| t.task.train_step(model, batch, &at))??;
             let weight = step.checked_weight()?;
-            t.site.stage = Stage::Backward;
+            t.enter(Stage::Backward);
             let loss = if weight == 0.0 {
                 t.learner.detach(step.loss)
             } else {
@@ -172,16 +173,12 @@ impl<T: Task> Trainer<T> {
         let skip = self.settings.non_finite == NonFinite::SkipStep;
         let now = skip || !self.learner.is_asynchronous();
         if now && let Some(bad) = self.fetch()? {
-            self.settle_own_rows()?;
+            self.sum_own_rows()?;
             self.learner.zero_grad();
             return if skip { Ok(Stepped::Skipped) } else { Err(bad) };
         }
-        self.each(AddOn::on_gradients)?;
-        let stepped = self.at(Stage::Update, |t| t.learner.step(&Update::new(lr)))?;
-        if now {
-            self.settle_own_rows()?;
-        }
-        Ok(stepped)
+        self.each_of_step("on_gradients", AddOn::on_gradients)?;
+        self.at(Stage::Update, |t| t.learner.step(&Update::new(lr)))
     }
 
     fn next_lr(&mut self) -> Fallible<f64> {
@@ -211,8 +208,14 @@ impl<T: Task> Trainer<T> {
         Ok(bad)
     }
 
-    /// What one process has read is summed at once; several exchange it now and then.
-    fn settle_own_rows(&mut self) -> Result<(), Error> {
+    /// What one process has read is summed when its step is made and add-ons have logged what they like; several exchange it now
+    /// and then.
+    pub(super) fn settle_own_rows(&mut self) -> Result<(), Error> {
+        let is_due = self.pending.waiting() == 0 && self.pending.are_before(self.state.progress.step);
+        if is_due { self.sum_own_rows() } else { Ok(()) }
+    }
+
+    fn sum_own_rows(&mut self) -> Result<(), Error> {
         if self.ranks.is_one() { self.sum_rows() } else { Ok(()) }
     }
 

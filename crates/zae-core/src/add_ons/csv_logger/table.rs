@@ -1,34 +1,23 @@
-//! [`Table`]: the file and its columns.
+//! [`CsvTable`]: the file and its columns.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
+    super::log_file::{self, Batch, Event, Found, Record, Start, Table, failed, next_row, sibling},
     format,
-    queue::{Batch, Event, Record},
 };
-use crate::error::{BoxError, Fallible};
+use crate::error::Fallible;
 
 /// Written at once, at most.
 const CHUNK: usize = 1 << 20;
 
-/// What becomes of a file that is there already.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Start {
-    /// It belongs to another run: moved aside.
-    Fresh,
-    /// Written on.
-    Append,
-    /// Cut back to this many rows, then written on.
-    Resume(u64),
-}
-
 /// The file and its columns.
-pub(super) struct Table {
+pub(super) struct CsvTable {
     path: PathBuf,
     file: File,
     /// Behind the fixed ones.
@@ -41,76 +30,22 @@ pub(super) struct Table {
     rows: u64,
 }
 
-/// What was found in a file.
-struct Found {
-    columns: Vec<Arc<str>>,
-    rows: u64,
-    /// Where the last whole row that is kept ends.
-    end: u64,
-}
-
-impl Table {
+impl CsvTable {
     /// Opens the file. It has a header when this returns.
     pub(super) fn open(path: PathBuf, start: Start) -> Fallible<Self> {
-        let at = |e: io::Error| -> BoxError { format!("cannot write `{}`: {e}", path.display()).into() };
-        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            fs::create_dir_all(dir).map_err(at)?;
-        }
         // Left by a process that was killed while it widened the file.
         let _ = fs::remove_file(sibling(&path));
-        let limit = if let Start::Resume(rows) = start { rows } else { u64::MAX };
-        let mut found = match fs::metadata(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => None,
-            Err(e) => return Err(at(e)),
-            Ok(meta) if !meta.is_file() => return Err(format!("`{}` is not a regular file", path.display()).into()),
-            Ok(meta) if meta.len() == 0 => None,
-            Ok(_) => Some(find(&path, limit).map_err(at)?),
-        };
-        if start == Start::Fresh && found.take().is_some_and(|found| found.is_none_or(|found| found.rows > 0)) {
-            move_aside(&path).map_err(at)?;
-        }
-        let found = found.map(|found| {
-            found.ok_or_else(|| {
-                let path = path.display();
-                format!("`{path}` does not begin with the header of this log, so it cannot be written on: move it away")
-            })
-        });
-        let found = found.transpose()?;
-        if let Start::Resume(wanted) = start {
-            let there = found.as_ref().map_or(0, |found| found.rows);
-            if there < wanted {
-                let path = path.display();
-                tracing::warn!(%path, wanted, there, "rows are missing in the log of the run that goes on");
-            }
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(at)?;
-        let Found { columns, rows, end } = found.unwrap_or(Found { columns: Vec::new(), rows: 0, end: 0 });
-        file.set_len(end).and_then(|()| file.seek(SeekFrom::End(0))).map_err(at)?;
+        let (mut file, found) = log_file::open(&path, start, "the header", |file| {
+            let mut line = Vec::new();
+            let length = read_header(file, &mut line)?;
+            Ok(format::parse_header(&line).map(|columns| (columns, length)))
+        })?;
+        let Found { header, rows, end } = found;
+        let columns = header.into_iter().map(Arc::from).collect();
         if end == 0 {
-            file.write_all(&format::header(std::iter::empty())).map_err(at)?;
+            file.write_all(&format::header(std::iter::empty())).map_err(|e| failed(&path, &e))?;
         }
         Ok(Self { path, file, columns, layouts: Vec::new(), cells: Vec::new(), text: Vec::new(), rows })
-    }
-
-    /// Rows that were there when it was opened.
-    pub(super) fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Appends rows.
-    pub(super) fn write(&mut self, batch: &Batch) -> Fallible {
-        self.learn(&batch.layouts).and_then(|()| self.append(batch)).map_err(|e| self.failed(&e))
-    }
-
-    /// Has everything written put on disk.
-    pub(super) fn sync(&self) -> Fallible {
-        self.file.sync_all().map_err(|e| self.failed(&e))
-    }
-
-    fn failed(&self, e: &io::Error) -> BoxError {
-        format!("cannot write `{}`: {e}", self.path.display()).into()
     }
 
     /// Takes in new lists of columns; makes the file wider if some of them are new to it.
@@ -192,6 +127,20 @@ impl Table {
     }
 }
 
+impl Table for CsvTable {
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    fn write(&mut self, batch: &Batch) -> Fallible {
+        self.learn(&batch.layouts).and_then(|()| self.append(batch)).map_err(|e| failed(&self.path, &e))
+    }
+
+    fn sync(&self) -> Fallible {
+        self.file.sync_all().map_err(|e| failed(&self.path, &e))
+    }
+}
+
 /// Appends one row.
 fn line(text: &mut Vec<u8>, record: &Record, lr: Option<f64>, cells: &[Option<f64>]) {
     let Record { event, epoch, step, micro_batch, samples, seconds, .. } = record;
@@ -210,35 +159,6 @@ fn line(text: &mut Vec<u8>, record: &Record, lr: Option<f64>, cells: &[Option<f6
     text.push(b'\n');
 }
 
-/// Where the file is written again.
-fn sibling(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    name.into()
-}
-
-/// Renames `metrics.csv` to `metrics.1.csv`, or the next number that is free.
-fn move_aside(path: &Path) -> io::Result<()> {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let ending = path.extension().map_or_else(String::new, |ending| format!(".{}", ending.to_string_lossy()));
-    let free = (1u64..).map(|n| path.with_file_name(format!("{stem}.{n}{ending}"))).find(|aside| !aside.exists());
-    free.map_or(Ok(()), |aside| fs::rename(path, aside))
-}
-
-/// Looks through a file: its columns and up to `limit` whole rows. `None` if its header is not one of ours.
-fn find(path: &Path, limit: u64) -> io::Result<Option<Found>> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
-    let mut line = Vec::new();
-    let mut end = read_header(&mut file, &mut line)?;
-    let Some(columns) = format::parse_header(&line) else { return Ok(None) };
-    let mut rows = 0;
-    while rows < limit && next_row(&mut file, &mut line)? {
-        end += line.len() as u64;
-        rows += 1;
-    }
-    Ok(Some(Found { columns: columns.into_iter().map(Arc::from).collect(), rows, end }))
-}
-
 /// A header longer than this is not one.
 const LONGEST_HEADER: u64 = 1 << 20;
 
@@ -248,13 +168,6 @@ fn read_header(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
     let mut file = file.take(LONGEST_HEADER);
     while file.read_until(b'\n', line)? > 0 && !format::is_whole(line) {}
     Ok(line.len() as u64)
-}
-
-/// Reads a row; `false` at the end, or at a row that was torn when its process was killed.
-fn next_row(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    line.clear();
-    file.read_until(b'\n', line)?;
-    Ok(line.ends_with(b"\n"))
 }
 
 #[cfg(test)]

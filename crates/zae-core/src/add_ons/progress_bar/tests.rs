@@ -84,8 +84,8 @@ fn now() -> live::Now {
         steps: Some(4000),
         at: Some(Instant::now()),
         eta: Some(Duration::from_secs(723)),
-        names: ["train/loss", "train/accuracy", "lr"].map(Into::into).into(),
-        values: vec![0.123_456, 0.91, 1e-3],
+        names: ["train/loss", "train/accuracy", "grad_norm/total", "lr"].map(Into::into).into(),
+        values: vec![0.123_456, 0.91, 7.0, 1e-3],
         pass: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::live::{Now, Pass};
 use crate::{
-    add_ons::text::{setting, short},
+    add_ons::text::{is_of_task, sets, setting, short},
     metrics::{EpochSummary, History},
     progress::ProgressChecker,
     trainer::Outcome,
@@ -60,7 +60,9 @@ pub(super) fn start(progress: &ProgressChecker) -> String {
 pub(super) fn epoch(epoch: &EpochSummary, progress: &ProgressChecker, history: &History) -> String {
     let before = history.epochs.iter().rev().find(|other| other.epoch < epoch.epoch).map_or(0.0, |other| other.seconds);
     let mut parts = vec![epoch_of(epoch.epoch + 1, progress.epochs())];
-    parts.extend(epoch.metrics.iter().map(|(name, value)| format!("{name} {}", short(*value))));
+    let sets = sets(history);
+    let shown = epoch.metrics.iter().filter(|(name, _)| is_of_task(name, &sets));
+    parts.extend(shown.map(|(name, value)| format!("{name} {}", short(*value))));
     parts.push(format!("lr {}", setting(epoch.lr)));
     parts.push(time(epoch.seconds - before));
     parts.join("  ")
@@ -95,8 +97,12 @@ fn rest(now: &Now, rate: f64) -> Vec<String> {
         parts.push(speed(rate));
     }
     for (name, value) in now.names.iter().zip(&now.values) {
-        let name = name.strip_prefix("train/").unwrap_or(name);
-        parts.push(format!("{name} {}", if name == "lr" { setting(*value) } else { short(*value) }));
+        // What add-ons log under other names may be dozens of numbers.
+        match name.strip_prefix("train/") {
+            Some(name) => parts.push(format!("{name} {}", short(*value))),
+            None if **name == *"lr" => parts.push(format!("lr {}", setting(*value))),
+            None => {}
+        }
     }
     parts.extend(now.eta.map(|eta| format!("eta {}", time(eta.as_secs_f64().round()))));
     parts

@@ -16,8 +16,8 @@ fn lines(path: &Path) -> Vec<String> {
     fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
 }
 
-fn write(path: &Path, start: Start, steps: usize) -> Table {
-    let mut table = Table::open(path.to_owned(), start).unwrap();
+fn write(path: &Path, start: Start, steps: usize) -> CsvTable {
+    let mut table = CsvTable::open(path.to_owned(), start).unwrap();
     let row: (Event, usize, &[f64]) = (Event::Step, 0, &[0.5, 0.1]);
     table.write(&batch(&[&["train/loss", "lr"]], &vec![row; steps])).unwrap();
     table
@@ -90,12 +90,12 @@ fn what_cannot_be_written_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.csv");
     fs::write(&path, "epoch,loss\n1,2\n").unwrap();
-    let error = |path: &Path, start| Table::open(path.to_owned(), start).err().unwrap().to_string();
+    let error = |path: &Path, start| CsvTable::open(path.to_owned(), start).err().unwrap().to_string();
     assert!(error(&path, Start::Resume(1)).contains("m.csv` does not begin with the header"));
     assert!(error(dir.path(), Start::Fresh).contains("is not a regular file"));
     assert!(error(&path.join("x.csv"), Start::Fresh).contains("m.csv/x.csv"));
     // It is kept when a new run starts.
-    drop(Table::open(path, Start::Fresh).unwrap());
+    drop(CsvTable::open(path, Start::Fresh).unwrap());
     assert!(dir.path().join("m.1.csv").exists());
 }
 

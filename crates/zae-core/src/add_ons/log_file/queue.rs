@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// What a row is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Event {
+pub(in crate::add_ons) enum Event {
     #[default]
     Step,
     Evaluation,
@@ -13,35 +13,35 @@ pub(super) enum Event {
 
 /// A row but for its metrics.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(super) struct Record {
-    pub(super) event: Event,
+pub(in crate::add_ons) struct Record {
+    pub(in crate::add_ons) event: Event,
     /// Which list of columns its values belong to.
-    pub(super) layout: usize,
-    pub(super) epoch: u64,
-    pub(super) step: u64,
+    pub(in crate::add_ons) layout: usize,
+    pub(in crate::add_ons) epoch: u64,
+    pub(in crate::add_ons) step: u64,
     /// Of steps only.
-    pub(super) micro_batch: u64,
-    pub(super) samples: f64,
-    pub(super) seconds: f64,
+    pub(in crate::add_ons) micro_batch: u64,
+    pub(in crate::add_ons) samples: f64,
+    pub(in crate::add_ons) seconds: f64,
 }
 
 /// Rows in order. The buffers are reused.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(in crate::add_ons) struct Batch {
     /// Lists of columns that the writer does not know yet.
-    pub(super) layouts: Vec<Arc<[Arc<str>]>>,
-    pub(super) records: Vec<Record>,
+    pub(in crate::add_ons) layouts: Vec<Arc<[Arc<str>]>>,
+    pub(in crate::add_ons) records: Vec<Record>,
     /// The values of all records, one after the other.
-    pub(super) values: Vec<f64>,
+    pub(in crate::add_ons) values: Vec<f64>,
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, record: Record, values: impl Iterator<Item = f64>) {
+    pub(in crate::add_ons) fn push(&mut self, record: Record, values: impl Iterator<Item = f64>) {
         self.records.push(record);
         self.values.extend(values);
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::add_ons) fn clear(&mut self) {
         self.layouts.clear();
         self.records.clear();
         self.values.clear();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{queue::Batch, table::Table};
+use super::{Table, queue::Batch};
 use crate::{add_on::Durable, error::Fallible};
 
 /// A row waits no longer than this before it is written.
@@ -93,7 +93,7 @@ impl Shared {
     }
 
     /// What the thread does.
-    fn write(&self, table: &mut Table) {
+    fn write(&self, table: &mut dyn Table) {
         let _end = End(self);
         let mut batch = Batch::default();
         loop {
@@ -133,10 +133,10 @@ impl Drop for End<'_> {
 }
 
 impl Writer {
-    pub(super) fn start(mut table: Table) -> Fallible<Self> {
+    pub(super) fn start(mut table: Box<dyn Table>) -> Fallible<Self> {
         let shared = Arc::<Shared>::default();
         let its = shared.clone();
-        let thread = std::thread::Builder::new().name("zae-csv".to_owned()).spawn(move || its.write(&mut table))?;
+        let thread = std::thread::Builder::new().name("zae-log".to_owned()).spawn(move || its.write(&mut *table))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

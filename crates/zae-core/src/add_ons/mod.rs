@@ -1,5 +1,6 @@
 //! Add-ons that need no vendor.
 
+mod averages;
 mod csv_logger;
 mod early_stopping;
 mod epoch_table;
@@ -7,6 +8,7 @@ mod epoch_table;
 mod progress_bar;
 mod text;
 
+pub use averages::{Ema, Swa};
 pub use csv_logger::CsvLogger;
 pub use early_stopping::EarlyStopping;
 pub use epoch_table::EpochTable;

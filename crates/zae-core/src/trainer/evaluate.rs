@@ -56,23 +56,30 @@ impl<T: Task> Trainer<T> {
         self.open()?;
         let result = self.guard(|t| {
             t.meet()?;
-            t.share_buffers()?;
-            let mut outputs = Vec::new();
-            t.pass("inference", Mode::Predict, &data, Shard::WHOLE, |t, input: Option<T::Input>, at| {
-                let Some(input) = input else { return Ok(()) };
-                t.at(Stage::Predict, |t| {
-                    t.learner.seed(at.engine_seed());
-                    let input = t.learner.place(input, Mode::Predict);
-                    outputs.push(t.learner.eval(|model| t.task.predict(model, input, at))??);
-                    Ok(())
-                })
-            })?;
-            Ok(outputs)
+            t.on_average(|t| t.predict(&data))
         });
         self.close(result)
     }
 
-    fn close<R>(&mut self, mut result: Result<R, Error>) -> Result<R, Error> {
+    fn predict<D: Loader<T::Input>>(&mut self, data: &D) -> Result<Vec<T::Output>, Error>
+    where
+        T: Predict,
+    {
+        self.share_buffers()?;
+        let mut outputs = Vec::new();
+        self.pass("inference", Mode::Predict, data, Shard::WHOLE, |t, input: Option<T::Input>, at| {
+            let Some(input) = input else { return Ok(()) };
+            t.at(Stage::Predict, |t| {
+                t.learner.seed(at.engine_seed());
+                let input = t.learner.place(input, Mode::Predict);
+                outputs.push(t.learner.eval(|model| t.task.predict(model, input, at))??);
+                Ok(())
+            })
+        })?;
+        Ok(outputs)
+    }
+
+    pub(super) fn close<R>(&mut self, mut result: Result<R, Error>) -> Result<R, Error> {
         match &result {
             Ok(_) => {
                 let ended = self.guard(|t| {
@@ -94,6 +101,10 @@ impl<T: Task> Trainer<T> {
     }
 
     pub(super) fn measure<D: Loader<T::Batch>>(&mut self, set: &str, data: &D) -> Result<Evaluation, Error> {
+        self.on_average(|t| t.measure_here(set, data))
+    }
+
+    fn measure_here<D: Loader<T::Batch>>(&mut self, set: &str, data: &D) -> Result<Evaluation, Error> {
         let since = Instant::now();
         let mut totals = Totals::default();
         let mut pending = Pending::new(set);
@@ -146,7 +157,7 @@ impl<T: Task> Trainer<T> {
 
     /// Runs `step` on every batch, in order, and says how many there are; those of other ranks are not given. Signals are looked
     /// at before each, or, of several ranks, now and then by all of them.
-    fn pass<B: 'static>(
+    pub(super) fn pass<B: 'static>(
         &mut self,
         set: &str,
         mode: Mode,

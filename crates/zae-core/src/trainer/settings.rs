@@ -111,6 +111,7 @@ pub(super) struct Settings {
     pub(super) continue_stopped: bool,
     pub(super) accepted: Vec<String>,
     pub(super) signals: bool,
+    pub(super) average: bool,
 }
 
 impl Default for Settings {
@@ -129,6 +130,7 @@ impl Default for Settings {
             continue_stopped: false,
             accepted: Vec::new(),
             signals: true,
+            average: true,
         }
     }
 }

@@ -83,7 +83,7 @@ pub mod prelude {
     pub use zae_checkpoint::{Format, Resume, SaveLoad, StateManager, Weights};
     pub use zae_core::{
         add_on::{AddOn, Context, Phase},
-        add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar},
+        add_ons::{CsvLogger, EarlyStopping, Ema, EpochTable, ProgressBar, Swa},
         data::{DataLoader, Dataset, Loader, Sample, Source, from_fn},
         error::{BoxError, Error, Fallible},
         learner::{Clip, Learner},

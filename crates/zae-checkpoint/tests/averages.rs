@@ -42,17 +42,17 @@ fn the_weights_that_were_evaluated_are_published_and_loaded() {
     let at = |name: &str| dir.path().join(name);
     for name in ["w.safetensors", "w.pt"] {
         first.save_weights(at(name)).unwrap();
-        assert!(loaded(&at(name)) == ema, "{name}");
+        assert!(loaded(at(name)) == ema, "{name}");
     }
     for name in ["run", "run.ckpt"] {
         first.save(at(name)).unwrap();
-        assert!(loaded(&at(name)) == ema, "{name}");
+        assert!(loaded(at(name)) == ema, "{name}");
         assert!(loaded(Weights::from(&at(name)).trained()) == raw, "{name}");
         assert!(loaded(Weights::from(&at(name)).average("swa")) == swa, "{name}");
     }
     first.use_average(false);
     first.save_weights(at("raw.safetensors")).unwrap();
-    assert!(loaded(&at("raw.safetensors")) == raw);
+    assert!(loaded(at("raw.safetensors")) == raw);
     // The whole run comes back as it was, weights and averages.
     let mut again = averaged(dir.path());
     again.load(at("run.ckpt")).unwrap();

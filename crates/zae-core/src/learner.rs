@@ -161,8 +161,7 @@ impl StateDict {
     /// When there is no such second set; the message names those that there are.
     pub fn weights(&self, shadow: Option<&str>) -> Fallible<Self> {
         let name_of = |name: &str| format!("{MODEL}{name}");
-        let mut tensors: BTreeMap<_, _> =
-            self.model().map(|(name, tensor)| (name_of(name), tensor.clone())).collect();
+        let mut tensors: BTreeMap<_, _> = self.model().map(|(name, tensor)| (name_of(name), tensor.clone())).collect();
         if let Some(slot) = shadow {
             let all = self.shadows();
             if !all.contains(slot) {
@@ -170,9 +169,8 @@ impl StateDict {
                 return Err(format!("there is no second set of weights `{slot}` in this state: there is {all}").into());
             }
             let prefix = format!("{SHADOW}{slot}/");
-            let of_slot = |(name, tensor): (&String, &SavedTensor)| {
-                Some((name_of(name.strip_prefix(&prefix)?), tensor.clone()))
-            };
+            let of_slot =
+                |(name, tensor): (&String, &SavedTensor)| Some((name_of(name.strip_prefix(&prefix)?), tensor.clone()));
             tensors.extend(self.tensors.iter().filter_map(of_slot));
         }
         let layout = Layout { tensors: self.layout.tensors.clone(), optimizer: None };

@@ -129,7 +129,10 @@ fn a_swa_is_the_mean_of_the_weights_after_each_epoch() {
     let (weights, found) = averaged(Swa::from_step(6).every(2));
     assert_close(&found, &by_hand([5, 7, 9, 11, 13].map(|i| &weights[i]), equal));
     let sum = weights[5].iter().zip(&weights[7]).map(|(x, y)| (f64::from(*x) + f64::from(*y)) / 2.0);
-    assert_close(&averaged(Swa::from_step(6).every(8)).1, &weights[7].iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
+    assert_close(
+        &averaged(Swa::from_step(6).every(8)).1,
+        &weights[7].iter().map(|x| f64::from(*x)).collect::<Vec<_>>(),
+    );
     assert!(sum.zip(found).any(|(mean, found)| (mean - f64::from(found)).abs() > 1e-4));
 }
 
@@ -178,7 +181,8 @@ fn trained(trainer: &mut Trainer<Own>) -> BTreeMap<String, Vec<u8>> {
 fn training_does_not_notice() {
     let mut without = trainer(plain());
     without.run(3, train_data(), valid_data()).unwrap();
-    let mut with = trainer(plain()).add_on((Ema::new(0.9), Swa::from_epoch(1).evaluate(false))).validate(Every::Steps(2));
+    let mut with =
+        trainer(plain()).add_on((Ema::new(0.9), Swa::from_epoch(1).evaluate(false))).validate(Every::Steps(2));
     with.run(3, train_data(), valid_data()).unwrap();
     assert!(trained(&mut without) == trained(&mut with));
 }
@@ -261,9 +265,12 @@ fn whatever_ends_an_evaluation_the_weights_are_back() {
                 _ => step(model, batch),
             }
         });
-        let in_the_way = acting("z", move |hook, _| {
-            if hook == "pass" && how == "add-on" { Err("on purpose".into()) } else { Ok(()) }
-        });
+        let in_the_way = acting(
+            "z",
+            move |hook, _| {
+                if hook == "pass" && how == "add-on" { Err("on purpose".into()) } else { Ok(()) }
+            },
+        );
         let seen = Weights::default();
         let last = seen.clone();
         let at_error = acting("y", move |hook, cx| {
@@ -277,14 +284,22 @@ fn whatever_ends_an_evaluation_the_weights_are_back() {
         fails(trainer.evaluate(valid_data()), &["on purpose"]);
         assert!(trained(&mut trainer) == expected, "after an evaluation, {how}");
         let own: Vec<u8> = seen.lock().unwrap()[0].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let all: Vec<&Vec<u8>> = expected.iter().filter(|(name, _)| name.starts_with("model/")).map(|(_, own)| own).collect();
-        assert!(all.iter().all(|tensor| own.windows(tensor.len()).any(|own| own == **tensor)), "{how}: add-ons see the average");
+        let all: Vec<&Vec<u8>> =
+            expected.iter().filter(|(name, _)| name.starts_with("model/")).map(|(_, own)| own).collect();
+        assert!(
+            all.iter().all(|tensor| own.windows(tensor.len()).any(|own| own == **tensor)),
+            "{how}: add-ons see the average"
+        );
         fails(trainer.run(3, train_data(), valid_data()), &["on purpose"]);
         let snapshot = trainer.snapshot().unwrap();
         assert!(snapshot.run.due.evaluation);
         // What it left goes on as if nothing had happened.
         let ended = |snapshot: Option<&Snapshot>| {
-            let mut trainer = support::trainer(plain()).add_on((Ema::new(0.9), acting("y", |_, _| Ok(())), acting("z", |_, _| Ok(()))));
+            let mut trainer = support::trainer(plain()).add_on((
+                Ema::new(0.9),
+                acting("y", |_, _| Ok(())),
+                acting("z", |_, _| Ok(())),
+            ));
             if let Some(snapshot) = snapshot {
                 trainer.restore(&written(snapshot)).unwrap();
             } else {

@@ -69,7 +69,8 @@ pub(super) fn read(path: &Path, which: &Which) -> Result<Source> {
 /// A file of weights alone holds one set of them.
 fn no_average(which: &Which, path: &Path) -> Result<()> {
     let Which::Average(name) = which else { return Ok(()) };
-    let what = format!("it holds weights alone and no average `{name}`: leave out `.average(..)`, or give a checkpoint");
+    let what =
+        format!("it holds weights alone and no average `{name}`: leave out `.average(..)`, or give a checkpoint");
     Err(Error::Path { path: path.to_owned(), what })
 }
 

@@ -50,7 +50,9 @@ pub(super) fn averages<F: Fixture>(fixture: &F) -> Fallible {
             learner.shadow("ema", Shadow::Lerp { decay })?;
             ensure!(weights == parameters(&mut learner)?, "averaging changed the weights");
             for (mean, (.., weights)) in expected.iter_mut().zip(&weights) {
-                mean.iter_mut().zip(weights).for_each(|(mean, x)| *mean = decay * *mean + (1.0 - decay) * f64::from(*x));
+                mean.iter_mut()
+                    .zip(weights)
+                    .for_each(|(mean, x)| *mean = decay * *mean + (1.0 - decay) * f64::from(*x));
             }
         }
         let found = slot(&mut learner, "ema")?;

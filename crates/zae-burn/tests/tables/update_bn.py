@@ -1,6 +1,7 @@
 """Writes update_bn.csv: what `torch.optim.swa_utils.update_bn` makes of known data. `python update_bn.py > update_bn.csv`.
 
-A row for each sample: its batch and its numbers. Then one row each with the mean and the variance that a batch norm ends with.
+A row for each sample: its batch and its numbers. Then one row each with the mean and the variance that
+a batch norm ends with, and that variance as Burn has it.
 """
 
 import torch
@@ -24,3 +25,5 @@ for index, batch in enumerate(batches):
         row(str(index), sample)
 row("mean", norm.running_mean)
 row("var", norm.running_var)
+# Burn keeps the variance of the batch itself, PyTorch the estimate for what it is drawn from.
+row("biased", torch.stack([batch.var(0, unbiased=False) for batch in batches]).mean(0))

@@ -17,7 +17,8 @@ impl<T: Task> Trainer<T> {
     /// is evaluated with. Averaged weights ([`Swa`](crate::add_ons::Swa)) need it, for nobody has trained with them.
     ///
     /// Each batch goes once through `train_step` in training mode (the first one twice), without gradients: nothing else changes.
-    /// The result is that of `torch.optim.swa_utils.update_bn`, to rounding. Of several processes, each takes all batches. Nothing
+    /// The result is that of `torch.optim.swa_utils.update_bn`, to rounding. (What a batch tells of itself is the model's: variances
+    /// of a batch norm of Burn are biased, PyTorch's are not.) Of several processes, each takes all batches. Nothing
     /// happens to a model without buffers.
     ///
     /// # Errors

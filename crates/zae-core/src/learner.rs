@@ -1,10 +1,6 @@
 //! [`Learner`]: what the trainer drives. Implementing it (and [`Engine`]) plugs in a tensor engine.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -146,35 +142,6 @@ impl StateDict {
     /// Parameters and buffers by their names in the model.
     pub fn model(&self) -> impl Iterator<Item = (&str, &SavedTensor)> {
         self.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(MODEL)?, tensor)))
-    }
-
-    /// The names of the second sets of weights.
-    #[must_use]
-    pub fn shadows(&self) -> BTreeSet<&str> {
-        self.tensors.keys().filter_map(|name| Some(name.strip_prefix(SHADOW)?.split_once('/')?.0)).collect()
-    }
-
-    /// The weights alone, under [`MODEL`]: the model's, or those of a second set. That has the floating-point tensors; what else a
-    /// model has, such as counts, is the model's in either case.
-    ///
-    /// # Errors
-    /// When there is no such second set; the message names those that there are.
-    pub fn weights(&self, shadow: Option<&str>) -> Fallible<Self> {
-        let name_of = |name: &str| format!("{MODEL}{name}");
-        let mut tensors: BTreeMap<_, _> = self.model().map(|(name, tensor)| (name_of(name), tensor.clone())).collect();
-        if let Some(slot) = shadow {
-            let all = self.shadows();
-            if !all.contains(slot) {
-                let all = if all.is_empty() { "none".to_owned() } else { format!("{all:?}") };
-                return Err(format!("there is no second set of weights `{slot}` in this state: there is {all}").into());
-            }
-            let prefix = format!("{SHADOW}{slot}/");
-            let of_slot =
-                |(name, tensor): (&String, &SavedTensor)| Some((name_of(name.strip_prefix(&prefix)?), tensor.clone()));
-            tensors.extend(self.tensors.iter().filter_map(of_slot));
-        }
-        let layout = Layout { tensors: self.layout.tensors.clone(), optimizer: None };
-        Ok(Self { tensors, numbers: BTreeMap::new(), layout: Arc::new(layout) })
     }
 }
 

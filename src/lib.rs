@@ -99,6 +99,7 @@ pub mod prelude {
     pub use zae_checkpoint::{Format, Resume, SaveLoad, StateManager, Weights};
     pub use zae_core::{
         add_on::{AddOn, Context, Phase},
+        add_ons::{CsvLogger, EarlyStopping, Ema, EpochTable, ProgressBar, Swa},
         add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar},
         add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar, on_epoch_end, on_evaluation_end, on_step_end},
         data::{DataLoader, Dataset, Loader, Pad, Sample, Source, WeightedSampler, from_fn},

@@ -137,6 +137,26 @@ fn the_small_ones_run() {
     }
 }
 
+/// Averaged weights are better than those they are of, are published, and are there again when the program is started again.
+#[test]
+fn the_average_is_better_and_is_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let output = example("ema").current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (line, _) = start();
+    let numbers = line.trim().strip_prefix("accuracy ").unwrap().split(", of the average ");
+    let numbers: Vec<f64> = numbers.map(|number| number.parse().unwrap()).collect();
+    assert!(numbers.len() == 2 && numbers[1] > numbers[0] && numbers[1] > 0.85, "{line}");
+    let published = fs::read(folder.path().join("runs/ema/averaged.safetensors")).unwrap();
+    let (again, told) = start();
+    assert!(told.contains("NOTHING WAS TRAINED"), "{told}");
+    assert_eq!(again, line);
+    assert!(fs::read(folder.path().join("runs/ema/averaged.safetensors")).unwrap() == published);
+}
+
 /// Ctrl-C ends the run after its step: nothing is lost, and no test result is made up.
 #[cfg(unix)]
 #[test]

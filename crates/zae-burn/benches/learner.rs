@@ -1,6 +1,6 @@
 //! What the learner costs beside the same operations written by hand: a perceptron of 4.9 M parameters, batch 128, AdamW,
 //! on Flex. Then what a snapshot costs beside a copy of the same bytes into warm memory: a perceptron of 94 MB with its AdamW
-//! state, batch 8. Prints lines `name median_ms`, ratios where the name says `over`.
+//! state, batch 8. Then what an update of averaged weights costs beside a copy of as many bytes. Prints lines `name median_ms`, ratios where the name says `over`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{hint::black_box, time::Instant};
@@ -14,7 +14,7 @@ use burn::{
 };
 use zae_burn::{AnyOptimizer, BurnLearner, TensorDataset};
 use zae_core::{
-    engine::Engine,
+    engine::{Engine, Shadow},
     learner::{Clip, Learner, Update},
     task::Mode,
 };
@@ -147,6 +147,44 @@ fn main() {
     snapshots(&device, AdamWConfig::new().init(), "snapshot_of_module_optimizer");
     let momentum = Some(MomentumConfig::new());
     snapshots(&device, SgdConfig::new().with_momentum(momentum), "snapshot_of_sgd_with_momentum");
+    averages(&device);
+}
+
+/// Right after a step, which has moved other memory through the caches, and in turn with the copy.
+fn averages(device: &Device) {
+    const ROUNDS: usize = 41;
+    let mut learner = BurnLearner::new(Mlp::new([2000, 3100], device), SgdConfig::new(), device);
+    learner.init(1).unwrap();
+    learner.shadow("ema", Shadow::Create).unwrap();
+    let x = Tensor::<2>::random([8, 784], Distribution::Default, &learner.device(Mode::Train));
+    let mut length = 0;
+    learner
+        .parameters(&mut |_, values| {
+            length += values.len();
+            Ok(())
+        })
+        .unwrap();
+    let (source, mut target) = (vec![1.0f32; length], vec![2.0f32; length]);
+    let mut rounds: Vec<[f64; 3]> = Vec::new();
+    for _ in 0..ROUNDS + 3 {
+        let loss = learner.train(|model| model.loss(x.clone())).unwrap();
+        learner.backward(loss, 1.0, true).unwrap();
+        learner.step(&Update::new(1e-4)).unwrap();
+        let update = timed(|| learner.shadow("ema", Shadow::Lerp { decay: 0.999 }).unwrap());
+        let copy = timed(|| target.copy_from_slice(black_box(&source)));
+        let swap = timed(|| learner.shadow("ema", Shadow::Swap).unwrap());
+        learner.shadow("ema", Shadow::Swap).unwrap();
+        rounds.push([update, copy, swap]);
+    }
+    let rounds = &rounds[3..];
+    let print = |name: &str, of: &dyn Fn(&[f64; 3]) -> f64| {
+        let mut next = rounds.iter();
+        median(name, ROUNDS, || of(next.next().unwrap()));
+    };
+    print("ema_memcpy", &|[_, copy, _]| *copy);
+    print("ema_update", &|[update, ..]| *update);
+    print("ema_swap", &|[.., swap]| *swap);
+    print("ema_over_memcpy", &|[update, copy, _]| update / copy);
 }
 
 /// One snapshot is held while the next is taken, as a writer would. All is measured in turn, so that whatever else the

@@ -206,6 +206,10 @@ impl<M: Module + 'static> Engine for BurnLearner<M> {
         self.model = Some(model);
         result
     }
+
+    fn has_shadow(&self, slot: &str) -> Fallible<bool> {
+        Ok(self.shadows.has(slot))
+    }
 }
 
 impl<M: Module + 'static> Learner for BurnLearner<M> {

@@ -180,12 +180,14 @@ impl ModuleMapper for RowMajor {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, tensor, mapper) = param.consume();
         let (trainable, strategy) = (tensor.is_require_grad(), tensor.gradient_checkpointing_strategy());
-        let mut tensor = tensor.inner();
-        if lendable(&tensor) {
-            (tensor, _) = look(tensor, |_| ());
-        }
+        let tensor = dense(tensor.inner());
         Param::from_mapped_value(id, tracked(tensor, trainable, strategy), mapper)
     }
+}
+
+/// A tensor without autodiff context, row-major in memory of its own if it is on Flex: see [`row_major`].
+pub(crate) fn dense<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if lendable(&tensor) { look(tensor, |_| ()).0 } else { tensor }
 }
 
 /// A tensor without autodiff context, and a copy of it: on Flex in a buffer of the pool.
@@ -199,6 +201,23 @@ pub(crate) fn copied<const D: usize>(
         return (tensor, copy);
     };
     look(tensor, |data| pool.copy(name, dtype, data.shape(), data.as_bytes()))
+}
+
+/// Tensors without autodiff context: the first, and slot + weight x (first - slot). On Flex that is one pass over their memory.
+pub(crate) fn lerped<const D: usize>(from: Tensor<D>, slot: Tensor<D>, weight: f64) -> (Tensor<D>, Tensor<D>) {
+    let is_f32 = |tensor: &Tensor<D>| tensor.dtype() == DType::F32 && lendable(tensor);
+    if !(is_f32(&from) && is_f32(&slot)) {
+        let step = from.clone().sub(slot.clone()).mul_scalar(weight);
+        return (from, slot.add(step));
+    }
+    let weight = weight as f32;
+    let device = slot.device();
+    let mut kept = slot.into_data();
+    let (from, _) = look(from, |new| {
+        let (Ok(kept), Ok(new)) = (kept.as_mut_slice::<f32>(), new.as_slice::<f32>()) else { return };
+        kept.iter_mut().zip(new).for_each(|(kept, new)| *kept += weight * (new - *kept));
+    });
+    (from, Tensor::from_data(kept, (&device, DType::F32)))
 }
 
 /// A tensor, and its type and shape without its bytes.

@@ -20,7 +20,7 @@ use zae_core::{
 
 use crate::{
     device::is_synchronous,
-    lend::{copied, tracked},
+    lend::{copied, dense, lerped, tracked},
     model_state::changes_on_save,
     saved,
     visit::{Path, walk},
@@ -50,12 +50,16 @@ impl Shadows {
             },
         };
         match op {
-            Shadow::Create => model.visit(&mut Lerp { slot, decay: None }),
-            Shadow::Lerp { decay } => model.visit(&mut Lerp { slot, decay: Some(decay) }),
+            Shadow::Create => model.visit(&mut Create { slot }),
+            Shadow::Lerp { decay } => return (model.map(&mut Lerp { slot, weight: 1.0 - decay }), Ok(())),
             Shadow::Swap => return (model.map(&mut Swap { slot }), Ok(())),
             other => return (model, Err(format!("Burn cannot do {other:?}").into())),
         }
         (model, Ok(()))
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     pub(crate) fn move_to<M: Module>(&mut self, model: &M, device: &Device) {
@@ -114,20 +118,32 @@ fn unknown(name: &str) -> BoxError {
     format!("there is no second set of weights `{name}`: create it first").into()
 }
 
-/// slot = decay x slot + (1 - decay) x weights; without decay, slot = weights.
-struct Lerp<'a> {
+struct Create<'a> {
     slot: &'a mut Slot,
-    decay: Option<f64>,
 }
 
-impl ModuleVisitor for Lerp<'_> {
+impl ModuleVisitor for Create<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let weights = param.base().inner();
-        let value = match (self.decay, self.slot.remove::<Tensor<D>>(&param.id)) {
-            (Some(decay), Some(slot)) => slot.mul_scalar(decay).add(weights.mul_scalar(1.0 - decay)),
-            _ => weights,
-        };
-        self.slot.register(param.id, value);
+        self.slot.register(param.id, param.base().inner());
+    }
+}
+
+/// slot = slot + weight x (weights - slot)
+struct Lerp<'a> {
+    slot: &'a mut Slot,
+    weight: f64,
+}
+
+impl ModuleMapper for Lerp<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, weights, mapper) = param.consume();
+        let (trainable, strategy) = (weights.is_require_grad(), weights.gradient_checkpointing_strategy());
+        let mut weights = weights.inner();
+        if let Some(mut slot) = self.slot.remove::<Tensor<D>>(&id) {
+            (weights, slot) = lerped(weights, slot, self.weight);
+            self.slot.register(id, slot);
+        }
+        Param::from_mapped_value(id, tracked(weights, trainable, strategy), mapper)
     }
 }
 
@@ -209,7 +225,7 @@ impl Load<'_> {
         let data = saved::load(tensor).map_err(|e| format!("{name}: {e}"))?;
         let device = here.device().without_autodiff();
         let value = Tensor::from_data(data, (&device, here.dtype()));
-        Ok(Some(param.clone().transform_for_load(value, param.id).base().inner()))
+        Ok(Some(dense(param.clone().transform_for_load(value, param.id).base().inner())))
     }
 }
 

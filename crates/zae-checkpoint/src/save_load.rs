@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use zae_core::{error::Fallible, task::Task, trainer::Trainer};
+use zae_core::{error::Fallible, learner::SHADOW, task::Task, trainer::Trainer};
 
 use crate::{
     disk::Disk,
@@ -30,7 +30,8 @@ pub trait SaveLoad {
     /// When the file cannot be read or does not fit.
     fn load(&mut self, path: impl AsRef<Path>) -> Fallible;
 
-    /// Saves the weights alone. PyTorch's format gets PyTorch's names and layouts, so that a `torch.nn.Module` of the
+    /// Saves the weights alone: those that the model is evaluated with, so the average if an add-on keeps one
+    /// ([`Trainer::use_average`]). PyTorch's format gets PyTorch's names and layouts, so that a `torch.nn.Module` of the
     /// same architecture loads them. A `.safetensors` file keeps the engine's: Burn's linear weights are the other way
     /// round than PyTorch's. [`SaveLoad::load_weights`] turns them for another engine, other programs do not.
     ///
@@ -38,7 +39,8 @@ pub trait SaveLoad {
     /// When they cannot be written.
     fn save_weights(&mut self, path: impl AsRef<Path>) -> Fallible;
 
-    /// Loads weights alone: optimizer, progress and everything else stay as they are. See [`Weights`] for names that
+    /// Loads weights alone: optimizer, progress and everything else stay as they are, but for averages of weights, which begin
+    /// anew. Of a checkpoint these are the weights that were evaluated. See [`Weights`] for names that
     /// differ, and for loading only what fits.
     ///
     /// # Errors
@@ -57,11 +59,13 @@ impl<T: Task> SaveLoad for Trainer<T> {
     }
 
     fn save_weights(&mut self, path: impl AsRef<Path>) -> Fallible {
-        Ok(export::weights(path.as_ref(), &self.state_dict()?, &Disk::default())?)
+        Ok(export::weights(path.as_ref(), &self.weights()?, &Disk::default())?)
     }
 
     fn load_weights(&mut self, weights: impl Into<Weights>) -> Fallible<LoadReport> {
-        let (state, report) = weights.into().put_into(&self.state_dict()?)?;
+        let (mut state, report) = weights.into().put_into(&self.state_dict()?)?;
+        // Averages are of other weights.
+        state.tensors.retain(|name, _| !name.starts_with(SHADOW));
         self.load_state_dict(&state)?;
         Ok(report)
     }

@@ -321,6 +321,13 @@ pub trait AddOn: Any + Send {
         Ok(())
     }
 
+    /// The second set of weights ([`Engine::shadow`]) that stands for the model wherever it is not trained, if this add-on keeps
+    /// one: evaluations and inference take it, and so does what is handed out of the trainer
+    /// ([`Trainer::use_average`](crate::trainer::Trainer::use_average)). Until the set is there, the weights themselves do.
+    fn average(&self) -> Option<&str> {
+        None
+    }
+
     /// What of the add-on has to be saved.
     ///
     /// # Errors

@@ -36,12 +36,13 @@ pub type Visit<'a> = &'a mut dyn FnMut(&ParamInfo<'_>, &mut [f32]) -> Fallible;
 pub enum Shadow {
     /// Make the slot, a copy of the weights.
     Create,
-    /// slot = decay * slot + (1 - decay) * weights
+    /// slot = slot + (1 - decay) * (weights - slot), which is decay * slot + (1 - decay) * weights, as `torch.lerp` does: in one
+    /// pass over both.
     Lerp {
         /// How much of the slot is kept.
         decay: f64,
     },
-    /// Exchange the slot and the weights.
+    /// Exchange the slot and the weights: all of them, or none if that fails.
     Swap,
     /// Forget the slot.
     Drop,
@@ -69,7 +70,16 @@ pub trait Engine: Any {
     /// # Errors
     /// When the engine keeps none, which is the default.
     fn shadow(&mut self, slot: &str, op: Shadow) -> Fallible {
-        let _ = (slot, op);
+        let _ = op;
+        self.has_shadow(slot).map(|_| ())
+    }
+
+    /// Whether there is a second set of weights of this name.
+    ///
+    /// # Errors
+    /// When the engine keeps none, which is the default.
+    fn has_shadow(&self, slot: &str) -> Fallible<bool> {
+        let _ = slot;
         Err(format!("the engine `{}` keeps no second set of weights", self.name()).into())
     }
 

@@ -42,6 +42,8 @@ pub enum Stage {
     Device,
     /// An add-on's hook.
     AddOn,
+    /// Exchanging the weights and an average of them.
+    Average,
     /// Taking or loading a snapshot.
     Snapshot,
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Stage {
             Self::Read => "reading losses and metrics",
             Self::Device => "moving the model to a device",
             Self::AddOn => "an add-on",
+            Self::Average => "exchanging the weights and their average",
             Self::Snapshot => "the snapshot",
         })
     }

@@ -11,6 +11,7 @@
 
 pub mod add_on;
 pub mod add_ons;
+mod averaged;
 pub mod data;
 pub mod engine;
 pub mod error;

@@ -60,6 +60,9 @@ pub struct RunState {
     /// What the run was set up with, as far as its weights depend on it: `schedule`, `batch_size`, ...
     #[serde(default)]
     pub config: BTreeMap<String, String>,
+    /// The second set of weights that stood for the model in evaluations, if one did.
+    #[serde(default)]
+    pub average: Option<String>,
     /// States of add-ons by name.
     pub add_ons: BTreeMap<String, State>,
 }

@@ -23,6 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use support::{ranks::on_ranks, *};
 use zae_core::{
     add_on::Moment,
+    add_ons::Ema,
     error::Error,
     learner::{Dtype, Number, SavedTensor, StateDict},
     process_group::Reduction,
@@ -72,9 +73,9 @@ fn task(place: fn(&At) -> bool, first: fn()) -> Own {
     })
 }
 
-/// The run of every test: accumulation, validation, rows that wait on a device that works ahead.
+/// The run of every test: accumulation, validation of an average, rows that wait on a device that works ahead.
 fn set_up(task: Own, learner: ReferenceLearner) -> Trainer<Own> {
-    with_learner(task, learner).accumulate(2).log_every(100)
+    with_learner(task, learner).accumulate(2).log_every(100).add_on(Ema::new(0.9))
 }
 
 fn in_train(at: &At) -> bool {

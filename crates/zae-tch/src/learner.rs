@@ -186,6 +186,10 @@ impl<M: 'static> Engine for TchLearner<M> {
         self.shadows.apply(&there(&self.built)?.variables, slot, op)
     }
 
+    fn has_shadow(&self, slot: &str) -> Fallible<bool> {
+        Ok(self.shadows.has(slot))
+    }
+
     /// By c10d, if the launcher says where rank 0 is: see [`C10dGroup`].
     fn process_group(&mut self, world: &World) -> Fallible<Option<Arc<dyn ProcessGroup>>> {
         if world.master.is_none() {

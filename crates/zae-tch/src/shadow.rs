@@ -49,16 +49,22 @@ impl Shadows {
             }
             Shadow::Swap => {
                 let slot = self.0.get_mut(name).ok_or_else(unknown)?;
-                for (kept, variable) in slot.iter_mut().zip(floats(variables)) {
-                    let weights = copy(&variable.tensor).map_err(short)?;
+                // All the memory first: if there is too little, nothing has changed.
+                let weights = floats(variables).map(|variable| copy(&variable.tensor));
+                let weights: Vec<Tensor> = weights.collect::<Result<_, _>>().map_err(short)?;
+                for (kept, variable) in slot.iter().zip(floats(variables)) {
                     variable.tensor.shallow_clone().f_copy_(kept).map_err(short)?;
-                    *kept = weights;
                 }
+                *slot = weights;
             }
             Shadow::Drop => drop(self.0.remove(name).ok_or_else(unknown)?),
             other => return Err(format!("LibTorch cannot do {other:?}").into()),
         }
         Ok(())
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     pub(crate) fn move_to(&mut self, device: Device) -> Result<(), tch::TchError> {

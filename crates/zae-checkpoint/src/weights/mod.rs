@@ -32,7 +32,17 @@ pub struct Weights {
     strict: bool,
     cast: bool,
     engine_layout: Option<bool>,
+    which: Which,
     renames: Vec<Rename>,
+}
+
+/// Which weights of a checkpoint, which may hold averages of them too.
+#[derive(Clone, Debug, Default)]
+enum Which {
+    #[default]
+    Evaluated,
+    Trained,
+    Average(String),
 }
 
 #[derive(Clone, Debug)]
@@ -45,7 +55,14 @@ struct Rename {
 
 impl<P: AsRef<Path> + ?Sized> From<&P> for Weights {
     fn from(path: &P) -> Self {
-        Self { path: path.as_ref().to_owned(), strict: true, cast: false, engine_layout: None, renames: Vec::new() }
+        Self {
+            path: path.as_ref().to_owned(),
+            strict: true,
+            cast: false,
+            engine_layout: None,
+            which: Which::default(),
+            renames: Vec::new(),
+        }
     }
 }
 
@@ -68,6 +85,21 @@ impl Weights {
     #[must_use]
     pub fn cast(mut self) -> Self {
         self.cast = true;
+        self
+    }
+
+    /// Of a checkpoint, takes the weights as they were trained. Without this, those that the run evaluated are taken: the average
+    /// if it kept one.
+    #[must_use]
+    pub fn trained(mut self) -> Self {
+        self.which = Which::Trained;
+        self
+    }
+
+    /// Of a checkpoint, takes the average of this name: `ema`, `swa` or what `.named(..)` has given it.
+    #[must_use]
+    pub fn average(mut self, name: impl Into<String>) -> Self {
+        self.which = Which::Average(name.into());
         self
     }
 
@@ -98,7 +130,7 @@ impl Weights {
     /// # Errors
     /// When the file cannot be read, or, if it is strict, when anything does not fit: all of it is listed.
     pub fn put_into(&self, state: &StateDict) -> Result<(StateDict, LoadReport)> {
-        let mut source = source::read(&self.path)?;
+        let mut source = source::read(&self.path, &self.which)?;
         if self.engine_layout.is_none() {
             let damaged = |e: BoxError| Error::Damaged { path: self.path.clone(), what: e.to_string() };
             source = source.for_model(&state.layout).map_err(damaged)?;

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use zae_core::{
     error::Fallible,
-    learner::{Layout, MODEL, SavedTensor},
+    learner::{Layout, SavedTensor},
     snapshot::Snapshot,
 };
 
+use super::Which;
 use crate::{
     bytes::Bytes,
     ckpt,
@@ -42,30 +43,45 @@ fn is_torchs(layout: &Layout) -> bool {
     layout.tensors.iter().all(|tensor| tensor.name == tensor.torch && !tensor.transposed)
 }
 
-pub(super) fn read(path: &Path) -> Result<Source> {
+pub(super) fn read(path: &Path, which: &Which) -> Result<Source> {
     let is_file = fs::metadata(path).map_err(Error::io("open", path))?.is_file();
     if is_file && is_torch(path)? {
         let value = torch::read(&Bytes::map(path)?).map_err(Error::torch(path))?;
         return match ckpt::decode(&value) {
-            Ok(snapshot) => Ok(model_of(snapshot)),
-            Err(ckpt::Error::WeightsOnly) => Ok(Source {
-                tensors: ckpt::weights(&value).map_err(Error::ckpt(path))?,
-                ours: false,
-                layout: Arc::default(),
-            }),
+            Ok(snapshot) => model_of(&snapshot, which, path),
+            Err(ckpt::Error::WeightsOnly) => {
+                no_average(which, path)?;
+                let tensors = ckpt::weights(&value).map_err(Error::ckpt(path))?;
+                Ok(Source { tensors, ours: false, layout: Arc::default() })
+            }
             Err(error) => Err(Error::ckpt(path)(error)),
         };
     }
     if is_file && path.extension().is_some_and(|ending| ending == "safetensors") {
+        no_average(which, path)?;
         let safetensors::Read { tensors, layout, ours, .. } = safetensors::read(&Bytes::map(path)?, path)?;
         let layout = Arc::new(Layout { tensors: layout, optimizer: None });
         return Ok(Source { tensors: tensors.into_iter().collect(), ours, layout });
     }
-    read_checkpoint(path).map(model_of)
+    model_of(&read_checkpoint(path)?, which, path)
 }
 
-fn model_of(snapshot: Snapshot) -> Source {
-    let model = |(name, tensor): (String, SavedTensor)| Some((name.strip_prefix(MODEL)?.to_owned(), tensor));
-    let layout = snapshot.learner.layout.clone();
-    Source { tensors: snapshot.learner.tensors.into_iter().filter_map(model).collect(), ours: true, layout }
+/// A file of weights alone holds one set of them.
+fn no_average(which: &Which, path: &Path) -> Result<()> {
+    let Which::Average(name) = which else { return Ok(()) };
+    let what =
+        format!("it holds weights alone and no average `{name}`: leave out `.average(..)`, or give a checkpoint");
+    Err(Error::Path { path: path.to_owned(), what })
+}
+
+fn model_of(snapshot: &Snapshot, which: &Which, path: &Path) -> Result<Source> {
+    let average = match which {
+        Which::Evaluated => snapshot.run.average.as_deref(),
+        Which::Trained => None,
+        Which::Average(name) => Some(name.as_str()),
+    };
+    let weights = snapshot.learner.weights(average);
+    let weights = weights.map_err(|e| Error::Path { path: path.to_owned(), what: e.to_string() })?;
+    let tensors = weights.model().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    Ok(Source { tensors, ours: true, layout: weights.layout })
 }

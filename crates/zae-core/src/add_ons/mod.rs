@@ -1,5 +1,6 @@
 //! Add-ons that need no vendor.
 
+mod averages;
 mod closures;
 mod csv_logger;
 mod early_stopping;
@@ -14,6 +15,7 @@ mod profiler;
 mod progress_bar;
 mod text;
 
+pub use averages::{Ema, Swa};
 pub use closures::{
     Closure, on_epoch_end, on_epoch_start, on_error, on_evaluation_end, on_gradients, on_rows, on_run_end,
     on_run_start, on_step_end,

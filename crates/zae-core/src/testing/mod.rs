@@ -28,6 +28,8 @@
 //! - **A snapshot is a copy**: all that decides the next step is in it (weights, running statistics, the optimizer's
 //!   moments and counters, by parameter name), later steps do not change it, and a learner built anew that loads it goes
 //!   on bit for bit. A state that does not fit changes nothing.
+//! - **Second sets of weights** ([`Engine::shadow`](crate::engine::Engine::shadow)) hold every floating-point parameter and
+//!   buffer, and are in the snapshot. An average takes one pass over memory; exchanged twice, all is as it was.
 //! - **A precision** ([`Precision`](crate::precision::Precision)) is of the computation alone: a state made in one loads in
 //!   another. In `F16` the loss is scaled, by a [`GradScaler`](crate::scaler::GradScaler) that is in the snapshot.
 //! - **A layout**, if there is one, names all that is saved of the model, in PyTorch's words: it is what makes checkpoints

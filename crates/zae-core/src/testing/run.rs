@@ -161,6 +161,7 @@ pub(super) fn same_run(expected: &RunState, found: &RunState) -> Fallible {
     same!(totals);
     same!(schedule);
     same!(task);
+    same!(average);
     same!(add_ons);
     if expected.lr.to_bits() != found.lr.to_bits() {
         return Err(format!("`lr` is {} and {}", expected.lr, found.lr).into());

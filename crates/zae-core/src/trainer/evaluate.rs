@@ -83,27 +83,35 @@ impl<T: Task> Trainer<T> {
         self.open()?;
         let result = self.guard(|t| {
             t.meet()?;
-            t.share_buffers()?;
             let data = t.few(data);
-            let _inference = tracing::info_span!("inference", rank = t.rank()).entered();
-            let mut outputs = Vec::new();
-            t.pass("inference", Mode::Predict, &data, shard(t), |t, input: Option<T::Input>, at| {
-                let Some(input) = input else { return Ok(()) };
-                t.at(Stage::Place, |t| {
-                    t.learner.seed(at.engine_seed());
-                    let input = t.learner.place(input, Mode::Predict);
-                    t.enter(Stage::Predict);
-                    let output = t.learner.eval(|model| t.task.predict(model, input, at))??;
-                    outputs.push((at.cursor.micro_batch, output));
-                    Ok(())
-                })
-            })?;
-            Ok(outputs)
+            let shard = shard(t);
+            t.on_average(|t| t.predict_here(shard, &data))
         });
         self.close(result)
     }
 
-    fn close<R>(&mut self, mut result: Result<R, Error>) -> Result<R, Error> {
+    fn predict_here<D: Loader<T::Input>>(&mut self, shard: Shard, data: &D) -> Result<Vec<(u64, T::Output)>, Error>
+    where
+        T: Predict,
+    {
+        let _inference = tracing::info_span!("inference", rank = self.rank()).entered();
+        self.share_buffers()?;
+        let mut outputs = Vec::new();
+        self.pass("inference", Mode::Predict, data, shard, |t, input: Option<T::Input>, at| {
+            let Some(input) = input else { return Ok(()) };
+            t.at(Stage::Place, |t| {
+                t.learner.seed(at.engine_seed());
+                let input = t.learner.place(input, Mode::Predict);
+                t.enter(Stage::Predict);
+                let output = t.learner.eval(|model| t.task.predict(model, input, at))??;
+                outputs.push((at.cursor.micro_batch, output));
+                Ok(())
+            })
+        })?;
+        Ok(outputs)
+    }
+
+    pub(super) fn close<R>(&mut self, mut result: Result<R, Error>) -> Result<R, Error> {
         match &result {
             Ok(_) => {
                 let ended = self.guard(|t| {
@@ -126,15 +134,17 @@ impl<T: Task> Trainer<T> {
 
     /// Of several sets it is one evaluation, with the metrics of all.
     pub(super) fn measure<D: Loader<T::Batch>>(&mut self, set: &str, data: &D) -> Result<Evaluation, Error> {
-        let sets = data.sets();
-        if sets.is_empty() {
-            return self.measure_one(set, data);
-        }
-        let mut all = Evaluation { set: set.to_owned(), ..Evaluation::default() };
-        for (name, data) in &sets {
-            all.join(self.measure_one(&format!("{set}/{name}"), &**data)?);
-        }
-        Ok(all)
+        self.on_average(|t| {
+            let sets = data.sets();
+            if sets.is_empty() {
+                return t.measure_one(set, data);
+            }
+            let mut all = Evaluation { set: set.to_owned(), ..Evaluation::default() };
+            for (name, data) in &sets {
+                all.join(t.measure_one(&format!("{set}/{name}"), &**data)?);
+            }
+            Ok(all)
+        })
     }
 
     fn measure_one(&mut self, set: &str, data: &dyn Loader<T::Batch>) -> Result<Evaluation, Error> {
@@ -194,7 +204,7 @@ impl<T: Task> Trainer<T> {
 
     /// Runs `step` on every batch, in order, and says how many there are; those of other ranks are not given. Signals are looked
     /// at before each, or, of several ranks, now and then by all of them.
-    fn pass<B: 'static>(
+    pub(super) fn pass<B: 'static>(
         &mut self,
         set: &str,
         mode: Mode,

@@ -77,6 +77,17 @@ impl Installed {
         self.minimum = (epochs, steps);
     }
 
+    /// The second set of weights that stands for the model where it is not trained.
+    pub(super) fn average(&self) -> Option<&str> {
+        self.iter().find_map(AddOn::average)
+    }
+
+    /// Two add-ons that both have one.
+    pub(super) fn two_averages(&self) -> Option<(&str, &str)> {
+        let mut names = self.iter().filter(|add_on| add_on.average().is_some()).map(AddOn::name);
+        Some((names.next()?, names.next()?))
+    }
+
     /// Tells people something with the next hook.
     pub(super) fn notice(&mut self, notice: Notice) {
         self.requests.notice(notice);

@@ -1,6 +1,7 @@
 //! [`Trainer`]: owns everything about training but the two steps.
 
 mod accumulation;
+mod average;
 mod config;
 mod evaluate;
 mod fast_dev_run;
@@ -13,6 +14,7 @@ mod resume;
 mod run;
 mod settings;
 mod trial;
+mod update_bn;
 mod validate;
 mod window;
 
@@ -62,6 +64,8 @@ pub struct Trainer<T: Task> {
     resumed: bool,
     /// Whether a snapshot was loaded that no run has gone on from yet.
     restored: bool,
+    /// The second set of weights that is in the model's place now.
+    shown: Option<String>,
     /// Whether updates were made along a loss that turned out not to be finite.
     spoiled: bool,
 }
@@ -83,6 +87,7 @@ impl<T: Task> Trainer<T> {
             initialised: false,
             resumed: false,
             restored: false,
+            shown: None,
             spoiled: false,
         }
     }
@@ -232,17 +237,18 @@ impl<T: Task> Trainer<T> {
         self.guard(|t| t.at(Stage::Device, |t| t.learner.to_device(device)))
     }
 
-    /// The model, in evaluation mode.
+    /// The model, in evaluation mode, with the weights that it is evaluated with: see [`Trainer::use_average`].
     ///
     /// # Errors
     /// When its first weights cannot be made, or it was lost in an earlier panic.
     pub fn model(&mut self) -> Result<&Model<T>, Error> {
-        self.ready()?;
+        self.make()?;
+        self.guard(|t| t.show_average(true))?;
         let site = self.site;
         self.learner.model().map_err(|source| Error::Step { site, source })
     }
 
-    /// Model and optimizer by name.
+    /// Model and optimizer by name, as they are trained. [`Trainer::weights`] are those to publish.
     ///
     /// # Errors
     /// When the engine fails.
@@ -267,23 +273,33 @@ impl<T: Task> Trainer<T> {
         })
     }
 
-    /// The learner: model and optimizer.
-    pub fn into_learner(self) -> T::Learner {
+    /// The learner: model and optimizer, as they are trained.
+    pub fn into_learner(mut self) -> T::Learner {
+        if let Err(error) = self.guard(|t| t.show_average(false)) {
+            tracing::error!(%error, "the learner still has the average in the place of its weights");
+        }
         self.learner
     }
 
-    /// The model, in evaluation mode.
+    /// The model, in evaluation mode, with the weights that it is evaluated with.
     ///
     /// # Errors
     /// As [`Trainer::model`].
     pub fn into_model(mut self) -> Result<Model<T>, Error> {
-        self.ready()?;
+        self.make()?;
+        self.guard(|t| t.show_average(true))?;
         let site = self.site;
         self.learner.into_model().map_err(|source| Error::Step { site, source })
     }
 
-    /// Makes the first weights, once.
+    /// The learner as it is trained.
     fn ready(&mut self) -> Result<(), Error> {
+        self.make()?;
+        self.guard(|t| t.show_average(false))
+    }
+
+    /// Makes the first weights, once.
+    fn make(&mut self) -> Result<(), Error> {
         if !self.initialised {
             let seed = rng::init_seed(self.state.seed);
             self.guard(|t| t.at(Stage::Start, |t| t.learner.init(seed)))?;
@@ -317,6 +333,11 @@ impl<T: Task> Trainer<T> {
             )));
         }
         self.leave_nothing();
+        if let Some((first, second)) = self.add_ons.two_averages() {
+            return Err(Error::Misuse(format!(
+                "`{first}` and `{second}` both keep an average to evaluate: keep one of them aside, by `.evaluate(false)`"
+            )));
+        }
         if let Some(dir) = self.settings.run_dir.as_ref().filter(|_| self.ranks.rank() == 0) {
             std::fs::create_dir_all(dir).map_err(|e| {
                 let dir = dir.display();

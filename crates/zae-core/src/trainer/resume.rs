@@ -47,6 +47,7 @@ impl<T: Task> Trainer<T> {
 
     pub(super) fn take_snapshot(&mut self) -> Result<Arc<Snapshot>, Error> {
         self.flush()?;
+        self.show_average(false)?;
         self.at(Stage::Snapshot, |t| {
             if t.spoiled {
                 return Err(
@@ -58,6 +59,7 @@ impl<T: Task> Trainer<T> {
             run.config.entry("engine".to_owned()).or_insert_with(|| t.learner.name().to_owned());
             run.schedule = t.schedule.as_ref().map_or(Ok(None), |schedule| schedule.state())?;
             run.task = t.task.state()?;
+            run.average = t.average()?;
             for add_on in t.add_ons.iter() {
                 if let Some(state) = ask(add_on.name(), || add_on.state())? {
                     run.add_ons.insert(add_on.name().to_owned(), state);

@@ -144,6 +144,7 @@ pub(super) struct Settings {
     pub(super) continue_stopped: bool,
     pub(super) accepted: Vec<String>,
     pub(super) signals: bool,
+    pub(super) average: bool,
 }
 
 impl Default for Settings {
@@ -165,6 +166,7 @@ impl Default for Settings {
             continue_stopped: false,
             accepted: Vec::new(),
             signals: true,
+            average: true,
         }
     }
 }

@@ -86,6 +86,7 @@ fn label(span: &Span, recorded: &Recorded) -> (String, &'static str) {
                 Stage::TestStep => "test_step",
                 Stage::Predict => "predict",
                 Stage::AddOn => "add-ons",
+                Stage::Average => "average of weights",
                 Stage::Start | Stage::Device => "start",
             };
             (name.to_owned(), "trainer")

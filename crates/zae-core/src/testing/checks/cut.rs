@@ -5,7 +5,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 use super::ensure;
 use crate::{
     add_on::Moment,
-    add_ons::EarlyStopping,
+    add_ons::{EarlyStopping, Ema},
     error::Fallible,
     learner::Clip,
     schedule::{Cosine, ReduceOnPlateau, Schedule},
@@ -21,7 +21,7 @@ use crate::{
 const EPOCHS: u64 = 3;
 
 /// Everything that has state, in one run: accumulation with a short last window, clipping, warm-up and cosine under a
-/// plateau that reduces at each validation, early stopping that stops at the last one.
+/// plateau that reduces at each validation, early stopping that stops at the last one, an average of weights that is validated.
 struct Setup<F: Fixture> {
     fixture: F,
     architecture: Architecture,
@@ -51,6 +51,7 @@ impl<F: Fixture> Setup<F> {
             .gradient_clip(Clip::Norm(0.5))
             .log_every(3)
             .add_on((recorder.clone(), EarlyStopping::new("valid/loss").patience(2).min_delta(100.0)))
+            .add_on(Ema::new(0.9).from_step(2))
     }
 
     fn end(&self, trainer: &mut Trainer<FixtureTask<F>>) -> Fallible<Ended> {

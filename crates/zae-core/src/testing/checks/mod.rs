@@ -8,6 +8,7 @@ mod parity;
 mod parts;
 mod ranks;
 mod scaler;
+mod shadow;
 mod state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,6 +60,9 @@ fn all<F: Fixture>() -> Vec<Check<F>> {
         ("state: a state that does not fit changes nothing", state::misfit),
         ("state: the layout names what is saved", state::layout),
         ("state: weights without an optimizer", state::weights_only),
+        ("averages: a second set of weights, against the formula", shadow::averages),
+        ("averages: it is exchanged with the weights and back", shadow::exchanges),
+        ("averages: it is saved and loaded", shadow::saved),
         ("cut: at every step, evaluation and epoch", cut::everywhere),
         ("cut: in the middle of a validation", cut::in_validation),
         ("cut: with large tensors", cut::large),
@@ -102,6 +106,7 @@ pub fn ranks_conformance<F: Fixture>(make: impl Fn() -> F + Sync) {
     let failures = [
         failure("ranks: two end with the bits of one process", || ranks::exact(&make)),
         failure("ranks: with batch norm they stay together", || ranks::together(&make)),
+        failure("ranks: averages of weights are the same on all", || ranks::averages(&make)),
     ];
     report(&failures.into_iter().flatten().collect::<Vec<_>>());
 }

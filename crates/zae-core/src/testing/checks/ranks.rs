@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use super::ensure;
 use crate::{
+    add_ons::Ema,
     error::{Fallible, Panicked},
     learner::{Learner, StateDict},
     process_group::Reduction,
@@ -39,11 +40,15 @@ fn train<F: Fixture>(
     fixture: &F,
     architecture: Architecture,
     from: &StateDict,
+    average: bool,
     rank: Option<Arc<ThreadRank>>,
 ) -> Fallible<End> {
     // One process sums as they do.
     let connect = Connect::new(rank.map(|rank| rank as _), Reduction::Reproducible, 1);
     let mut trainer = trainer(fixture, architecture).micro_batches(4).add_on(connect);
+    if average {
+        trainer = trainer.add_on(Ema::new(0.5));
+    }
     trainer.load_state_dict(from)?;
     let run = trainer.run(2, batches(fixture, architecture, 7, 1), batches(fixture, architecture, 5, 2))?;
     let evaluation = trainer.evaluate(batches(fixture, architecture, 5, 3))?;
@@ -58,12 +63,13 @@ fn train_on_two<F: Fixture>(
     make: &(impl Fn() -> F + Sync),
     architecture: Architecture,
     from: &StateDict,
+    average: bool,
 ) -> Fallible<[End; 2]> {
     let [first, second] = &thread_ranks(2, Duration::from_secs(60))[..] else { return Err("not two ranks".into()) };
     thread::scope(|scope| {
         let start = |rank: &Arc<ThreadRank>| {
             let rank = rank.clone();
-            scope.spawn(move || train(&make(), architecture, from, Some(rank)))
+            scope.spawn(move || train(&make(), architecture, from, average, Some(rank)))
         };
         let threads = [start(first), start(second)];
         let [first, second] = threads.map(|thread| thread.join().unwrap_or_else(|e| Err(Panicked::new(&*e).into())));
@@ -75,8 +81,8 @@ fn train_on_two<F: Fixture>(
 pub(super) fn exact<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
     for architecture in [Architecture::Plain, Architecture::Unused, Architecture::Frozen] {
         let from = first(&make(), architecture)?;
-        let one = train(&make(), architecture, &from, None)?;
-        for (rank, end) in train_on_two(make, architecture, &from)?.into_iter().enumerate() {
+        let one = train(&make(), architecture, &from, false, None)?;
+        for (rank, end) in train_on_two(make, architecture, &from, false)?.into_iter().enumerate() {
             let name = one.differs_in(&end);
             ensure!(name.is_none(), "{architecture:?}: rank {rank} of 2 ends with another {name:?} than one process");
             ensure!(end.measured == one.measured, "{architecture:?}: rank {rank} of 2 has measured something else");
@@ -88,7 +94,27 @@ pub(super) fn exact<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
 /// Dropout is each rank's own, and so are running statistics, until the model is evaluated.
 pub(super) fn together<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
     let from = first(&make(), Architecture::Full)?;
-    let [first, second] = train_on_two(make, Architecture::Full, &from)?;
+    let [first, second] = train_on_two(make, Architecture::Full, &from, false)?;
+    let name = first.differs_in(&second);
+    ensure!(name.is_none(), "with batch norm, two ranks end with a different {name:?}");
+    ensure!(first.measured == second.measured, "with batch norm, two ranks measure something different");
+    Ok(())
+}
+
+/// Two ranks measure and keep the average of one process; with batch norm, that of rank 0's statistics. The statistics that go
+/// with the weights themselves stay each rank's own, for nobody has evaluated them.
+pub(super) fn averages<F: Fixture>(make: &(impl Fn() -> F + Sync)) -> Fallible {
+    let from = first(&make(), Architecture::Plain)?;
+    let one = train(&make(), Architecture::Plain, &from, true, None)?;
+    ensure!(one.tensors.keys().any(|name| name.starts_with("shadow/ema/")), "there is no average");
+    for (rank, end) in train_on_two(make, Architecture::Plain, &from, true)?.into_iter().enumerate() {
+        let name = one.differs_in(&end);
+        ensure!(name.is_none(), "rank {rank} of 2 ends with another {name:?} than one process");
+        ensure!(end.measured == one.measured, "rank {rank} of 2 has measured something else");
+    }
+    let from = first(&make(), Architecture::Full)?;
+    let [mut first, second] = train_on_two(make, Architecture::Full, &from, true)?;
+    first.tensors.retain(|name, _| !name.starts_with("model/") || !name.contains("running"));
     let name = first.differs_in(&second);
     ensure!(name.is_none(), "with batch norm, two ranks end with a different {name:?}");
     ensure!(first.measured == second.measured, "with batch norm, two ranks measure something different");

@@ -6,6 +6,7 @@ mod fixture;
 mod layout;
 mod net;
 mod scalar;
+mod shadow;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -14,22 +15,25 @@ pub use net::{Batch, Net, ReferenceDevice};
 pub use scalar::{Counters, Counts, LazyScalar};
 
 use crate::{
-    engine::{Engine, ParamInfo, Visit},
+    engine::{Engine, ParamInfo, Shadow, Visit},
     error::Fallible,
     learner::{
-        Clip, Dtype, Layout, Learner, Number, Readout, SavedTensor, StateDict, Stepped, Update, in_part, no_such_part,
+        Clip, Dtype, Layout, Learner, Number, Readout, SHADOW, SavedTensor, StateDict, Stepped, Update, in_part,
+        no_such_part,
     },
     place::Place,
     rng::{Stream, generator},
     task::Mode,
 };
 use adamw::AdamW;
+use shadow::Shadows;
 
 /// A [`Learner`] in plain Rust, with AdamW.
 pub struct ReferenceLearner {
     net: Net,
     optimizer: Option<AdamW>,
     gradients: Option<Vec<Option<Vec<f32>>>>,
+    shadows: Shadows,
 }
 
 impl ReferenceLearner {
@@ -37,13 +41,13 @@ impl ReferenceLearner {
     #[must_use]
     pub fn new(net: Net) -> Self {
         let optimizer = Some(AdamW::new(net.params.len()));
-        Self { net, optimizer, gradients: None }
+        Self { net, optimizer, gradients: None, shadows: Shadows::default() }
     }
 
     /// Only evaluates and predicts.
     #[must_use]
     pub fn without_optimizer(net: Net) -> Self {
-        Self { net, optimizer: None, gradients: None }
+        Self { net, optimizer: None, gradients: None, shadows: Shadows::default() }
     }
 
     /// Plays a device that works ahead of the host: its numbers are there only after a `read`.
@@ -104,6 +108,12 @@ impl ReferenceLearner {
             visit("model/norm.running_mean".to_owned(), &shape, mean);
             visit("model/norm.running_var".to_owned(), &shape, var);
         }
+        let names = self.net.names();
+        for (slot, all) in &mut self.shadows.0 {
+            for ((name, shape), values) in names.iter().zip(all) {
+                visit(format!("{SHADOW}{slot}/{name}"), shape, values);
+            }
+        }
     }
 }
 
@@ -143,6 +153,14 @@ impl Engine for ReferenceLearner {
             visit(&ParamInfo::new("norm.running_var", &shape, false), var)?;
         }
         Ok(())
+    }
+
+    fn shadow(&mut self, slot: &str, op: Shadow) -> Fallible {
+        self.shadows.apply(&mut self.net.weights(), slot, op)
+    }
+
+    fn has_shadow(&self, slot: &str) -> Fallible<bool> {
+        Ok(self.shadows.0.contains_key(slot))
     }
 }
 
@@ -281,7 +299,8 @@ impl Learner for ReferenceLearner {
             }
             optimizer
         });
-        let before = std::mem::replace(&mut self.optimizer, optimizer);
+        let shadows = Shadows::of(state, &self.net.weights());
+        let before = (std::mem::replace(&mut self.optimizer, optimizer), std::mem::replace(&mut self.shadows, shadows));
         let (mut problems, mut used) = (Vec::new(), 0);
         self.tensors(|name, shape, _| match state.tensors.get(&name) {
             Some(saved) if saved.shape == shape && saved.dtype == Dtype::F32 => used += 1,
@@ -290,12 +309,12 @@ impl Learner for ReferenceLearner {
             }
             None => problems.push(format!("`{name}` is missing in the saved state")),
         });
-        let ours = |name: &&String| before.is_some() || !name.starts_with("optimizer/");
+        let ours = |name: &&String| before.0.is_some() || !name.starts_with("optimizer/");
         if used < state.tensors.keys().filter(ours).count() && problems.is_empty() {
             problems.push("the saved state has tensors that this model has not".to_owned());
         }
         if !problems.is_empty() {
-            self.optimizer = before;
+            (self.optimizer, self.shadows) = before;
             problems.truncate(5);
             return Err(format!("the saved state does not fit the model: {}", problems.join("; ")).into());
         }

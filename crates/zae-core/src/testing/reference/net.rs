@@ -148,6 +148,20 @@ impl Net {
         self.params.iter().any(|param| param.name == "norm.weight")
     }
 
+    /// Parameters and buffers, in order.
+    pub(super) fn weights(&mut self) -> Vec<&mut Vec<f32>> {
+        let has_norm = self.has_norm();
+        let running = self.running.get_mut().iter_mut().filter(|_| has_norm);
+        self.params.iter_mut().map(|param| &mut param.value).chain(running).collect()
+    }
+
+    /// Their names and shapes.
+    pub(super) fn names(&self) -> Vec<(&'static str, Vec<usize>)> {
+        let running = ["norm.running_mean", "norm.running_var"].into_iter().filter(|_| self.has_norm());
+        let params = self.params.iter().map(|param| (param.name, param.shape.clone()));
+        params.chain(running.map(|name| (name, vec![self.sizes.hidden]))).collect()
+    }
+
     /// Draws the weights that are not there yet: uniform in +-1/sqrt(inputs), as PyTorch's linear layer.
     pub(super) fn init(&mut self, seed: u64) {
         let mut rng = generator(seed, RngStream::Init, 0, 0);

@@ -10,7 +10,7 @@ use crate::{
 impl<T: Task> Trainer<T> {
     /// Tries the whole program on this many batches of each loader: `run` trains one epoch of them and validates on as many,
     /// `evaluate` and `inference` take as many. Nothing is left behind: no folder, no checkpoint, no log, nothing sent. Add-ons
-    /// that leave something ([`AddOn::leaves_traces`](crate::add_on::AddOn::leaves_traces)) are not called, and no saved run is
+    /// that leave something ([`AddOn::leaves_traces`]) are not called, and no saved run is
     /// gone on with.
     #[must_use]
     pub fn fast_dev_run(mut self, batches: u64) -> Self {

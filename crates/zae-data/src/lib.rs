@@ -5,6 +5,7 @@
 //! - Images in a folder for each class (`images`): `ImageFolder`.
 //! - NumPy's arrays, mapped into memory (`npy`): `Npy`.
 //! - Tar files in WebDataset's layout (`tar`): `Tar`.
+//! - Shards of JSON lines, text or tar files as a stream: [`ShardSampler`].
 //!
 //! All are [`Dataset`](zae_core::data::Dataset)s: any sample is read without those before it, by several threads at once.
 //! So a run that goes on finds its place at once, on any number of processes, and nothing of a reader is in a checkpoint.
@@ -35,6 +36,7 @@ mod lines;
 mod npy;
 mod paths;
 mod records;
+mod shard_sampler;
 mod shards;
 #[cfg(feature = "tar")]
 mod tar;
@@ -50,6 +52,7 @@ pub use jsonl::Jsonl;
 #[cfg(feature = "npy")]
 pub use npy::{Element, Npy};
 pub use paths::{Paths, files_in};
+pub use shard_sampler::ShardSampler;
 pub use shards::Shards;
 #[cfg(feature = "tar")]
 pub use tar::{Tar, TarSample};

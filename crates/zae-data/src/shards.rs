@@ -3,7 +3,7 @@
 use zae_core::data::Dataset;
 
 /// A data set whose samples lie one after the other in files, its shards: what a
-/// sampler orders.
+/// [`ShardSampler`](crate::ShardSampler) orders.
 pub trait Shards: Dataset {
     /// How many samples there are up to the end of each file.
     fn ends(&self) -> &[usize];

@@ -1,17 +1,33 @@
 //! The trainer Rust deep learning lacks: you write `train_step` and `test_step`, it owns the rest.
 //!
 //! This crate is the facade: the trainer and its seams come from `zae-core`, the default tensor engine from `zae-burn`,
-//! another over LibTorch from `zae-tch`, checkpoints from `zae-checkpoint`, web loggers from `zae-loggers`, data-parallel
+//! another over LibTorch from `zae-tch`, readers of files from `zae-data`, checkpoints from `zae-checkpoint`, web loggers from `zae-loggers`, data-parallel
 //! training from `zae-parallel`.
 //! Start with [`trainer()`], or with the examples.
 
 #[doc(inline)]
 pub use zae_core::{
-    add_on, add_ons, data, engine, error, learner, metrics, place, precision, progress, rng, schedule, snapshot, state,
-    step, task, trainer,
+    add_on, add_ons, engine, error, learner, metrics, place, precision, progress, rng, schedule, snapshot, state, step,
+    task, trainer,
 };
 
 pub mod datasets;
+
+/// Data: loaders, data sets, samplers; and readers of files, each with a feature of its own.
+pub mod data {
+    #[doc(inline)]
+    pub use zae_core::data::*;
+    #[cfg(any(
+        feature = "csv",
+        feature = "images",
+        feature = "jsonl",
+        feature = "npy",
+        feature = "tar",
+        feature = "text"
+    ))]
+    #[doc(inline)]
+    pub use zae_data::*;
+}
 
 /// The Burn engine.
 #[cfg(feature = "burn")]

@@ -12,12 +12,12 @@ use std::{
 };
 
 /// One command, and why it is run.
-struct Step {
+struct Step<'a> {
     why: &'static str,
-    arguments: &'static [&'static str],
+    arguments: &'a [&'a str],
 }
 
-const TEST: [Step; 3] = [
+const TEST: [Step<'_>; 3] = [
     Step {
         why: "every test of the core, the Burn engine, the facade and its examples, and every example in the documentation",
         arguments: &["test"],
@@ -33,7 +33,7 @@ const TEST: [Step; 3] = [
 ];
 
 // By themselves: nothing else needs LibTorch, nor asks for it.
-const TCH: [Step; 3] = [
+const TCH: [Step<'_>; 3] = [
     Step {
         why: "the LibTorch engine, against the LibTorch in `.libtorch` or that of LIBTORCH",
         arguments: &["test", "--package", "zae-tch-sys", "--package", "zae-tch"],
@@ -51,7 +51,7 @@ const TCH: [Step; 3] = [
 
 // Without `--package`, as `cargo test` above: with other packages, crates that Burn shares with them would have other
 // features, and Burn would be compiled again.
-const PYTHON: Step = Step {
+const PYTHON: Step<'_> = Step {
     why: "PyTorch and Lightning read our checkpoints, and we theirs; models go from both engines to PyTorch and back; torchrun starts ranks",
     arguments: &[
         "test",
@@ -73,13 +73,13 @@ const PYTHON: Step = Step {
 };
 
 // By themselves: one of them builds SQLite, in C, and all of them TLS.
-const LOGGERS: Step = Step {
+const LOGGERS: Step<'_> = Step {
     why: "the loggers, with servers that behave badly",
     arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow,nvml"],
 };
 
 // By itself: nothing else needs MPI, nor asks for it.
-const MPI: [Step; 3] = [
+const MPI: [Step<'_>; 3] = [
     Step {
         why: "processes that MPI connects, and what becomes of them when one is lost",
         arguments: &["test", "--package", "zae-parallel", "--features", "mpi"],
@@ -95,10 +95,12 @@ const MPI: [Step; 3] = [
     },
 ];
 
-const LOGGERS_PYTHON: Step = Step {
+const LOGGERS_PYTHON: Step<'_> = Step {
     why: "what the trackers' own programs make of our files and requests",
     arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow,nvml", "--", "--ignored"],
 };
+
+const READERS: [&str; 6] = ["csv", "images", "jsonl", "npy", "tar", "text"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -106,6 +108,7 @@ fn main() -> ExitCode {
         ["test"] => {
             let steps = TEST.iter().try_for_each(|step| run(step, |_| {}));
             steps
+                .and_then(|()| readers())
                 .and_then(|()| loggers())
                 .and_then(|()| with_mpi_if_there())
                 .and_then(|()| with_libtorch())
@@ -136,6 +139,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn readers() -> Result<(), String> {
+    READERS.iter().try_for_each(|feature| {
+        let arguments = ["check", "--package", "zae-data", "--no-default-features", "--features", feature];
+        run(&Step { why: "each reader builds without the others", arguments: &arguments }, |_| {})
+    })
 }
 
 fn loggers() -> Result<(), String> {
@@ -189,7 +199,7 @@ fn root() -> &'static Path {
     xtask.parent().unwrap_or(xtask)
 }
 
-fn run(Step { why, arguments }: &Step, prepare: impl FnOnce(&mut Command)) -> Result<(), String> {
+fn run(Step { why, arguments }: &Step<'_>, prepare: impl FnOnce(&mut Command)) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     eprintln!("\n==> {why}\n    cargo {}", arguments.join(" "));
     let mut command = Command::new(&cargo);

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::UNIX_EPOCH,
 };
 
@@ -15,6 +16,9 @@ use crate::files::cannot_read;
 const MAGIC: [u8; 8] = *b"zaeidx\0\x01";
 /// The magic number, the stamp of the data, and the sum over all before it, at the end.
 const SMALLEST: usize = 8 + 8 + 8;
+
+/// How many this process has written: so that no two of its threads write into one.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// A file beside the data that holds where each of its samples begins, so that only the first program to open the data
 /// reads all of them. It is made anew where the data are another file, or of another size or time.
@@ -77,13 +81,13 @@ impl IndexFile {
         fits.then_some(starts)
     }
 
-    /// Whole or not at all, and by several processes at once.
+    /// Whole or not at all, though several processes and threads do so at once.
     fn write(&self, starts: &[u64]) -> std::io::Result<()> {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
         let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{}", std::process::id()));
+        name.push(format!(".{}-{}", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
         let part = PathBuf::from(name);
         let written = fs::File::create(&part).and_then(|mut file| {
             file.write_all(&self.encode(starts))?;
@@ -141,6 +145,28 @@ mod tests {
         let file = IndexFile::new(&data, &data, "a").unwrap();
         let error = file.read_or_make(|| Ok(vec![])).unwrap_err().to_string();
         assert!(error.contains("cannot"), "{error}");
+    }
+
+    #[test]
+    fn several_threads_may_make_it_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::write(&data, "0123456789").unwrap();
+        let (kept, gate) = (folder.path().join("kept"), std::sync::Barrier::new(8));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let index = IndexFile::new(&kept, &data, "a").unwrap();
+                    // All are in the scan, so that none finds the file of another.
+                    let made = index.read_or_make(|| {
+                        gate.wait();
+                        Ok(vec![1, 2])
+                    });
+                    assert_eq!(made.unwrap(), [1, 2]);
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), 1);
     }
 
     proptest! {

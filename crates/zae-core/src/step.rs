@@ -14,6 +14,8 @@ pub type Name = Cow<'static, str>;
 pub(crate) enum Value<S> {
     Lazy(S),
     Now(f64),
+    /// Several numbers that are here already.
+    Here(Box<[f64]>),
 }
 
 impl<S> Value<S> {
@@ -21,13 +23,20 @@ impl<S> Value<S> {
         match self {
             Self::Lazy(scalar) => Self::Lazy(f(scalar)),
             Self::Now(number) => Self::Now(number),
+            Self::Here(numbers) => Self::Here(numbers),
         }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) enum Kind {
-    Mean { weight: f64 },
+    Mean {
+        weight: f64,
+    },
+    /// A sum over so many, of which the mean is wanted.
+    Ratio {
+        over: f64,
+    },
     Count,
 }
 
@@ -73,9 +82,26 @@ impl<S> Step<S> {
         self.with(name, Value::Lazy(value), Kind::Mean { weight: weight as f64 })
     }
 
-    /// One or several numbers that are summed over the epoch, never averaged (hits, a confusion matrix).
+    /// A sum over so many samples or tokens, of which the mean is wanted: hits over rows is an accuracy. Where the sums are
+    /// whole numbers, the mean over an epoch has no rounding but that of its one division; a mean of each batch has its own.
+    pub fn ratio(self, name: impl Into<Name>, sum: S, over: usize) -> Self {
+        self.with(name, Value::Lazy(sum), Kind::Ratio { over: over as f64 })
+    }
+
+    /// The same for a sum that is on the host already.
+    pub fn host_ratio(self, name: impl Into<Name>, sum: f64, over: usize) -> Self {
+        self.with(name, Value::Now(sum), Kind::Ratio { over: over as f64 })
+    }
+
+    /// One or several numbers that are summed over the epoch, never averaged (hits, a confusion matrix), or taken together as
+    /// the [`Metric`](crate::metrics::Metric) says that the task has for this name.
     pub fn count(self, name: impl Into<Name>, value: S) -> Self {
         self.with(name, Value::Lazy(value), Kind::Count)
+    }
+
+    /// The same for numbers that are on the host already, as the functions in [`metrics`](crate::metrics) count them.
+    pub fn host_count(self, name: impl Into<Name>, values: impl Into<Vec<f64>>) -> Self {
+        self.with(name, Value::Here(values.into().into_boxed_slice()), Kind::Count)
     }
 
     /// A metric that is on the host already, a mean over the same samples as the loss.

@@ -78,7 +78,10 @@ pub(crate) fn sum(all: &mut Vec<f64>, batch: &[f64]) -> Fallible {
     }
     if all.len() != batch.len() {
         let (before, now) = (all.len(), batch.len());
-        return Err(format!("it has {now} numbers and had {before} before: give as many in every batch").into());
+        return Err(format!(
+            "it has {now} numbers and had {before} before: a count has the same length in every batch"
+        )
+        .into());
     }
     all.iter_mut().zip(batch).for_each(|(all, own)| *all += own);
     Ok(())

@@ -33,7 +33,8 @@ pub fn top_k_correct(logits: Tensor<2>, targets: Tensor<1, Int>, k: usize) -> Te
     let is_class = targets.clone().greater_equal_elem(0).bool_and(targets.clone().lower_elem(classes as i64));
     let targets = targets.clamp(0, classes as i64 - 1);
     let own = logits.clone().gather(1, targets.clone()).expand([rows, classes]);
-    let later = all_classes(classes, &targets.device()).expand([rows, classes]).greater_equal(targets.expand([rows, classes]));
+    let later =
+        all_classes(classes, &targets.device()).expand([rows, classes]).greater_equal(targets.expand([rows, classes]));
     let behind = logits.clone().lower(own.clone()).bool_or(logits.equal(own).bool_and(later));
     let behind = behind.cast(FloatDType::F32).sum_dim(1);
     // Fewer than k are not behind it.

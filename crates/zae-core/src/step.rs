@@ -14,8 +14,9 @@ pub type Name = Cow<'static, str>;
 pub(crate) enum Value<S> {
     Lazy(S),
     Now(f64),
-    /// Several numbers that are here already.
-    Here(Box<[f64]>),
+    /// Several numbers that are here already. (Boxed, so that a metric that is one number is no larger for it.)
+    #[allow(clippy::box_collection)]
+    Here(Box<Vec<f64>>),
 }
 
 impl<S> Value<S> {
@@ -101,7 +102,7 @@ impl<S> Step<S> {
 
     /// The same for numbers that are on the host already, as the functions in [`metrics`](crate::metrics) count them.
     pub fn host_count(self, name: impl Into<Name>, values: impl Into<Vec<f64>>) -> Self {
-        self.with(name, Value::Here(values.into().into_boxed_slice()), Kind::Count)
+        self.with(name, Value::Here(Box::new(values.into())), Kind::Count)
     }
 
     /// A metric that is on the host already, a mean over the same samples as the loss.

@@ -106,7 +106,10 @@ pub mod prelude {
         data::{DataLoader, Dataset, Loader, Sample, Source, from_fn},
         error::{BoxError, Error, Fallible},
         learner::{Clip, Learner},
-        metrics::{EpochSummary, Evaluation, History, Rows},
+        metrics::{
+            Auroc, Classification, EpochMetrics, EpochSummary, Evaluation, History, Metric, Perplexity, Regression,
+            Rows,
+        },
         place::Place,
         precision::Precision,
         progress::ProgressChecker,

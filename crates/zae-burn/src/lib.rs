@@ -141,6 +141,6 @@ mod visit;
 
 pub use device::local_device;
 pub use learner::BurnLearner;
-pub use metrics::accuracy;
+pub use metrics::{accuracy, class_counts, confusion_matrix, correct, regression_sums, scored, top_k_correct};
 pub use optimizer::AnyOptimizer;
 pub use tensor_dataset::TensorDataset;

@@ -14,6 +14,9 @@ pub type Name = Cow<'static, str>;
 pub(crate) enum Value<S> {
     Lazy(S),
     Now(f64),
+    /// Several numbers that are here already. (Boxed, so that a metric that is one number is no larger for it.)
+    #[allow(clippy::box_collection)]
+    Here(Box<Vec<f64>>),
 }
 
 impl<S> Value<S> {
@@ -21,13 +24,20 @@ impl<S> Value<S> {
         match self {
             Self::Lazy(scalar) => Self::Lazy(f(scalar)),
             Self::Now(number) => Self::Now(number),
+            Self::Here(numbers) => Self::Here(numbers),
         }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) enum Kind {
-    Mean { weight: f64 },
+    Mean {
+        weight: f64,
+    },
+    /// A sum over so many, of which the mean is wanted.
+    Ratio {
+        over: f64,
+    },
     Count,
 }
 
@@ -85,9 +95,26 @@ impl<S> Step<S> {
         self.with(name, Value::Lazy(value), Kind::Mean { weight: weight as f64 })
     }
 
-    /// One or several numbers that are summed over the epoch, never averaged (hits, a confusion matrix).
+    /// A sum over so many samples or tokens, of which the mean is wanted: hits over rows is an accuracy. Where the sums are
+    /// whole numbers, the mean over an epoch has no rounding but that of its one division; a mean of each batch has its own.
+    pub fn ratio(self, name: impl Into<Name>, sum: S, over: usize) -> Self {
+        self.with(name, Value::Lazy(sum), Kind::Ratio { over: over as f64 })
+    }
+
+    /// The same for a sum that is on the host already.
+    pub fn host_ratio(self, name: impl Into<Name>, sum: f64, over: usize) -> Self {
+        self.with(name, Value::Now(sum), Kind::Ratio { over: over as f64 })
+    }
+
+    /// One or several numbers that are summed over the epoch, never averaged (hits, a confusion matrix), or taken together as
+    /// the [`Metric`](crate::metrics::Metric) says that the task has for this name.
     pub fn count(self, name: impl Into<Name>, value: S) -> Self {
         self.with(name, Value::Lazy(value), Kind::Count)
+    }
+
+    /// The same for numbers that are on the host already, as the functions in [`metrics`](crate::metrics) count them.
+    pub fn host_count(self, name: impl Into<Name>, values: impl Into<Vec<f64>>) -> Self {
+        self.with(name, Value::Here(Box::new(values.into())), Kind::Count)
     }
 
     /// A metric that is on the host already, a mean over the same samples as the loss.

@@ -5,6 +5,7 @@ pub use crate::mode::Mode;
 use crate::{
     error::Fallible,
     learner::Learner,
+    metrics::EpochMetrics,
     place::Place,
     progress::Cursor,
     rng::{StepRng, Stream, generator, stream_seed},
@@ -69,6 +70,34 @@ pub trait Task {
     /// # Errors
     /// Whatever goes wrong; the trainer adds where it was.
     fn test_step(&self, model: &Model<Self>, batch: Self::Batch, at: &At) -> StepResult<Self>;
+
+    /// Metrics over an epoch or an evaluation that no mean of its batches is: what becomes of the counts that the steps give
+    /// ([`Step::count`]), by their names. Asked for once, before the first weights are made; none by default.
+    ///
+    /// ```
+    /// # use zae_core::{metrics::{Classification, EpochMetrics, Perplexity, class_counts}, step::Step};
+    /// # use zae_core::{task::{At, StepResult, Task}, testing::null::Null};
+    /// # struct Digits;
+    /// # impl Task for Digits {
+    /// #     type Learner = Null;
+    /// #     type Batch = (Vec<usize>, Vec<usize>);
+    /// fn train_step(&self, _: &(), (guesses, labels): Self::Batch, _: &At) -> StepResult<Self> {
+    ///     // Engines have the same counts for tensors.
+    ///     Ok(Step::new(0.5, labels.len()).host_count("classes", class_counts(&guesses, &labels, 10)?))
+    /// }
+    ///
+    /// fn metrics(&self) -> EpochMetrics {
+    ///     EpochMetrics::new().add("classes", Classification::new(10)).add("loss", Perplexity)
+    /// }
+    /// #     fn test_step(&self, model: &(), batch: Self::Batch, at: &At) -> StepResult<Self> { self.train_step(model, batch, at) }
+    /// # }
+    /// ```
+    ///
+    /// Epochs then have `train/f1` and `train/perplexity` beside the others, evaluations `valid/f1`, rows of single steps
+    /// what these are for the step alone.
+    fn metrics(&self) -> EpochMetrics {
+        EpochMetrics::new()
+    }
 
     /// What of the task itself has to be saved. Most tasks have nothing.
     ///

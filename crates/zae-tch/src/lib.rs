@@ -79,7 +79,7 @@ mod window;
 
 pub use device::local_device;
 pub use learner::TchLearner;
-pub use metrics::accuracy;
+pub use metrics::{accuracy, class_counts, confusion_matrix, correct, regression_sums, scored, top_k_correct};
 pub use optimizer::{Adam, AdamW, Optimizer, Sgd};
 pub use process_group::C10dGroup;
 pub use tensor_dataset::TensorDataset;

@@ -17,8 +17,9 @@ pub struct Evaluation {
     pub epoch: u64,
     /// Optimizer steps done before.
     pub step: u64,
-    /// Means over all samples, exact over batches of different size, by full name: `valid/loss`, or `valid/clean/loss` of the
-    /// set `clean`.
+    /// Means over all samples, exact over batches of different size, and what
+    /// [`Task::metrics`](crate::task::Task::metrics) makes of them and of the counts, by full name: `valid/loss`, `valid/f1`, or
+    /// `valid/clean/loss` of the set `clean`.
     pub metrics: Metrics,
     /// Sums, by full name; those of a single number are among the metrics too.
     pub counts: BTreeMap<String, Vec<f64>>,

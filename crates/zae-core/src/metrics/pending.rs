@@ -1,9 +1,12 @@
 //! [`Pending`]: losses and metrics that have not been read from the device yet.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
-    RowHead, Rows, Totals, is_measured,
+    EpochMetrics, RowHead, Rows, Totals,
+    columns::Columns,
+    entries::{Entry, Given, Reader},
+    metric::{sum, twice},
     ready::{Cell, Ready},
     shared::{Shared, SharedRow},
 };
@@ -12,35 +15,6 @@ use crate::{
     learner::{Learner, Readout},
     step::{Kind, Metric, Name, Value},
 };
-
-/// A metric as the task names it, with all that is looked up once.
-struct Column {
-    /// What add-ons log has its full name only.
-    short: Option<Name>,
-    full: Arc<str>,
-    /// Shown, but never summed.
-    measured: bool,
-    /// The row that an add-on last logged it for.
-    logged: u64,
-    /// Where its sum is.
-    slot: usize,
-    /// Where its cell was in the last row.
-    cell: usize,
-}
-
-impl Column {
-    fn name(&self) -> &str {
-        self.short.as_deref().unwrap_or(&self.full)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Entry {
-    column: usize,
-    kind: Kind,
-    /// A number that is here already; the others come from the device, in order.
-    now: Option<f64>,
-}
 
 #[derive(Clone, Copy)]
 struct OpenRow {
@@ -60,21 +34,20 @@ pub(crate) struct NotFinite {
 
 /// Lazy scalars of steps not read yet, and rows read but not yet handed to the add-ons. All buffers are reused.
 pub(crate) struct Pending<S> {
-    prefix: String,
     /// Whether anybody looks at rows.
     pub(crate) wants_rows: bool,
-    columns: Vec<Column>,
-    /// Their places, by the task's names.
-    places: HashMap<Name, usize>,
-    /// The places of those that add-ons log.
-    logged: HashMap<Arc<str>, usize>,
+    columns: Columns,
     /// Rows ended so far.
     ended: u64,
     lazy: Vec<S>,
     entries: Vec<Entry>,
     open: Vec<OpenRow>,
     readout: Readout,
+    /// Numbers that were here already.
+    here: Readout,
     cells: Vec<Cell>,
+    /// What the metrics of a row are made of.
+    taken: Vec<(usize, Vec<f64>)>,
     ready: Ready,
 }
 
@@ -85,74 +58,41 @@ impl<S> Pending<S> {
     /// Metrics get this prefix: `train`, `valid`, ...
     pub(crate) fn new(prefix: &str) -> Self {
         let mut pending = Self {
-            prefix: prefix.to_owned(),
             wants_rows: false,
-            columns: Vec::new(),
-            places: HashMap::new(),
-            logged: HashMap::new(),
+            columns: Columns::new(prefix),
             ended: 0,
             lazy: Vec::new(),
             entries: Vec::new(),
             open: Vec::new(),
             readout: Readout::default(),
+            here: Readout::default(),
             cells: Vec::new(),
+            taken: Vec::new(),
             ready: Ready::default(),
         };
-        pending.column(&Name::Borrowed("loss"), LOSS);
-        pending.column(&Name::Borrowed("grad_norm"), NORM);
+        pending.columns.place(&Name::Borrowed("loss"), LOSS);
+        pending.columns.place(&Name::Borrowed("grad_norm"), NORM);
         pending
     }
 
     /// Sums have been replaced: their slots are looked up again.
     pub(crate) fn forget_slots(&mut self) {
-        self.columns.iter_mut().for_each(|column| column.slot = usize::MAX);
-    }
-
-    fn column(&mut self, name: &Name, hint: usize) -> usize {
-        if self.columns.get(hint).is_some_and(|column| column.short.as_ref() == Some(name)) {
-            return hint;
-        }
-        if let Some(place) = self.places.get(name) {
-            return *place;
-        }
-        let place = self.columns.len();
-        let full = format!("{}/{name}", self.prefix).into();
-        self.columns.push(Column {
-            short: Some(name.clone()),
-            full,
-            measured: false,
-            logged: 0,
-            slot: usize::MAX,
-            cell: 0,
-        });
-        self.places.insert(name.clone(), place);
-        place
-    }
-
-    /// The place of a number that an add-on logs.
-    fn logged_column(&mut self, full: Arc<str>) -> Fallible<usize> {
-        if let Some(place) = self.logged.get(&full) {
-            return Ok(*place);
-        }
-        if *full == *"lr" || self.columns.iter().any(|column| column.full == full) {
-            return Err(taken(&full));
-        }
-        let place = self.columns.len();
-        let measured = is_measured(&full);
-        self.columns.push(Column { short: None, full: full.clone(), measured, logged: 0, slot: usize::MAX, cell: 0 });
-        self.logged.insert(full, place);
-        Ok(place)
+        self.columns.all.iter_mut().for_each(|column| column.slot = usize::MAX);
     }
 
     fn push(&mut self, column: usize, value: Value<S>, kind: Kind) {
-        let now = match value {
-            Value::Now(number) => Some(number),
+        let given = match value {
+            Value::Now(number) => Given::Now(number),
             Value::Lazy(scalar) => {
                 self.lazy.push(scalar);
-                None
+                Given::Lazy
+            }
+            Value::Here(numbers) => {
+                self.here.push(&numbers);
+                Given::Here
             }
         };
-        self.entries.push(Entry { column, kind, now });
+        self.entries.push(Entry { column, kind, given });
     }
 
     pub(crate) fn push_loss(&mut self, loss: S, weight: f64) {
@@ -174,11 +114,7 @@ impl<S> Pending<S> {
 
     /// `index` is the metric's place in its step, where it most likely was before.
     fn push_metric(&mut self, index: usize, metric: Metric<S>) -> Fallible {
-        let known = self.columns.len();
-        let column = self.column(&metric.name, NORM + 1 + index);
-        if column == known && self.logged.contains_key(&self.columns[column].full) {
-            return Err(taken(&self.columns[column].full));
-        }
+        let column = self.columns.own_place(&metric.name, NORM + 1 + index)?;
         if column <= NORM {
             let name = &metric.name;
             return Err(format!("the trainer itself reports `{name}`: give the metric another name").into());
@@ -199,12 +135,12 @@ impl<S> Pending<S> {
 
     /// Makes a number that an add-on has logged part of the row that was ended last.
     pub(crate) fn log(&mut self, full: Arc<str>, value: f64) -> Fallible {
-        let index = self.logged_column(full)?;
-        let (column, Some(row)) = (&mut self.columns[index], self.open.last_mut()) else { return Ok(()) };
+        let index = self.columns.logged_place(full)?;
+        let (column, Some(row)) = (&mut self.columns.all[index], self.open.last_mut()) else { return Ok(()) };
         if std::mem::replace(&mut column.logged, self.ended) == self.ended {
-            return Err(twice(&column.full));
+            return Err(logged_twice(&column.full));
         }
-        self.entries.push(Entry { column: index, kind: Kind::Mean { weight: 1.0 }, now: Some(value) });
+        self.entries.push(Entry { column: index, kind: Kind::Mean { weight: 1.0 }, given: Given::Now(value) });
         row.entries = self.entries.len();
         Ok(())
     }
@@ -249,22 +185,20 @@ impl<S> Pending<S> {
 
     /// The first loss or norm among what was read that is not finite. Other metrics may be what they like.
     fn first_not_finite(&self, next: RowHead) -> Option<NotFinite> {
-        let mut lazy = 0..;
+        let mut reader = Reader::new(&self.readout, &self.here);
         let mut entries = self.entries.iter();
         let mut before = 0;
         let rows = self.open.iter().map(|row| (row.head, row.entries, row.counted));
         for (head, end, counted) in rows.chain([(next, self.entries.len(), true)]) {
-            for Entry { column, kind, now } in entries.by_ref().take(end - before) {
-                if now.is_some() {
-                    continue;
-                }
-                let value = self.readout.get(lazy.next()?);
+            for entry in entries.by_ref().take(end - before) {
+                let values = reader.values(entry);
+                let &Entry { column, kind, .. } = entry;
                 // A step that was left out was left out for that.
-                if !counted || *column > NORM || matches!(kind, Kind::Mean { weight } if *weight == 0.0) {
+                if !counted || column > NORM || matches!(kind, Kind::Mean { weight } if weight == 0.0) {
                     continue;
                 }
-                if let Some(&value) = value.iter().find(|v| !v.is_finite()) {
-                    return Some(NotFinite { head, metric: self.columns[*column].full.clone(), value });
+                if let Some(&value) = values.iter().find(|v| !v.is_finite()) {
+                    return Some(NotFinite { head, metric: self.columns.all[column].full.clone(), value });
                 }
             }
             before = end;
@@ -274,25 +208,17 @@ impl<S> Pending<S> {
 
     /// What was read, for the other ranks: each row with its micro-batches' numbers.
     pub(crate) fn shared(&self) -> Shared {
-        let name = |column: &Column| column.short.as_ref().map(ToString::to_string);
-        let mut shared = Shared { names: self.columns.iter().map(name).collect(), rows: Vec::new() };
-        let (mut entry, mut lazy) = (0, 0);
+        let columns = &self.columns.all;
+        let names = columns.iter().map(|column| column.short.as_ref().map(ToString::to_string)).collect();
+        let mut shared = Shared { names, rows: Vec::new() };
+        let mut reader = Reader::new(&self.readout, &self.here);
+        let mut entries = self.entries.iter();
+        let mut before = 0;
         for row in &self.open {
-            let mut entries = Vec::with_capacity(row.entries - entry);
-            for Entry { column, kind, now } in &self.entries[entry..row.entries] {
-                if self.columns[*column].short.is_none() {
-                    continue;
-                }
-                let values = match now {
-                    Some(number) => vec![*number],
-                    None => {
-                        lazy += 1;
-                        self.readout.get(lazy - 1).to_vec()
-                    }
-                };
-                entries.push((*column, *kind, values));
-            }
-            entry = row.entries;
+            let own = entries.by_ref().take(row.entries - before);
+            let own = own.filter(|entry| columns[entry.column].short.is_some());
+            let entries = own.map(|entry| (entry.column, entry.kind, reader.values(entry).to_vec())).collect();
+            before = row.entries;
             shared.rows.push(SharedRow { key: row.head.step, samples: row.samples, counted: row.counted, entries });
         }
         shared
@@ -308,7 +234,8 @@ impl<S> Pending<S> {
             .iter()
             .map(|shared| {
                 let place = |name: &Option<String>| {
-                    name.as_ref().map_or(usize::MAX, |name| self.column(&Name::Owned(name.clone()), usize::MAX))
+                    let name = name.as_ref().map(|name| Name::Owned(name.clone()));
+                    name.map_or(usize::MAX, |name| self.columns.place(&name, usize::MAX))
                 };
                 shared.names.iter().map(place).collect()
             })
@@ -329,7 +256,7 @@ impl<S> Pending<S> {
                     if column == NORM && i < last {
                         continue;
                     }
-                    self.entries.push(Entry { column, kind: *kind, now: None });
+                    self.entries.push(Entry { column, kind: *kind, given: Given::Lazy });
                     self.readout.push(values);
                 }
             }
@@ -340,7 +267,8 @@ impl<S> Pending<S> {
             if let Some(i) = mine {
                 let from = i.checked_sub(1).map_or(0, |before| own[before].entries);
                 let of_row = &entries[from..own[i].entries];
-                self.entries.extend(of_row.iter().filter(|entry| self.columns[entry.column].short.is_none()));
+                let columns = &self.columns.all;
+                self.entries.extend(of_row.iter().filter(|entry| columns[entry.column].short.is_none()));
             }
             let counted = same.iter().all(|(_, row)| row.counted);
             self.open.push(OpenRow { head, entries: self.entries.len(), lr, samples: first.samples, counted });
@@ -349,29 +277,24 @@ impl<S> Pending<S> {
 
     /// Adds what was read to the sums, and makes rows of it if somebody wants them. Nothing of it is left, even if something
     /// does not fit: nothing is summed twice.
-    pub(crate) fn settle(&mut self, totals: &mut Totals) -> Fallible {
-        let summed = self.add_rows(totals);
+    pub(crate) fn settle(&mut self, metrics: &EpochMetrics, totals: &mut Totals) -> Fallible {
+        let summed = self.add_rows(metrics, totals);
         self.discard();
         summed
     }
 
-    fn add_rows(&mut self, totals: &mut Totals) -> Fallible {
-        let Self { columns, entries, open, readout, cells, ready, wants_rows, .. } = self;
-        let (mut entry, mut lazy) = (0, 0);
+    fn add_rows(&mut self, metrics: &EpochMetrics, totals: &mut Totals) -> Fallible {
+        let Self { columns, entries, open, readout, here, cells, taken, ready, wants_rows, .. } = self;
+        let mut reader = Reader::new(readout, here);
+        let mut entry = 0;
         for &OpenRow { head, entries: end, lr, samples, counted } in &*open {
             cells.clear();
-            for Entry { column: index, kind, now } in &entries[entry..end] {
-                let values = match now {
-                    Some(number) => std::slice::from_ref(number),
-                    None => {
-                        lazy += 1;
-                        readout.get(lazy - 1)
-                    }
-                };
-                let column = &mut columns[*index];
-                if column.slot == usize::MAX {
-                    column.slot = totals.slot(&column.full);
-                }
+            taken.clear();
+            for own in &entries[entry..end] {
+                let values = reader.values(own);
+                let Entry { column: index, kind, .. } = own;
+                let column = &mut columns.all[*index];
+                column.find(totals, metrics);
                 let counted = counted && !column.measured;
                 let (value, weight) = match (kind, values) {
                     (Kind::Mean { weight }, &[value]) => {
@@ -380,7 +303,13 @@ impl<S> Pending<S> {
                         }
                         (value, *weight)
                     }
-                    (Kind::Mean { .. }, values) => {
+                    (Kind::Ratio { over }, &[sum]) => {
+                        if counted && !totals.add_ratio(column.slot, sum, *over) {
+                            return Err(mixed(column.name()));
+                        }
+                        (sum / over, *over)
+                    }
+                    (Kind::Mean { .. } | Kind::Ratio { .. }, values) => {
                         let (name, n) = (column.name(), values.len());
                         return Err(format!(
                             "`{name}` is a mean but holds {n} numbers: reduce it to one, or give it with `.count(..)`"
@@ -388,10 +317,29 @@ impl<S> Pending<S> {
                         .into());
                     }
                     (Kind::Count, values) => {
-                        if counted && !totals.add_count(column.slot, values) {
-                            return Err(mixed(column.name()));
+                        let place = column.metric;
+                        if let (Some(place), Some(_)) = (place, lr)
+                            && metrics.grows(place)
+                        {
+                            return Err(only_in_evaluations(column.name()));
                         }
-                        if let &[value] = values { (value, 1.0) } else { continue }
+                        if counted {
+                            let Some(all) = totals.count_mut(column.slot) else { return Err(mixed(column.name())) };
+                            match place {
+                                Some(place) => metrics.merge(place, all, values)?,
+                                None => sum(all, values).map_err(|e| format!("`{}`: {e}", column.name()))?,
+                            }
+                        }
+                        match (place, values) {
+                            (Some(place), values) => {
+                                if *wants_rows {
+                                    take(metrics, taken, place, values)?;
+                                }
+                                continue;
+                            }
+                            (None, &[value]) => (value, 1.0),
+                            (None, _) => continue,
+                        }
                     }
                 };
                 if !*wants_rows || weight == 0.0 {
@@ -410,7 +358,10 @@ impl<S> Pending<S> {
                 totals.add_samples(samples);
             }
             if let (true, Some(lr)) = (*wants_rows, lr) {
-                ready.push(head, cells, lr, |column| columns[column].full.clone());
+                if !metrics.is_empty() {
+                    finish(metrics, columns, cells, taken)?;
+                }
+                ready.push(head, cells, lr, |column| columns.all[column].full.clone());
             }
         }
         Ok(())
@@ -432,25 +383,51 @@ impl<S> Pending<S> {
         self.entries.clear();
         self.open.clear();
         self.readout.clear();
+        self.here.clear();
     }
 }
 
-/// For an add-on's number and for one of the task: either may come first.
-fn taken(name: &str) -> crate::error::BoxError {
+/// Takes a micro-batch's numbers into those of its row.
+fn take(metrics: &EpochMetrics, taken: &mut Vec<(usize, Vec<f64>)>, place: usize, values: &[f64]) -> Fallible {
+    let at = taken.iter().position(|own| own.0 == place).unwrap_or_else(|| {
+        taken.push((place, Vec::new()));
+        taken.len() - 1
+    });
+    metrics.merge(place, &mut taken[at].1, values)
+}
+
+/// Adds the cells of the metrics that are made of a row's counts and means.
+fn finish(
+    metrics: &EpochMetrics,
+    columns: &mut Columns,
+    cells: &mut Vec<Cell>,
+    taken: &mut Vec<(usize, Vec<f64>)>,
+) -> Fallible {
+    taken.extend(cells.iter().filter_map(|cell| Some((columns.all[cell.column].metric?, vec![cell.value()]))));
+    for (place, all) in taken.drain(..) {
+        for (name, value) in metrics.finish(place, &all)? {
+            let column = columns.own_place(&name, usize::MAX)?;
+            if cells.iter().any(|cell| cell.column == column) {
+                return Err(twice(&name));
+            }
+            cells.push(Cell::new(column, value, 1.0, false));
+        }
+    }
+    Ok(())
+}
+
+fn only_in_evaluations(name: &str) -> crate::error::BoxError {
     format!(
-        "`{name}` is what an add-on logs and also what the trainer or the task reports: give one of them another name"
+        "`{name}` is taken together from all samples, which every snapshot of an epoch would have to hold: give it in \
+         evaluations only (`at.mode == Mode::Evaluate`)"
     )
     .into()
 }
 
-pub(super) fn twice(name: &str) -> crate::error::BoxError {
+pub(super) fn logged_twice(name: &str) -> crate::error::BoxError {
     format!("`{name}` was logged twice for one step, evaluation or epoch: log it once, or give it two names").into()
 }
 
 fn mixed(name: &str) -> crate::error::BoxError {
-    format!(
-        "`{name}` was another sort of metric before, or a count of another length: a name is a mean or a count throughout, \
-         and a count has the same length in every batch"
-    )
-    .into()
+    format!("`{name}` was another sort of metric before: a name is a mean or a count throughout").into()
 }

@@ -27,7 +27,7 @@ impl Cell {
     }
 
     /// The value of a single entry comes out bit for bit.
-    fn value(&self) -> f64 {
+    pub(super) fn value(&self) -> f64 {
         match self {
             Self { entries: 1, first, .. } => *first,
             Self { is_count: true, sum, .. } => *sum,

@@ -16,6 +16,13 @@ enum Total {
     Count(Vec<f64>),
 }
 
+/// What has come of a metric so far.
+#[derive(Clone, Copy)]
+pub(crate) enum Sum<'a> {
+    Mean(f64),
+    Count(&'a [f64]),
+}
+
 /// Weighted sums in f64, by full metric name: what an epoch has gathered so far. Part of a snapshot, so that the means of
 /// an epoch cut in the middle come out bit for bit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -84,17 +91,29 @@ impl Totals {
         true
     }
 
-    /// Says whether they could be added: not to a mean, nor to a count of another length.
+    /// A sum of values of which the mean is wanted. Says whether it could be added: not to a count.
     #[must_use]
-    pub(crate) fn add_count(&mut self, slot: usize, values: &[f64]) -> bool {
+    pub(crate) fn add_ratio(&mut self, slot: usize, value: f64, over: f64) -> bool {
+        if over == 0.0 {
+            return true;
+        }
         match &mut self.sums[slot] {
-            Some(Total::Count(sums)) if sums.len() == values.len() => {
-                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            Some(Total::Mean { sum, weight }) => {
+                *sum += value;
+                *weight += over;
             }
-            Some(_) => return false,
-            empty => *empty = Some(Total::Count(values.to_vec())),
+            Some(Total::Count(_)) => return false,
+            empty => *empty = Some(Total::Mean { sum: value, weight: over }),
         }
         true
+    }
+
+    /// What was counted so far, empty at first; `None` if it is a mean.
+    pub(crate) fn count_mut(&mut self, slot: usize) -> Option<&mut Vec<f64>> {
+        match self.sums[slot].get_or_insert_with(|| Total::Count(Vec::new())) {
+            Total::Count(sums) => Some(sums),
+            Total::Mean { .. } => None,
+        }
     }
 
     pub(crate) fn add_samples(&mut self, samples: f64) {
@@ -110,21 +129,31 @@ impl Totals {
     /// Means, and counts of a single number.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        let value = |total: &Total| match total {
-            Total::Mean { sum, weight } => Some(sum / weight),
-            Total::Count(sums) => (sums.len() == 1).then(|| sums[0]),
+        let value = |sum: Sum<'_>| match sum {
+            Sum::Mean(mean) => Some(mean),
+            Sum::Count(&[sum]) => Some(sum),
+            Sum::Count(_) => None,
         };
-        self.named().filter_map(|(name, total)| Some((name.to_owned(), value(total)?))).collect()
+        self.iter().filter_map(|(name, sum)| Some((name.to_owned(), value(sum)?))).collect()
     }
 
     /// All counts.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, Vec<f64>> {
-        let count = |total: &Total| match total {
-            Total::Count(sums) => Some(sums.clone()),
-            Total::Mean { .. } => None,
+        let count = |sum: Sum<'_>| match sum {
+            Sum::Count(sums) => Some(sums.to_vec()),
+            Sum::Mean(_) => None,
         };
-        self.named().filter_map(|(name, total)| Some((name.to_owned(), count(total)?))).collect()
+        self.iter().filter_map(|(name, sum)| Some((name.to_owned(), count(sum)?))).collect()
+    }
+
+    /// Everything by full name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Sum<'_>)> {
+        let sum = |total| match total {
+            &Total::Mean { sum, weight } => Sum::Mean(sum / weight),
+            Total::Count(sums) => Sum::Count(sums),
+        };
+        self.named().map(move |(name, total)| (name, sum(total)))
     }
 
     /// Samples added so far.
@@ -140,7 +169,10 @@ impl Totals {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::metrics::metric::sum;
 
     #[test]
     fn means_are_weighted_and_counts_are_summed() {
@@ -149,11 +181,14 @@ mod tests {
         assert!(totals.add_mean(loss, 1.0, 3.0));
         assert!(totals.add_mean(loss, 5.0, 1.0));
         assert!(totals.add_mean(loss, f64::NAN, 0.0));
-        assert!(totals.add_count(hits, &[1.0, 2.0]));
-        assert!(totals.add_count(hits, &[10.0, 20.0]));
-        assert!(!totals.add_count(hits, &[1.0]), "of another length");
-        assert!(!totals.add_mean(hits, 1.0, 1.0) && !totals.add_count(loss, &[1.0]), "of another kind");
-        assert_eq!(totals.metrics(), Metrics::from([("train/loss".to_owned(), 2.0)]));
+        assert!(totals.add_ratio(loss, 6.0, 4.0));
+        for batch in [[1.0, 2.0], [10.0, 20.0]] {
+            sum(totals.count_mut(hits).unwrap(), &batch).unwrap();
+        }
+        assert!(sum(totals.count_mut(hits).unwrap(), &[1.0]).is_err(), "of another length");
+        assert!(!totals.add_mean(hits, 1.0, 1.0) && !totals.add_ratio(hits, 1.0, 1.0), "of another kind");
+        assert!(totals.count_mut(loss).is_none(), "of another kind");
+        assert_eq!(totals.metrics(), Metrics::from([("train/loss".to_owned(), 14.0 / 8.0)]));
         assert_eq!(totals.counts()["train/hits"], [11.0, 22.0]);
         assert_eq!(totals.slot(&"train/hits".into()), hits);
     }

@@ -178,6 +178,7 @@ impl<T: Task> Trainer<T> {
             if done.is_multiple_of(read_every) { t.add_up(done, &mut pending, &mut totals) } else { Ok(()) }
         })?;
         self.add_up(batches, &mut pending, &mut totals)?;
+        let (metrics, counts) = self.at(Stage::Read, |t| t.metrics.of(set, &totals))?;
         let step = self.state.progress.step;
         let samples = totals.samples();
         tracing::info!(step, samples, "the evaluation is done");
@@ -185,8 +186,8 @@ impl<T: Task> Trainer<T> {
             set: set.to_owned(),
             epoch,
             step,
-            metrics: totals.metrics(),
-            counts: totals.counts(),
+            metrics,
+            counts,
             samples,
             seconds: since.elapsed().as_secs_f64(),
         })
@@ -199,7 +200,7 @@ impl<T: Task> Trainer<T> {
             self.agree(Place::Rows, Word { batches, ..Word::default() })?;
             self.together(|_| take_rows(&*group, pending))?;
         }
-        self.at(Stage::Read, |_| pending.settle(totals))
+        self.at(Stage::Read, |t| pending.settle(&t.metrics, totals))
     }
 
     /// Runs `step` on every batch, in order, and says how many there are; those of other ranks are not given. Signals are looked

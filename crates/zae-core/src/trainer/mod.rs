@@ -28,7 +28,7 @@ use crate::{
     add_on::{AddOn, AddOns},
     error::{Error, Fallible, Site, Stage},
     learner::{Clip, Learner, StateDict},
-    metrics::{History, Pending},
+    metrics::{EpochMetrics, History, Pending},
     progress::ProgressChecker,
     rng,
     schedule::Schedule,
@@ -55,6 +55,8 @@ pub struct Trainer<T: Task> {
     /// The run as it stands, and as a snapshot holds it.
     state: RunState,
     pending: Pending<Scalar<T>>,
+    /// The task's.
+    metrics: EpochMetrics,
     signals: Option<Listener>,
     ranks: Ranks,
     /// Where we are, for errors: also those made of panics.
@@ -81,6 +83,7 @@ impl<T: Task> Trainer<T> {
             settings: Settings::default(),
             state: RunState { window: 1, ..RunState::default() },
             pending: Pending::new("train"),
+            metrics: EpochMetrics::new(),
             signals: None,
             ranks: Ranks::default(),
             site: Site::default(),
@@ -298,11 +301,16 @@ impl<T: Task> Trainer<T> {
         self.guard(|t| t.show_average(false))
     }
 
-    /// Makes the first weights, once.
+    /// Asks for the task's metrics and makes the first weights, once.
     fn make(&mut self) -> Result<(), Error> {
         if !self.initialised {
             let seed = rng::init_seed(self.state.seed);
-            self.guard(|t| t.at(Stage::Start, |t| t.learner.init(seed)))?;
+            self.guard(|t| {
+                t.site.stage = Stage::Start;
+                t.metrics = t.task.metrics();
+                t.metrics.check().map_err(|e| Error::Misuse(e.to_string()))?;
+                t.at(Stage::Start, |t| t.learner.init(seed))
+            })?;
             self.initialised = true;
         }
         Ok(())

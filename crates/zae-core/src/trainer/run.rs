@@ -267,12 +267,13 @@ impl<T: Task> Trainer<T> {
 
     fn close_epoch(&mut self) -> Result<(), Error> {
         self.flush()?;
+        let (metrics, counts) = self.at(Stage::Read, |t| t.metrics.of("train", &t.state.totals))?;
         let state = &mut self.state;
         let mut summary = EpochSummary {
             epoch: state.progress.cursor.epoch - 1,
             step: state.progress.step,
-            metrics: state.totals.metrics(),
-            counts: state.totals.counts(),
+            metrics,
+            counts,
             samples: state.totals.samples(),
             lr: state.lr,
             seconds: state.progress.seconds(),

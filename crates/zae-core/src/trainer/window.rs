@@ -220,7 +220,7 @@ impl<T: Task> Trainer<T> {
     }
 
     pub(super) fn sum_rows(&mut self) -> Result<(), Error> {
-        self.at(Stage::Read, |t| t.pending.settle(&mut t.state.totals))
+        self.at(Stage::Read, |t| t.pending.settle(&t.metrics, &mut t.state.totals))
     }
 
     /// Reads all pending scalars in one transfer.

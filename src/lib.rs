@@ -1,14 +1,14 @@
 //! The trainer Rust deep learning lacks: you write `train_step` and `test_step`, it owns the rest.
 //!
 //! This crate is the facade: the trainer and its seams come from `zae-core`, the default tensor engine from `zae-burn`,
-//! another over LibTorch from `zae-tch`, readers of files from `zae-data`, checkpoints from `zae-checkpoint`, web loggers from `zae-loggers`, data-parallel
-//! training from `zae-parallel`.
+//! another over LibTorch from `zae-tch`, readers of files from `zae-data`, checkpoints from `zae-checkpoint`, web loggers from
+//! `zae-loggers`, data-parallel training from `zae-parallel`.
 //! Start with [`trainer()`], or with the examples.
 
 #[doc(inline)]
 pub use zae_core::{
     add_on, add_ons, engine, error, learner, metrics, place, precision, progress, rng, schedule, snapshot, state, step,
-    task, trainer,
+    task, trainer, tune, watch,
 };
 
 pub mod datasets;
@@ -99,11 +99,11 @@ pub mod prelude {
     pub use zae_checkpoint::{Format, Resume, SaveLoad, StateManager, Weights};
     pub use zae_core::{
         add_on::{AddOn, Context, Phase},
-        add_ons::{CsvLogger, EarlyStopping, Ema, EpochTable, ProgressBar, Swa},
-        add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar},
-        add_ons::{CsvLogger, EarlyStopping, EpochTable, ProgressBar, on_epoch_end, on_evaluation_end, on_step_end},
+        add_ons::{
+            CsvLogger, EarlyStopping, Ema, EpochTable, JsonlLogger, ModelSummary, ProgressBar, SimpleProfiler, Swa,
+            Throughput, on_epoch_end, on_evaluation_end, on_step_end,
+        },
         data::{DataLoader, Dataset, Loader, Pad, Sample, Source, WeightedSampler, from_fn},
-        data::{DataLoader, Dataset, Loader, Sample, Source, from_fn},
         error::{BoxError, Error, Fallible},
         learner::{Clip, Learner},
         metrics::{

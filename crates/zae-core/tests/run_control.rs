@@ -39,7 +39,7 @@ fn cut_everywhere(set_up: impl Fn() -> Trainer<Own>, run: impl Fn(&mut Trainer<O
     snapshots.len()
 }
 
-/// Batches of the digits 0 to `n` as one row each, shuffled, in batches of two.
+/// So many rows, shuffled, in batches of two.
 fn shuffled(n: usize) -> DataLoader<impl zae_core::data::Source<Batch = Batch>> {
     let rows: Vec<Batch> = data(&vec![1; n], 3);
     let join = |rows: Vec<Batch>| -> Fallible<Batch> {

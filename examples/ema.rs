@@ -38,7 +38,7 @@ fn main() -> Result<(), BoxError> {
     let mut trainer = zae_engine::trainer(Digits, learner)
         .run_dir("runs/ema")
         .seed(42)
-        .scheduler(2.0)
+        .scheduler(10.0)
         .add_on((Ema::new(0.99), StateManager::new().keep_best("valid/loss", 1)));
     trainer.run(10, &train.shuffle(true), &valid)?;
 

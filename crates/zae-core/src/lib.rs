@@ -17,6 +17,7 @@ pub mod engine;
 pub mod error;
 pub mod learner;
 pub mod local_rank;
+mod memory;
 pub mod metrics;
 pub mod misfits;
 mod mode;

@@ -6,11 +6,11 @@ use std::{
     time::Instant,
 };
 
-use super::memory;
 use crate::{
     add_on::{AddOn, Context},
     data::Loader,
     error::{Error, Fallible},
+    memory,
     task::Task,
     trainer::Trainer,
 };
@@ -141,7 +141,8 @@ impl<T: Task> Trainer<T> {
         if let Some(misuse) = finder.misuse() {
             return Err(Error::Misuse(misuse.to_owned()));
         }
-        let before = memory::of_process();
+        let resident = || memory::of_process().map(|(now, _)| now);
+        let before = resident();
         let mut tried: Vec<Throughput> = Vec::new();
         let mut size = finder.min;
         let ended = loop {
@@ -162,7 +163,7 @@ impl<T: Task> Trainer<T> {
                 Err(error) => break format!("batches of {size} fail: {error}"),
             }
             let rate = *rate.lock().unwrap_or_else(PoisonError::into_inner);
-            tried.push(Throughput { batch_size: size, samples_per_second: rate, memory: memory::of_process() });
+            tried.push(Throughput { batch_size: size, samples_per_second: rate, memory: resident() });
             size = size.saturating_mul(2);
         };
         Ok(BatchSizes { tried, ended })

@@ -4,7 +4,6 @@
 mod batch_size;
 mod lr_curve;
 mod lr_finder;
-mod memory;
 
 pub use batch_size::{BatchSizeFinder, BatchSizes, Throughput};
 pub use lr_curve::{LrCurve, LrPoint};

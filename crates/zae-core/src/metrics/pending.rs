@@ -226,9 +226,14 @@ impl<S> Pending<S> {
         self.open.last().is_none_or(|row| row.head.step < step)
     }
 
-    /// Rows not read yet. (Every row has a loss, so one with nothing lazy left has been read.)
+    /// Whether nothing is left to be read. (Every row has a loss, so one with nothing lazy left has been read.)
+    pub(crate) fn is_read(&self) -> bool {
+        self.lazy.is_empty()
+    }
+
+    /// Rows not read yet.
     pub(crate) fn waiting(&self) -> usize {
-        if self.lazy.is_empty() { 0 } else { self.open.len() }
+        if self.is_read() { 0 } else { self.open.len() }
     }
 
     /// Reads everything lazy in one transfer. Returns the first training loss or norm that is not finite; nothing has

@@ -291,7 +291,6 @@ impl<T: Task> Trainer<T> {
 
     /// Hands out rows that have been read.
     pub(super) fn hand_out(&mut self) -> Result<(), Error> {
-        let summed = self.settle_own_rows();
         let Self { add_ons, learner, state, settings, ranks, site, pending, .. } = self;
         let mut first = Ok(());
         if !add_ons.is_empty() {
@@ -304,14 +303,16 @@ impl<T: Task> Trainer<T> {
             }
         }
         pending.clear_ready();
-        summed.and(first)
+        first
     }
 
     /// After an error: hands out every row that can still be read, and leaves nothing of the step that was not made.
     pub(super) fn abandon(&mut self) {
         let rest = |t: &mut Self| {
             if !t.has_parted() {
-                return t.flush();
+                // An add-on may have failed after its step was made.
+                let summed = if t.pending.are_before(t.state.progress.step) { t.settle_own_rows() } else { Ok(()) };
+                return t.flush().and(summed);
             }
             // The other ranks' rows are here already; one of them may have spoilt the weights.
             let read = t.fetch().and_then(|_| t.sum_rows());

@@ -292,6 +292,7 @@ impl<T: Task> Trainer<T> {
         loop {
             self.window(&mut batches)?;
             self.each_of_step("on_step_end", AddOn::on_step_end)?;
+            self.settle_own_rows()?;
             self.hand_out()?;
             if self.pending.open() as u64 >= self.settings.log_every {
                 self.flush()?;

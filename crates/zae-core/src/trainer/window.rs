@@ -177,11 +177,11 @@ impl<T: Task> Trainer<T> {
     /// Clips the summed gradients and moves the weights, unless there is nothing to move along, or the step is left out.
     fn update(&mut self, first: Cursor, weights: f64, scale: f64, skips: bool) -> Result<Stepped, Error> {
         self.site.cursor = first;
-        let lr = self.at(Stage::Update, Self::next_lr)?;
-        self.state.lr = lr;
         let any = weights > 0.0 && !skips;
-        if any {
-            self.at(Stage::Update, |t| {
+        let lr = self.at(Stage::Update, |t| {
+            let lr = t.next_lr()?;
+            t.state.lr = lr;
+            if any {
                 // A finite loss can have gradients that are not: to skip such a step too, their norm has to be seen.
                 let measure = t.settings.non_finite == NonFinite::SkipStep && !matches!(t.settings.clip, Clip::Norm(_));
                 let (first, second) =
@@ -192,9 +192,9 @@ impl<T: Task> Trainer<T> {
                 if let Some(second) = second {
                     t.learner.clip(1.0, &second)?;
                 }
-                Ok(())
-            })?;
-        }
+            }
+            Ok(lr)
+        })?;
         let progress = &self.state.progress;
         let head = RowHead {
             step: progress.step,
@@ -253,8 +253,7 @@ impl<T: Task> Trainer<T> {
     /// What one process has read is summed when its step is made and add-ons have logged what they like; several exchange it now
     /// and then.
     pub(super) fn settle_own_rows(&mut self) -> Result<(), Error> {
-        let is_due = self.pending.waiting() == 0 && self.pending.are_before(self.state.progress.step);
-        if is_due { self.sum_own_rows() } else { Ok(()) }
+        if self.pending.is_read() { self.sum_own_rows() } else { Ok(()) }
     }
 
     fn sum_own_rows(&mut self) -> Result<(), Error> {
@@ -262,7 +261,9 @@ impl<T: Task> Trainer<T> {
     }
 
     pub(super) fn sum_rows(&mut self) -> Result<(), Error> {
-        self.at(Stage::Read, |t| t.pending.settle(&mut t.state.totals))
+        // Nobody is told of a turn: there is nothing to wait for.
+        self.site.stage = Stage::Read;
+        self.pending.settle(&mut self.state.totals).map_err(|source| self.fail(source))
     }
 
     /// Reads all pending scalars in one transfer.

@@ -1,11 +1,12 @@
 //! [`Pending`]: losses and metrics that have not been read from the device yet.
 
+mod exchange;
+
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
     RowHead, Rows, Totals, is_measured,
     ready::{Cell, Ready},
-    shared::{Shared, SharedRow},
 };
 use crate::{
     error::Fallible,
@@ -275,81 +276,6 @@ impl<S> Pending<S> {
             before = end;
         }
         None
-    }
-
-    /// What was read, for the other ranks: each row with its micro-batches' numbers.
-    pub(crate) fn shared(&self) -> Shared {
-        let name = |column: &Column| column.short.as_ref().map(ToString::to_string);
-        let mut shared = Shared { names: self.columns.iter().map(name).collect(), rows: Vec::new() };
-        let (mut entry, mut lazy) = (0, 0);
-        for row in &self.open {
-            let mut entries = Vec::with_capacity(row.entries - entry);
-            for Entry { column, kind, now } in &self.entries[entry..row.entries] {
-                if self.columns[*column].short.is_none() {
-                    continue;
-                }
-                let values = match now {
-                    Some(number) => vec![*number],
-                    None => {
-                        lazy += 1;
-                        self.readout.get(lazy - 1).to_vec()
-                    }
-                };
-                entries.push((*column, *kind, values));
-            }
-            entry = row.entries;
-            shared.rows.push(SharedRow { key: row.head.step, samples: row.samples, counted: row.counted, entries });
-        }
-        shared
-    }
-
-    /// What all ranks have read, in the order of the data, in place of what this one has. What add-ons have logged stays this
-    /// one's own.
-    pub(crate) fn take_all(&mut self, all: Vec<Shared>) {
-        let own = std::mem::take(&mut self.open);
-        let entries = std::mem::take(&mut self.entries);
-        self.discard();
-        let names: Vec<Vec<usize>> = all
-            .iter()
-            .map(|shared| {
-                let place = |name: &Option<String>| {
-                    name.as_ref().map_or(usize::MAX, |name| self.column(&Name::Owned(name.clone()), usize::MAX))
-                };
-                shared.names.iter().map(place).collect()
-            })
-            .collect();
-        let mut rows: Vec<(usize, SharedRow)> = all
-            .into_iter()
-            .enumerate()
-            .flat_map(|(rank, shared)| shared.rows.into_iter().map(move |row| (rank, row)))
-            .collect();
-        // Stable: within a row, ranks stay in order, which is that of their micro-batches.
-        rows.sort_by_key(|(_, row)| row.key);
-        for same in rows.chunk_by(|(_, a), (_, b)| a.key == b.key) {
-            let last = same.len() - 1;
-            for (i, (rank, row)) in same.iter().enumerate() {
-                for (column, kind, values) in &row.entries {
-                    let column = names[*rank][*column];
-                    // Every rank has the norm of the same sum, which comes behind all micro-batches.
-                    if column == NORM && i < last {
-                        continue;
-                    }
-                    self.entries.push(Entry { column, kind: *kind, now: None });
-                    self.readout.push(values);
-                }
-            }
-            let (_, first) = &same[0];
-            let mine = own.binary_search_by_key(&first.key, |row| row.head.step).ok();
-            let (head, lr) =
-                mine.map_or((RowHead { step: first.key, ..RowHead::default() }, None), |i| (own[i].head, own[i].lr));
-            if let Some(i) = mine {
-                let from = i.checked_sub(1).map_or(0, |before| own[before].entries);
-                let of_row = &entries[from..own[i].entries];
-                self.entries.extend(of_row.iter().filter(|entry| self.columns[entry.column].short.is_none()));
-            }
-            let counted = same.iter().all(|(_, row)| row.counted);
-            self.open.push(OpenRow { head, entries: self.entries.len(), lr, samples: first.samples, counted });
-        }
     }
 
     /// Adds what was read to the sums, and makes rows of it if somebody wants them. Nothing of it is left, even if something

@@ -1,5 +1,7 @@
 //! [`AddOn`]: optional features that the core knows nothing of.
 
+mod several;
+
 use std::{any::Any, collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
@@ -15,6 +17,7 @@ use crate::{
 };
 
 pub use crate::snapshot::Durable;
+pub use several::AddOns;
 
 /// When, among all add-ons, an add-on's hooks are called. Within a phase the order is that of the names, so the order
 /// of installation never matters.
@@ -400,46 +403,3 @@ pub trait AddOn: Any + Send {
         Ok(None)
     }
 }
-
-/// One add-on, or several as a tuple, a `Vec` or an `Option`.
-pub trait AddOns {
-    /// As a list.
-    fn into_boxes(self) -> Vec<Box<dyn AddOn>>;
-}
-
-impl<A: AddOn> AddOns for A {
-    fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
-        vec![Box::new(self)]
-    }
-}
-
-impl AddOns for Box<dyn AddOn> {
-    fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
-        vec![self]
-    }
-}
-
-impl<A: AddOns> AddOns for Vec<A> {
-    fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
-        self.into_iter().flat_map(A::into_boxes).collect()
-    }
-}
-
-impl<A: AddOns> AddOns for Option<A> {
-    fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
-        self.into_iter().flat_map(A::into_boxes).collect()
-    }
-}
-
-macro_rules! tuples {
-    ($(($($name:ident $index:tt),+))*) => { $(
-        impl<$($name: AddOns),+> AddOns for ($($name,)+) {
-            fn into_boxes(self) -> Vec<Box<dyn AddOn>> {
-                let mut all = Vec::new();
-                $(all.extend(self.$index.into_boxes());)+
-                all
-            }
-        }
-    )* };
-}
-tuples! { (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) (A 0, B 1, C 2, D 3, E 4) (A 0, B 1, C 2, D 3, E 4, F 5) }

@@ -1,15 +1,14 @@
 //! [`Learner`]: what the trainer drives. Implementing it (and [`Engine`]) plugs in a tensor engine.
 
+mod part;
+
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    engine::Engine,
-    error::{BoxError, Fallible},
-    mode::Mode,
-    place::Place,
-};
+pub use part::{in_part, no_such_part};
+
+use crate::{engine::Engine, error::Fallible, mode::Mode, place::Place};
 
 /// How gradients are clipped before an optimizer step.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -231,24 +230,6 @@ impl Readout {
         self.values.clear();
         self.ends.clear();
     }
-}
-
-/// Whether the parameter of this name is in a part of the model: the name is `part`, or begins with it and a dot.
-#[must_use]
-pub fn in_part(name: &str, part: &str) -> bool {
-    name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// For engines: the error about a part of which no trainable parameter is, given the names of all that are.
-pub fn no_such_part<'a>(part: &str, names: impl Iterator<Item = &'a str>) -> BoxError {
-    let mut parts: Vec<String> = names.map(|name| format!("`{}`", name.split('.').next().unwrap_or(name))).collect();
-    parts.sort();
-    parts.dedup();
-    format!(
-        "`.only(\"{part}\")`: no trainable parameter is called so, or is in there; the model has {}",
-        parts.join(", ")
-    )
-    .into()
 }
 
 /// A model with its optimizer on a device of one tensor engine: what the trainer drives, and only the trainer.

@@ -19,6 +19,8 @@ const svg = (name, attributes = {}, ...inside) => set(document.createElementNS(n
 
 const rounded = (pixels) => Math.round(pixels * 10) / 10;
 const narrow = matchMedia("(max-width: 36rem)");
+// So many curves are told of in detail.
+const MOST_DETAILED = 4;
 
 class Chart {
   constructor({ title, curves }) {
@@ -87,7 +89,7 @@ class Chart {
 
   draw(interval) {
     const width = this.plot.clientWidth;
-    if (width === 0) return;
+    if (width === 0 || this.element.closest("details:not([open])")) return;
     const height = narrow.matches ? 190 : 220;
     this.plot.replaceChildren();
     set(this.plot, { width, height, viewBox: `0 0 ${width} ${height}` }, []);
@@ -211,38 +213,48 @@ class Chart {
     return { d, "data-points": points };
   }
 
-  // Shows what the curves are at a place, which is moved to the nearest point.
+  // Shows what the curves are at a place, which is moved to the nearest point. A curve that has ended there says nothing.
   read(wanted) {
-    const { shown, x, y, width } = this.drawn;
-    const found = shown.map((one) => ({ ...one, i: nearest(one.xs, one.curve.y, wanted) })).filter(({ i }) => i >= 0);
-    if (found.length === 0) return this.forget();
+    const { shown, x } = this.drawn;
+    const found = shown.map((one) => ({ ...one, i: nearest(one.xs, one.curve.y, wanted) })).filter(({ xs, i }) => {
+      if (i < 0) return false;
+      const gap = Math.max(xs[i + 1] - xs[i] || 0, xs[i] - xs[i - 1] || 0);
+      return Math.abs(xs[i] - wanted) <= Math.max(gap / 2, (x.high - x.low) * 0.03);
+    });
+    this.forget();
+    if (found.length === 0) return;
     const off = ({ xs, i }) => Math.abs(xs[i] - wanted);
     const first = found.reduce((a, b) => (off(b) < off(a) ? b : a));
     this.cursor = first.xs[first.i];
-    const at = x.at(this.cursor);
-    this.plot.querySelector(".cursor")?.remove();
-    this.plot.append(svg("path", { class: "cursor", d: `M${rounded(at)},${y.to}V${y.from}` }));
     const unit = axisUnit([x.low, x.high]);
     const where = (value) => (view.axis === "time" ? `${short(value / unit.per)} ${unit.name}` : `${view.axis} ${grouped(value)}`);
     const rows = found.map(({ curve, xs, i, smooth }) => {
       const name = [data.runs.length > 1 ? data.runs[curve.run].name : "", curve.set].filter((part) => part !== "").join(" ");
-      const row = html("p", {}, html("i", { class: `swatch ${this.colour(curve)}` }), name, html("b", {}, short((smooth ?? curve.y)[i])));
+      const value = html("b", {}, short((smooth ?? curve.y)[i]));
+      const row = html("p", {}, html("i", { class: `swatch ${this.colour(curve)}` }), html("span", {}, name), value);
       const beside = [];
       if (smooth) beside.push(`raw ${short(curve.y[i])}`);
       if (curve.lo) beside.push(`${short(curve.lo[i])} to ${short(curve.hi[i])}`);
       if (Math.abs(xs[i] - this.cursor) > (x.high - x.low) / 200) beside.push(`at ${where(xs[i])}`);
-      if (beside.length > 0) row.append(html("small", {}, beside.join(", ")));
+      if (beside.length > 0 && found.length <= MOST_DETAILED) row.append(html("small", {}, beside.join(", ")));
       return row;
     });
     this.readout.replaceChildren(html("p", { class: "muted" }, where(this.cursor)), ...rows);
+    this.show(found.length);
+  }
+
+  // A few rows beside the cursor, on the side that has more room; more of them below the chart, which they would cover.
+  show(rows) {
+    const { x, y, width, height } = this.drawn;
+    const at = x.at(this.cursor);
+    this.plot.append(svg("path", { class: "cursor", d: `M${rounded(at)},${y.to}V${y.from}` }));
     this.readout.hidden = false;
-    // Beside the cursor, on the side that has more room.
     const box = this.plot.getBoundingClientRect();
     const outer = this.element.getBoundingClientRect();
-    const [from, own] = [box.left - outer.left, this.readout.offsetWidth];
-    const beside = at < width / 2 ? from + at + 12 : from + at - 12 - own;
+    const own = this.readout.offsetWidth;
+    const beside = box.left - outer.left + (at < width / 2 ? at + 12 : at - 12 - own);
     this.readout.style.left = `${Math.max(4, Math.min(beside, outer.width - own - 6))}px`;
-    this.readout.style.top = `${box.top - outer.top + 6}px`;
+    this.readout.style.top = `${box.top - outer.top + (rows <= MOST_DETAILED ? 6 : height + 4)}px`;
   }
 
   forget() {

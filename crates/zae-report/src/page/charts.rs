@@ -73,8 +73,7 @@ impl Data {
         let sets = sets(runs);
         // By section and chart; then which run, which data.
         let mut all: BTreeMap<(Rank, String), BTreeMap<(Rank, String), Vec<Curve>>> = BTreeMap::new();
-        let curves: usize = runs.0.iter().map(|run| run.log.names.len()).sum();
-        let most = (MOST_POINTS / curves.max(1)).clamp(*POINTS.start(), *POINTS.end());
+        let most = most_points(runs);
         for (i, run) in runs.0.iter().enumerate() {
             for name in &run.log.names {
                 let Some((event, series)) = run.log.curve(name) else { continue };
@@ -96,6 +95,19 @@ impl Data {
         });
         Self { runs: runs.0.iter().map(Axes::of).collect(), sections: sections.collect() }
     }
+}
+
+/// So many points each curve may have that all together have no more than they may.
+fn most_points(runs: &Runs) -> usize {
+    let curves = |run: &'_ Run| -> Vec<usize> {
+        run.log.names.iter().filter_map(|name| Some(run.log.curve(name)?.1.buckets.len())).collect()
+    };
+    let all: Vec<usize> = runs.0.iter().flat_map(curves).collect();
+    let mut most = *POINTS.end();
+    while most > *POINTS.start() && all.iter().map(|own| own.min(&most)).sum::<usize>() > MOST_POINTS {
+        most /= 2;
+    }
+    most
 }
 
 /// What comes first.

@@ -17,7 +17,8 @@ pub(super) fn config(runs: &Runs) -> String {
 
 /// The machine and the program.
 pub(super) fn environment(runs: &Runs) -> String {
-    let of = |run: &Run| run.record.environment.lines().into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+    let of =
+        |run: &Run| run.record.environment.lines().into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
     part("Environment", runs, &lines(runs, of), false)
 }
 

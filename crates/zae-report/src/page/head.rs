@@ -47,9 +47,15 @@ fn card(run: &Run, index: Option<usize>) -> String {
     };
     let (class, word) = badge(record.ending);
     let badge = if word.is_empty() { String::new() } else { format!("<span class=\"badge {class}\">{word}</span>") };
-    let reason = if record.reason.is_empty() { String::new() } else { format!("<p class=\"reason\">{}</p>", Text(&record.reason)) };
+    let reason = if record.reason.is_empty() {
+        String::new()
+    } else {
+        format!("<p class=\"reason\">{}</p>", Text(&record.reason))
+    };
     let notes: String = notes.iter().map(|note| format!("<p class=\"note\">{}</p>", Text(note))).collect();
-    format!("<article class=\"run\">\n<div class=\"line\">{head}{badge}</div>\n<dl>{facts}</dl>{reason}{notes}\n</article>\n")
+    format!(
+        "<article class=\"run\">\n<div class=\"line\">{head}{badge}</div>\n<dl>{facts}</dl>{reason}{notes}\n</article>\n"
+    )
 }
 
 /// The script writes it in the reader's time zone.

@@ -76,8 +76,8 @@ const CHARTS: &str = "<section class=\"curves\" aria-labelledby=\"curves\">\n<h2
 
 /// A part of the page that can be folded.
 fn section(title: &str, open: bool, inside: &str) -> String {
-    let open = if open { " open" } else { "" };
-    format!("<details class=\"part\"{open}>\n<summary><h2>{}</h2></summary>\n{inside}</details>\n", Text(title))
+    let (open, id) = (if open { " open" } else { "" }, title.to_lowercase());
+    format!("<details class=\"part\" id=\"{id}\"{open}>\n<summary><h2>{title}</h2></summary>\n{inside}</details>\n")
 }
 
 /// A table that scrolls by itself where it is wider than the page.

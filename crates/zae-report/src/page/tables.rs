@@ -81,12 +81,12 @@ fn belongs(name: &str, sets: &BTreeSet<&str>) -> bool {
 /// The epochs of each run.
 pub(super) fn epochs(runs: &Runs) -> String {
     let tables = each(runs, |run| {
-        let names = columns(run, &run.log.epochs, |_| true);
+        let names = columns(run, &run.log.epochs, true);
         let judged = run.log.names.iter().position(|name| name == JUDGE);
         let value = |row: &Row| row.cells.iter().find(|(column, _)| Some(*column) == judged).map(|(_, value)| *value);
         let best = run.log.epochs.iter().filter_map(value).reduce(f64::min);
         let is_best = |row: &Row| best.is_some() && value(row) == best;
-        rows(runs, &run.log.epochs, &names, is_best)
+        rows(runs, &run.log.epochs, &names, Some(&is_best))
     });
     if tables.is_empty() { String::new() } else { section("Epochs", true, &tables) }
 }
@@ -98,13 +98,15 @@ pub(super) fn evaluations(runs: &Runs) -> String {
         let is_repeated = |row: &Row| {
             let same = |epoch: &&Row| epoch.head.step == row.head.step;
             let at = of_epochs.iter().find(|epoch| same(epoch));
-            at.is_some_and(|epoch| row.cells.iter().all(|(column, value)| {
-                epoch.cells.iter().any(|(own, other)| own == column && other.to_bits() == value.to_bits())
-            }))
+            at.is_some_and(|epoch| {
+                row.cells.iter().all(|(column, value)| {
+                    epoch.cells.iter().any(|(own, other)| own == column && other.to_bits() == value.to_bits())
+                })
+            })
         };
         let others = run.log.evaluations.filtered(|row| !is_repeated(row));
-        let names = columns(run, &others, |name| !name.starts_with("train/"));
-        rows(runs, &others, &names, |_| false)
+        let names = columns(run, &others, false);
+        rows(runs, &others, &names, None)
     });
     if tables.is_empty() { String::new() } else { section("Evaluations", true, &tables) }
 }
@@ -117,17 +119,21 @@ fn each(runs: &Runs, of: impl Fn(&Run) -> Option<String>) -> String {
     }
     let folded = all.map(|(i, run, table)| {
         let open = if i == 0 { " open" } else { "" };
-        format!("<details{open} data-run=\"{i}\"><summary>{}{}</summary>\n{table}</details>\n", swatch(i), Text(&run.name))
+        format!(
+            "<details{open} data-run=\"{i}\"><summary>{}{}</summary>\n{table}</details>\n",
+            swatch(i),
+            Text(&run.name)
+        )
     });
     folded.collect()
 }
 
-/// The metrics of the task in a table, the losses first, and the learning rate.
-fn columns<'a>(run: &'a Run, table: &Table, wanted: impl Fn(&str) -> bool) -> Vec<(usize, &'a str)> {
+/// The metrics of the task in a table, the losses first, and of epochs the learning rate.
+fn columns<'a>(run: &'a Run, table: &Table, of_epochs: bool) -> Vec<(usize, &'a str)> {
     let sets = run.log.sets();
     let there: BTreeSet<usize> = table.iter().flat_map(|row| row.cells.iter().map(|(column, _)| *column)).collect();
     let mut columns: Vec<_> = there.into_iter().map(|column| (column, run.log.names[column].as_str())).collect();
-    columns.retain(|(_, name)| (*name == "lr" || belongs(name, &sets)) && wanted(name));
+    columns.retain(|(_, name)| (*name == "lr" && of_epochs) || belongs(name, &sets));
     columns.sort_by_key(|(_, name)| {
         let first = ["train/loss", JUDGE].iter().position(|first| first == name);
         (*name == "lr", first.unwrap_or(2), *name)
@@ -135,46 +141,44 @@ fn columns<'a>(run: &'a Run, table: &Table, wanted: impl Fn(&str) -> bool) -> Ve
     columns
 }
 
+/// A row for each epoch, or for each evaluation, where nobody asks which is the best.
 fn rows(
     runs: &Runs,
     table: &Table,
     columns: &[(usize, &str)],
-    is_best: impl Fn(&Row) -> bool,
+    is_best: Option<&dyn Fn(&Row) -> bool>,
 ) -> Option<String> {
     let all: Vec<&Row> = table.iter().collect();
     if all.is_empty() {
         return None;
     }
-    // Half of them from each end, and the rest of what was left out before.
-    let most = (MOST_CELLS / runs.0.len() / (columns.len() + 3)).max(10).min(all.len());
-    let (head, tail) = (most.div_ceil(2), most / 2);
-    let (head, tail) = match table.left_out() {
-        Some((before, _)) => (head.min(before), tail.min(all.len() - before)),
-        None => (head, tail),
-    };
-    let shown = all[..head].iter().chain(&all[all.len() - tail..]);
+    let width = columns.len() + 2 + usize::from(is_best.is_some());
+    // Half of them from each end; what was left out before is between them.
+    let most = (MOST_CELLS / runs.0.len() / width).max(10).min(all.len());
+    let before = table.left_out().map_or(all.len(), |(before, _)| before);
+    let head = most.div_ceil(2).min(before);
+    let tail = if most == all.len() { all.len() - head } else { (most / 2).min(all.len() - head) };
     let left = table.rows - (head + tail) as u64;
     let mut text = String::new();
-    for (i, row) in shown.enumerate() {
+    for (i, row) in all[..head].iter().chain(&all[all.len() - tail..]).enumerate() {
         if i == head && left > 0 {
-            let (left, width) = (grouped(left), columns.len() + 3);
+            let left = grouped(left);
             text.push_str(&format!("<tr class=\"gap\"><td colspan=\"{width}\">{left} more in the log</td></tr>\n"));
         }
-        let best = is_best(row);
-        let cells: String = columns
-            .iter()
-            .map(|(column, _)| cell(row.cells.iter().find(|(own, _)| own == column).map(|(_, value)| *value)))
-            .collect();
+        let best = is_best.is_some_and(|is_best| is_best(row));
+        let (class, star) =
+            if best { (" class=\"best\"", "<span title=\"the lowest valid/loss\">★ </span>") } else { ("", "") };
+        let number = row.head.epoch + 1;
+        let epoch = is_best.map_or_else(String::new, |_| format!("<th scope=\"row\" class=\"n\">{star}{number}</th>"));
+        let value = |wanted: usize| row.cells.iter().find(|(column, _)| *column == wanted).map(|(_, value)| *value);
+        let cells: String = columns.iter().map(|(column, _)| cell(value(*column))).collect();
+        let (step, seconds) = (grouped(row.head.step), row.head.seconds);
         text.push_str(&format!(
-            "<tr{}><th scope=\"row\" class=\"n\">{}{}</th><td class=\"n\">{}</td>{cells}<td class=\"n\">{:.1}</td></tr>\n",
-            if best { " class=\"best\"" } else { "" },
-            if best { "<span title=\"the lowest valid/loss\">★ </span>" } else { "" },
-            row.head.epoch + 1,
-            grouped(row.head.step),
-            row.head.seconds,
+            "<tr{class}>{epoch}<td class=\"n\">{step}</td>{cells}<td class=\"n\">{seconds:.1}</td></tr>\n"
         ));
     }
     let names: String = columns.iter().map(|(_, name)| format!("<th class=\"n\">{}</th>", Text(name))).collect();
-    let head = format!("<th class=\"n\">epoch</th><th class=\"n\">step</th>{names}<th class=\"n\">seconds</th>");
+    let epoch = if is_best.is_some() { "<th class=\"n\">epoch</th>" } else { "" };
+    let head = format!("{epoch}<th class=\"n\">step</th>{names}<th class=\"n\">seconds</th>");
     Some(super::table("numbers", &head, &text))
 }

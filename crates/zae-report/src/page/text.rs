@@ -85,10 +85,7 @@ mod tests {
 
     #[test]
     fn no_text_breaks_out() {
-        assert_eq!(
-            Text("</script><b a=\"'&\0").to_string(),
-            "&lt;/script&gt;&lt;b a=&quot;&#39;&amp;\u{fffd}"
-        );
+        assert_eq!(Text("</script><b a=\"'&\0").to_string(), "&lt;/script&gt;&lt;b a=&quot;&#39;&amp;\u{fffd}");
         let json = serde_json::to_string("</script><!--").unwrap_or_default();
         let safe = json_in_script(&json);
         assert!(!safe.contains('<'));

@@ -21,7 +21,8 @@ pub(super) fn read(file: &mut impl BufRead) -> io::Result<Option<Log>> {
     if line.is_empty() {
         return Ok(Some(Log::default()));
     }
-    let Some(names) = str::from_utf8(&line).ok().map(header).filter(|names| names.starts_with(&FIXED.map(str::to_owned)))
+    let Some(names) =
+        str::from_utf8(&line).ok().map(header).filter(|names| names.starts_with(&FIXED.map(str::to_owned)))
     else {
         return Ok(None);
     };
@@ -133,7 +134,8 @@ mod tests {
 
     #[test]
     fn a_row_that_makes_no_sense_costs_that_row() {
-        let rows = "step,0,0,0,32,0.5,0.1,0.25,1\nstep,0,x,0\n\u{0}\nwhat,0,0,0,0,0,0,0,0\nstep,0,1,0,32,0.5,0.1,0.25,1,9\n";
+        let rows =
+            "step,0,0,0,32,0.5,0.1,0.25,1\nstep,0,x,0\n\u{0}\nwhat,0,0,0,0,0,0,0,0\nstep,0,1,0,32,0.5,0.1,0.25,1,9\n";
         let log = read_text(&format!("{HEADER}{rows}step,0,2,0,32,0.5,0.1,0.25,1\n")).unwrap();
         assert_eq!((log.steps, log.unreadable), (2, 4));
     }

@@ -2,8 +2,7 @@
 
 const INSTEAD: &str = "[redacted]";
 /// What the words of an option's name end with whose value nobody else should know.
-const SECRET: [&str; 9] =
-    ["key", "token", "secret", "password", "passwd", "passphrase", "pwd", "auth", "credentials"];
+const SECRET: [&str; 9] = ["key", "token", "secret", "password", "passwd", "passphrase", "pwd", "auth", "credentials"];
 /// What well-known keys begin with.
 const BEGINNINGS: [&str; 8] = ["ghp_", "github_pat_", "glpat-", "hf_", "sk-", "xox", "AKIA", "eyJ"];
 /// A word of letters and digits that is as long as this is a key, or a hash that nobody misses.

@@ -43,7 +43,7 @@ const HANDS: &str = "
     window.frame = () => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
     window.chart = (title) => one(`figure[data-chart=\"${title}\"]`);
     window.labels = (title) => all('.plot text', chart(title)).map((text) => text.textContent);
-    window.points = (title, kind) => all(`path.${kind}`, chart(title)).map((path) => Number(path.dataset.points));
+    window.points = (title, kind) => all(`.plot path.${kind}`, chart(title)).map((path) => Number(path.dataset.points));
     // The numbers of a path's places.
     window.places = (path) => path.getAttribute('d').match(/-?[0-9.]+/g).map(Number);
 ";
@@ -192,16 +192,23 @@ impl Browser {
 
     /// Presses a key, with what it writes.
     pub fn key(&mut self, key: &str) {
-        let text = if key.chars().count() == 1 { json!(key) } else { Value::Null };
-        let mut down = json!({"type": "keyDown", "key": key, "code": key});
-        if key.starts_with("Arrow") {
-            down["windowsVirtualKeyCode"] = json!(if key == "ArrowRight" { 39 } else { 37 });
+        let code = match key {
+            "Home" => 36,
+            "ArrowLeft" => 37,
+            "ArrowRight" => 39,
+            "Escape" => 27,
+            "Tab" => 9,
+            _ => 0,
+        };
+        let mut event = json!({"type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": code});
+        if code == 0 {
+            event["text"] = json!(key);
         }
-        if !text.is_null() {
-            down["text"] = text;
-        }
-        self.call("Input.dispatchKeyEvent", down);
-        self.call("Input.dispatchKeyEvent", json!({"type": "keyUp", "key": key, "code": key}));
+        self.call("Input.dispatchKeyEvent", event);
+        self.call(
+            "Input.dispatchKeyEvent",
+            json!({"type": "keyUp", "key": key, "code": key, "windowsVirtualKeyCode": code}),
+        );
         self.ask("frame().then(() => null)");
     }
 

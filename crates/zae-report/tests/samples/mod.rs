@@ -51,10 +51,11 @@ impl Sample {
 
     /// `metrics.csv`, with a profiler and gradient norms.
     fn csv(&self) -> String {
-        let mut csv = "event,epoch,step,micro_batch,samples,seconds,lr,train/loss,train/accuracy,train/grad_norm,valid/loss,\
+        let mut csv =
+            "event,epoch,step,micro_batch,samples,seconds,lr,train/loss,train/accuracy,train/grad_norm,valid/loss,\
                        valid/accuracy,meter/time/forward,meter/time/backward,meter/time/data,meter/time/evaluation,\
                        meter/time/step,meter/time/add_ons,meter/samples_per_s,test/loss,test/accuracy\n"
-            .to_owned();
+                .to_owned();
         let total = (self.steps_per_epoch * self.epochs) as f64;
         let accuracy = |loss: f64| 1.0 / (1.0 + loss * 0.55);
         let lr = |step: u64| self.lr * (0.5 + 0.5 * (std::f64::consts::PI * step as f64 / total).cos());
@@ -78,10 +79,12 @@ impl Sample {
             let (lr, right) = (lr(step - 1), accuracy(valid));
             writeln!(csv, "evaluation,{epoch},{step},,{samples},{seconds},{lr},,,,{valid},{right},,,,,,,,,").unwrap();
             let own = self.seconds_per_step * self.steps_per_epoch as f64;
-            let times =
-                [own * 0.34, own * 0.46, own * 0.12, 1.5, own * 0.06, own * 0.02].map(|time| time.to_string()).join(",");
+            let times = [own * 0.34, own * 0.46, own * 0.12, 1.5, own * 0.06, own * 0.02]
+                .map(|time| time.to_string())
+                .join(",");
             let train = format!("{mean},{},{}", accuracy(mean), 1.0 + mean);
-            writeln!(csv, "epoch,{epoch},{step},,{samples},{seconds},{lr},{train},{valid},{right},{times},150,,").unwrap();
+            writeln!(csv, "epoch,{epoch},{step},,{samples},{seconds},{lr},{train},{valid},{right},{times},150,,")
+                .unwrap();
         }
         if self.ending == "complete" {
             let (step, loss) = (self.epochs * self.steps_per_epoch, self.loss(total) * 1.2 + 0.05);

@@ -75,6 +75,13 @@ pub mod parallel {
     pub use zae_parallel::*;
 }
 
+/// Reports: a run, or several, in one HTML file.
+#[cfg(feature = "report")]
+pub mod report {
+    #[doc(inline)]
+    pub use zae_report::*;
+}
+
 use add_ons::{CsvLogger, EpochTable, ProgressBar};
 use task::Task;
 
@@ -135,6 +142,8 @@ pub mod prelude {
     pub use zae_loggers::WandbLogger;
     #[cfg(feature = "parallel")]
     pub use zae_parallel::{DataParallel, Reduction};
+    #[cfg(feature = "report")]
+    pub use zae_report::HtmlReport;
     #[cfg(feature = "tch")]
     pub use zae_tch::TchLearner;
 }

@@ -2,8 +2,10 @@
 //! engine needs a C++ compiler, and MPI an MPI.
 #![allow(clippy::print_stderr)]
 
+mod chromium;
 mod libtorch;
 mod mpi;
+mod path;
 mod python;
 
 use std::{
@@ -95,6 +97,12 @@ const MPI: [Step<'_>; 3] = [
     },
 ];
 
+const CHROMIUM: Step<'_> = Step {
+    why: "a report as its readers see it, in Chromium: curves, mouse, keys and fingers, light and dark, wide and narrow",
+    // Each of them starts a browser.
+    arguments: &["test", "--package", "zae-report", "--test", "browser", "--", "--ignored", "--test-threads", "2"],
+};
+
 const LOGGERS_PYTHON: Step<'_> = Step {
     why: "what the trackers' own programs make of our files and requests",
     arguments: &["test", "--package", "zae-loggers", "--features", "wandb,neptune,mlflow,nvml", "--", "--ignored"],
@@ -110,11 +118,13 @@ fn main() -> ExitCode {
             steps
                 .and_then(|()| readers())
                 .and_then(|()| loggers())
+                .and_then(|()| with_chromium_if_there())
                 .and_then(|()| with_mpi_if_there())
                 .and_then(|()| with_libtorch())
                 .and_then(|()| with_python())
         }
         ["loggers"] => loggers(),
+        ["report"] => with_chromium(),
         ["mpi"] => with_mpi(),
         ["tch"] => with_libtorch(),
         ["python"] => with_python(),
@@ -123,6 +133,7 @@ fn main() -> ExitCode {
         _ => {
             eprintln!("cargo xtask test               runs all tests, and checks what cannot be run here");
             eprintln!("cargo xtask loggers            runs those of the loggers alone");
+            eprintln!("cargo xtask report             runs those of reports in a browser alone");
             eprintln!("cargo xtask mpi                runs those between processes of MPI alone");
             eprintln!("cargo xtask tch                runs those of the LibTorch engine alone");
             eprintln!(
@@ -154,6 +165,21 @@ fn loggers() -> Result<(), String> {
     run(&LOGGERS_PYTHON, |cargo| {
         cargo.env("ZAE_PYTHON", &python);
     })
+}
+
+fn with_chromium() -> Result<(), String> {
+    chromium::complete()?;
+    run(&CHROMIUM, |_| {})
+}
+
+fn with_chromium_if_there() -> Result<(), String> {
+    match chromium::complete() {
+        Ok(()) => with_chromium(),
+        Err(missing) => {
+            eprintln!("\n==> SKIPPED: {}\n    {missing}", CHROMIUM.why);
+            Ok(())
+        }
+    }
 }
 
 fn with_mpi() -> Result<(), String> {

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::path::program;
+
 /// Says what is missing, and how it is installed.
 pub(crate) fn complete() -> Result<(), String> {
     let missing: Vec<_> = [
@@ -23,10 +25,6 @@ pub(crate) fn complete() -> Result<(), String> {
     };
     let (what, packages) = (names(|one| one.1, ", "), names(|one| one.2, " "));
     Err(format!("there is no {what}: install {packages} (so Debian and Ubuntu call them)"))
-}
-
-fn program(name: &str) -> bool {
-    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
 /// Looks where the crates look that read MPI's headers with it.

@@ -12,14 +12,14 @@ use burn::{
 /// The fraction of rows whose largest logit is at the target's index. Lazy: nothing is read from the device.
 #[must_use]
 pub fn accuracy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    guesses(logits).equal(targets.inner()).float().mean()
+    hits(logits, targets).float().mean()
 }
 
 /// How many rows have their largest logit at the target's index: over an epoch, `.ratio("accuracy", correct(logits, y), rows)`
 /// has no rounding but that of its one division.
 #[must_use]
 pub fn correct(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    guesses(logits).equal(targets.inner()).cast(FloatDType::F32).sum()
+    hits(logits, targets).cast(FloatDType::F32).sum()
 }
 
 /// How many rows have their target among the `k` largest logits, for
@@ -100,6 +100,13 @@ pub fn scored(scores: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
 
 fn guesses(logits: Tensor<2>) -> Tensor<1, Int> {
     logits.inner().argmax(1).flatten(0, 1)
+}
+
+fn hits(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1, Bool> {
+    let (guesses, targets) = (guesses(logits), targets.inner());
+    // Burn compares no two types.
+    let kind = IntDType::from(guesses.dtype());
+    guesses.equal(targets.cast(kind))
 }
 
 /// In one type, whatever that of the data set is.

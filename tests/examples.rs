@@ -135,6 +135,17 @@ fn the_small_ones_run() {
         assert!(output.status.success() && text(&output.stdout).contains(says), "{name}: {}", text(&output.stderr));
         assert!(folder.path().join("runs").join(name).join("metrics.csv").exists());
     }
+    let runs = ["runs/minimal", "runs/custom_add_on"];
+    let output = example("report").current_dir(folder.path()).args(runs).output().unwrap();
+    assert_eq!(text(&output.stdout), "report.html\n", "{}", text(&output.stderr));
+    let html = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(["<title>2 runs", ">minimal<", ">custom_add_on<"].iter().all(|part| html.contains(part)));
+    let output = example("report").current_dir(folder.path()).arg("runs").output().unwrap();
+    assert!(
+        text(&output.stderr).contains("there is one in `runs/custom_add_on`, `runs/minimal`"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 /// Averaged weights are better than those they are of, are published, and are there again when the program is started again.

@@ -40,8 +40,7 @@ const PART: u32 = 50;
 ///
 /// ```
 /// use zae_report::HtmlReport;
-/// let report = HtmlReport::new();
-/// let with_settings = HtmlReport::new().config(&[("width", 64), ("layers", 4)].into_iter().collect::<std::collections::BTreeMap<_, _>>());
+/// let report = HtmlReport::new().config(&std::collections::BTreeMap::from([("width", 64), ("layers", 4)]));
 /// ```
 #[derive(Default)]
 pub struct HtmlReport {
@@ -149,7 +148,7 @@ impl HtmlReport {
     fn ends(&mut self, ending: Ending, reason: &str, cx: &Context<'_>) {
         self.told(cx);
         reason.clone_into(&mut self.record.reason);
-        self.record.ending = ending;
+        (self.record.ending, self.record.ended) = (ending, now());
         self.in_run = false;
     }
 }
@@ -167,14 +166,17 @@ impl Job {
         run.record = record;
         for Evaluation { epoch, step, metrics, .. } in evaluations {
             let cells: Vec<_> = metrics.iter().map(|(name, value)| (run.log.column(name), *value)).collect();
-            let head = Head { event: Event::Evaluation, epoch, step, seconds: run.log.reached.seconds };
+            let seconds = run.log.reached.seconds;
+            let head = Head { event: Event::Evaluation, epoch, step, seconds };
             if !run.log.has(head, &cells) {
                 run.log.push(head, &cells);
             }
         }
-        let (logged, is_over) = (run.log.reached.step, run.record.ending != Ending::Running);
+        // A run that fails may have a row of a step that was never counted.
+        let is_whole = !matches!(run.record.ending, Ending::Running | Ending::Failed);
+        let logged = run.log.reached.step;
         disk::write_whole(&folder.join("report.html"), Page::of(&Runs(vec![run])).html().as_bytes())?;
-        if is_over && logged != steps {
+        if is_whole && logged != steps {
             return Err(format!(
                 "the log in `{}` goes to step {logged} and the run to {steps}: does a logger write to another folder, or has the \
                  disk failed?",
@@ -214,7 +216,7 @@ impl AddOn for HtmlReport {
             record.starts += 1;
         }
         record.environment = Environment::here();
-        (record.version, record.ending) = (Record::VERSION, Ending::Running);
+        (record.version, record.ending, record.ended) = (Record::VERSION, Ending::Running, 0.0);
         record.reason.clear();
         (self.record, self.folder, self.in_run) = (record, Some(folder.to_owned()), true);
         self.evaluations.clear();

@@ -108,8 +108,10 @@ fn an_evaluation_after_the_run_is_in_it_at_once() {
     assert_eq!(curve(&html(dir.path()), "test/loss").0, [4]);
 }
 
+type Act = fn(&mut Context<'_>) -> Fallible;
+
 /// Fails, or asks for an end, at a step.
-struct At(u64, fn(&mut Context<'_>) -> Fallible);
+struct At(u64, Act);
 
 impl AddOn for At {
     fn name(&self) -> &str {
@@ -126,7 +128,7 @@ impl AddOn for At {
 #[test]
 fn however_it_ends_that_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let ends: [(&str, &str, fn(&mut Context<'_>) -> Fallible); 2] = [
+    let ends: [(&str, &str, Act); 2] = [
         ("failed", "add-on `at` (epoch 0, step 2): no more <of> this", |_| Err("no more <of> this".into())),
         ("stopped", "enough", |cx| {
             cx.requests.stop("enough");
@@ -254,7 +256,7 @@ fn a_run_that_goes_on_has_a_report() {
     assert!(html(dir.path()).contains(">stopped</span>"));
 }
 
-/// A program that keeps the loop to itself has a report after the first epoch, and at the end one of all.
+/// A program that keeps the loop to itself has a report of all when it drops the trainer.
 #[test]
 fn a_loop_of_ones_own_has_a_report_at_its_end() {
     let dir = tempfile::tempdir().unwrap();
@@ -262,7 +264,6 @@ fn a_loop_of_ones_own_has_a_report_at_its_end() {
     for _ in 0..5 {
         trainer.run_epoch(batches(4)).unwrap();
     }
-    assert!(curve(&html(dir.path()), "train/loss").0.len() >= 4);
     drop(trainer);
     assert_eq!(curve(&html(dir.path()), "train/loss").0, (0..20).collect::<Vec<_>>());
     assert_eq!(record(dir.path())["starts"], 1);

@@ -133,6 +133,10 @@ fn the_mouse_zooms_reads_and_goes_back() {
     assert_eq!(browser.ask(SHOW_ALL), true);
     browser.drag(LOSS, 0.4, 0.6);
     assert!(axis(&mut browser)[0] > zoomed[0]);
+    // A line is there also between two of its points.
+    browser.drag(LOSS, 0.4, 0.6);
+    browser.drag(LOSS, 0.4, 0.6);
+    assert_eq!(browser.ask("points('accuracy', 'dots')"), json!([12, 1]));
     browser.double_click(LOSS);
     assert_eq!(browser.ask("all('.plot .curve', chart('accuracy'))[0].getAttribute('d')"), whole);
     browser.drag(LOSS, 0.6, 0.4);
@@ -149,8 +153,9 @@ fn the_mouse_zooms_reads_and_goes_back() {
     let csv = std::fs::read_to_string(dir.path().join("digits/metrics.csv")).unwrap();
     let cell = |event: &str, column: &str| -> f64 {
         let column = csv.lines().next().unwrap().split(',').position(|name| name == column).unwrap();
-        let rows = csv.lines().filter(|line| line.starts_with(event)).filter_map(|line| line.split(',').nth(column));
-        rows.filter(|cell| !cell.is_empty()).last().unwrap().parse().unwrap()
+        let mut rows =
+            csv.lines().filter(|line| line.starts_with(event)).filter_map(|line| line.split(',').nth(column));
+        rows.rfind(|cell| !cell.is_empty()).unwrap().parse().unwrap()
     };
     assert!(rows[1].starts_with("train") && rows.len() == 4, "{rows:?}");
     for (name, expected) in [("valid", cell("evaluation", "valid/loss")), ("test", cell("evaluation", "test/loss"))] {
@@ -197,6 +202,7 @@ fn smoothing_is_the_weighted_mean_that_it_says() {
     browser.hover(LOSS, 0.999);
     assert_eq!(readout(&mut browser, "loss")[1], "train7.9");
     assert_eq!(browser.ask("all('.raw').length"), 0);
+    assert_eq!(browser.ask("all('.legend span').map((it) => it.textContent)"), json!(["train", "1 not finite"]));
     // What is not a number is a gap in the curve, and a mark with a word.
     assert_eq!(browser.ask("points('loss', 'curve')"), json!([39]));
     assert_eq!(browser.ask("one('.plot .curve').getAttribute('d').match(/M/g).length"), 2);
@@ -245,6 +251,9 @@ fn keys_do_what_the_mouse_does() {
     assert_eq!(readout(&mut browser, "loss")[0], "step 1");
     browser.key("+");
     assert!(axis(&mut browser).last().unwrap() < &600.0);
+    browser.key("-");
+    assert_eq!((axis(&mut browser).last(), browser.ask(SHOW_ALL)), (Some(&800.0), json!(false)));
+    browser.key("+");
     browser.key("0");
     assert_eq!(axis(&mut browser).last(), Some(&800.0));
     browser.key("Escape");
@@ -329,6 +338,8 @@ fn a_long_run_is_a_line_and_a_band_that_has_its_spikes() {
     let [line, band] =
         ["curve", "band"].map(|kind| browser.ask(&format!("points('loss', '{kind}')[0]")).as_u64().unwrap());
     assert!(line == band && (500..=2048).contains(&line), "{line} {band}");
+    let each = format!("mean and extremes of {} each", (100_000.0 / line as f64).round());
+    assert_eq!(browser.ask("all('.legend span').at(-1).textContent"), each);
     // The band goes to the top of the chart, where the spike is, but not elsewhere.
     let heights = "places(one('.band')).filter((_, i) => i % 2 === 1)";
     let heights: Vec<f64> = serde_json::from_value(browser.ask(heights)).unwrap();

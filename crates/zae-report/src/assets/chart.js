@@ -63,6 +63,10 @@ class Chart {
       if (!curves[0].steps) line.append(svg("path", { d: "M11,4h0", class: "dots" }));
       return html("span", {}, line, name);
     });
+    const thinned = this.curves.find((curve) => curve.lo);
+    if (thinned) items.push(html("span", {}, `mean and extremes of ${grouped(Math.round(thinned.points / thinned.s.length))} each`));
+    const odd = this.curves.reduce((sum, curve) => sum + curve.odd_count, 0);
+    if (odd > 0) items.push(html("span", {}, `${grouped(odd)} not finite`));
     return html("div", { class: "legend" }, ...items);
   }
 
@@ -74,8 +78,9 @@ class Chart {
       [low, high] = [Math.min(low, value), Math.max(high, value)];
     };
     for (const { curve, xs } of shown) {
+      // A line may cross what has no point within.
       xs.forEach((x, i) => {
-        if (x < from || x > to) return;
+        if ((xs[i + 1] ?? x) < from || (xs[i - 1] ?? x) > to) return;
         add(curve.y[i]);
         add(curve.lo?.[i]);
         add(curve.hi?.[i]);

@@ -38,9 +38,8 @@ const places = (curve) => (curve.x[view.axis] ??= curve.step.map((step, i) => pl
 
 const seen = (curve) => !view.hidden.has(curve.run);
 
-// The interval of the horizontal axis, the same for all charts.
-const domain = () => {
-  if (view.zoom) return view.zoom;
+// The interval of all that is seen, the same for all charts.
+const whole = () => {
   let [low, high] = [Infinity, -Infinity];
   for (const chart of view.charts) {
     for (const curve of chart.curves.filter(seen)) {
@@ -64,7 +63,7 @@ const redraw = () => {
   view.waiting = true;
   requestAnimationFrame(() => {
     view.waiting = false;
-    const interval = domain();
+    const interval = view.zoom ?? whole();
     for (const chart of view.charts) chart.draw(interval);
     for (const changed of view.changed) changed();
   });
@@ -72,8 +71,10 @@ const redraw = () => {
 view.changed = [];
 
 const zoomTo = (from, to) => {
-  const [low, high] = from < to ? [from, to] : [to, from];
-  if (high - low > 1e-9 * Math.max(1, Math.abs(high))) view.zoom = [low, high];
+  const [first, last] = whole();
+  const [low, high] = [Math.max(first, Math.min(from, to)), Math.min(last, Math.max(from, to))];
+  if (low === first && high === last) view.zoom = null;
+  else if (high - low > 1e-9 * Math.max(1, Math.abs(high))) view.zoom = [low, high];
   redraw();
 };
 const unzoom = () => {

@@ -71,8 +71,7 @@ struct Curve {
 impl Data {
     pub(super) fn of(runs: &Runs) -> Self {
         let sets = sets(runs);
-        // By section and chart; then which run, which data.
-        let mut all: BTreeMap<(Rank, String), BTreeMap<(Rank, String), Vec<Curve>>> = BTreeMap::new();
+        let mut all: BTreeMap<Key, BTreeMap<Key, Vec<Curve>>> = BTreeMap::new();
         let most = most_points(runs);
         for (i, run) in runs.0.iter().enumerate() {
             for name in &run.log.names {
@@ -99,10 +98,8 @@ impl Data {
 
 /// So many points each curve may have that all together have no more than they may.
 fn most_points(runs: &Runs) -> usize {
-    let curves = |run: &'_ Run| -> Vec<usize> {
-        run.log.names.iter().filter_map(|name| Some(run.log.curve(name)?.1.buckets.len())).collect()
-    };
-    let all: Vec<usize> = runs.0.iter().flat_map(curves).collect();
+    let names = runs.0.iter().flat_map(|run| run.log.names.iter().map(|name| (&run.log, name)));
+    let all: Vec<usize> = names.filter_map(|(log, name)| Some(log.curve(name)?.1.buckets.len())).collect();
     let mut most = *POINTS.end();
     while most > *POINTS.start() && all.iter().map(|own| own.min(&most)).sum::<usize>() > MOST_POINTS {
         most /= 2;
@@ -110,8 +107,8 @@ fn most_points(runs: &Runs) -> usize {
     most
 }
 
-/// What comes first.
-type Rank = u8;
+/// A section or a chart: what comes first, and its title.
+type Key = (u8, String);
 
 /// Training before validation, before all else.
 fn ordered(mut curves: Vec<Curve>) -> Vec<Curve> {
@@ -136,8 +133,7 @@ fn place<'a>(name: &'a str, sets: &BTreeSet<&str>) -> (&'a str, &'a str, &'a str
 
 impl Axes {
     fn of(run: &Run) -> Self {
-        let mut beginnings = run.log.beginnings.clone();
-        beginnings.truncate(1024);
+        let beginnings = run.log.beginnings.clone();
         Self { name: run.name.clone(), beginnings, steps_per_epoch: run.record.steps_per_epoch }
     }
 }

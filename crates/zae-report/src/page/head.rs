@@ -30,8 +30,10 @@ fn card(run: &Run, index: Option<usize>) -> String {
     if record.started > 0.0 {
         facts.push(("started", time(record.started)));
     }
-    if record.written > 0.0 {
-        facts.push((if record.ending == Ending::Running { "seen" } else { "ended" }, time(record.written)));
+    if record.ended > 0.0 {
+        facts.push(("ended", time(record.ended)));
+    } else if record.written > 0.0 {
+        facts.push(("seen", time(record.written)));
     }
     if record.starts > 1 {
         facts.push(("processes so far", record.starts.to_string()));

@@ -53,8 +53,9 @@ pub(crate) struct Record {
     pub(crate) ending: Ending,
     /// Why it was stopped, by which signal, with which error.
     pub(crate) reason: String,
-    /// Seconds since 1970: when its first process began, and when this was written.
+    /// Seconds since 1970: when its first process began, when it ended, and when this was written.
     pub(crate) started: f64,
+    pub(crate) ended: f64,
     pub(crate) written: f64,
     /// How many times it was started.
     pub(crate) starts: u64,

@@ -1,7 +1,14 @@
 //! A page in a real browser without a window, with the hands of a reader: mouse, keys, fingers. Spoken to in the DevTools protocol,
 //! over the browser's file descriptors 3 and 4.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value
+)]
 
 use std::{
     fs,

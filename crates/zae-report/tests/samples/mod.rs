@@ -95,9 +95,9 @@ impl Sample {
     }
 
     fn record(&self) -> serde_json::Value {
+        let written = 1_796_083_445.25 + 3.0 + self.seconds_per_step * (self.epochs * self.steps_per_epoch) as f64;
         json!({
-            "version": 1, "ending": self.ending, "reason": self.reason, "started": 1_796_083_445.25,
-            "written": 1_796_083_445.25 + 3.0 + self.seconds_per_step * (self.epochs * self.steps_per_epoch) as f64,
+            "version": 1, "written": written, "ended": if self.ending == "running" { 0.0 } else { written }, "ending": self.ending, "reason": self.reason, "started": 1_796_083_445.25,
             "starts": 1, "steps": self.epochs * self.steps_per_epoch, "total_steps": 12 * self.steps_per_epoch,
             "total_epochs": 12, "steps_per_epoch": self.steps_per_epoch,
             "config": {"engine": "burn", "schedule": format!("Cosine from {} over 1080 steps", self.lr), "batch_size": "32",

@@ -24,6 +24,9 @@ pub struct LrCurve {
 
 /// The first steps say little: their mean is of few losses.
 const SKIPPED: usize = 10;
+/// From the left, and from below.
+type Place = (f64, f64);
+
 const COLUMNS: usize = 60;
 const ROWS: usize = 12;
 
@@ -51,7 +54,7 @@ impl LrCurve {
     }
 
     /// Where each point is in the picture, from 0 to 1 in both directions, and where the suggestion is.
-    fn places(&self) -> Option<(Vec<(f64, f64)>, Option<f64>)> {
+    fn places(&self) -> Option<(Vec<Place>, Option<f64>)> {
         let (left, right) = self.range(|point| point.lr.ln())?;
         let (low, high) = self.range(|point| point.smoothed)?;
         let share = |value: f64, low: f64, high: f64| if high > low { (value - low) / (high - low) } else { 0.5 };

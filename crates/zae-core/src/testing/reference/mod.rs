@@ -68,7 +68,7 @@ impl ReferenceLearner {
     }
 
     /// Adds the gradients of a loss with regard to some of the parameters.
-    fn add_gradients(&mut self, loss: LazyScalar, weight: f64, of: impl Fn(&str) -> bool) -> Fallible<LazyScalar> {
+    fn add_gradients(&mut self, loss: &LazyScalar, weight: f64, of: impl Fn(&str) -> bool) -> Fallible<LazyScalar> {
         let graph = loss.graph.as_ref().ok_or("the loss does not depend on the model's parameters")?;
         let mut new = self.net.gradients(graph, weight);
         for (gradient, param) in new.iter_mut().zip(&self.net.params) {
@@ -208,7 +208,7 @@ impl Learner for ReferenceLearner {
     }
 
     fn backward(&mut self, loss: LazyScalar, weight: f64, _last: bool) -> Fallible<LazyScalar> {
-        self.add_gradients(loss, weight, |_| true)
+        self.add_gradients(&loss, weight, |_| true)
     }
 
     fn backward_part(&mut self, part: &str, loss: LazyScalar, weight: f64, _last: bool) -> Fallible<LazyScalar> {
@@ -216,7 +216,7 @@ impl Learner for ReferenceLearner {
         if !trainable.clone().any(|name| in_part(name, part)) {
             return Err(no_such_part(part, &mut trainable));
         }
-        self.add_gradients(loss, weight, |name| in_part(name, part))
+        self.add_gradients(&loss, weight, |name| in_part(name, part))
     }
 
     fn detach(&self, value: LazyScalar) -> LazyScalar {

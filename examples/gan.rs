@@ -157,7 +157,7 @@ fn main() -> Result<(), BoxError> {
 
     device.seed(options.seed);
     let noise = Tensor::random([360, NOISE], Distribution::Normal(0.0, 1.0), &device);
-    let drawn = trainer.inference(&vec![noise])?.concat();
+    let drawn = trainer.inference(vec![noise])?.concat();
     show(&drawn);
     // Digits of other writers are as far away as a good drawing may be.
     let known: Vec<_> = known.iter().map(|digit| digit.pixels).collect();

@@ -1,5 +1,5 @@
 //! Looking for the learning rate and the batch size: what is found, and that nothing of it stays.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

@@ -54,7 +54,7 @@ use zae_engine::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-pub type Batch = (Tensor<2>, Tensor<1, Int>);
+pub(crate) type Batch = (Tensor<2>, Tensor<1, Int>);
 
 const WORKERS: [usize; 3] = [0, 1, 2];
 const NAMES: [&str; 3] = ["loader", "burn", "burn_by_index"];

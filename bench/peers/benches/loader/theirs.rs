@@ -47,11 +47,11 @@ where
     Box::new(move |_, consume| loader.iter().for_each(|batch| consume(batch.unwrap())))
 }
 
-pub fn in_memory(images: &Arc<Images>) -> [Epoch; 3] {
+pub(crate) fn in_memory(images: &Arc<Images>) -> [Epoch; 3] {
     let image = |i| Image { pixels: images.row(i).to_vec(), label: images.label(i) };
     WORKERS.map(|workers| epoch(OfImages, (0..LEN).map(image).collect(), workers))
 }
 
-pub fn by_index(images: &Arc<Images>) -> [Epoch; 3] {
+pub(crate) fn by_index(images: &Arc<Images>) -> [Epoch; 3] {
     WORKERS.map(|workers| epoch(ByIndex(images.clone()), (0..LEN).collect(), workers))
 }

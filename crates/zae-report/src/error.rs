@@ -1,12 +1,14 @@
 //! [`Error`]: why there is no report.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
 /// Why a report could not be made.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` writes the message too, for that is what a program whose `main` returns the error shows its user.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No run was given.
@@ -42,6 +44,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

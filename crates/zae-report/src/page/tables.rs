@@ -29,7 +29,9 @@ pub(super) fn summary(runs: &Runs) -> String {
     names.sort_by_key(|name| (!belongs(name, &sets), *name));
     let mut rows = String::new();
     for name in names {
-        let direction = belongs(name, &sets).then(|| Direction::of(name));
+        // No norm of gradients is better than another.
+        let is_judged = belongs(name, &sets) && !name.ends_with("/grad_norm");
+        let direction = is_judged.then(|| Direction::of(name));
         let found: Vec<_> =
             runs.0.iter().enumerate().filter_map(|(i, run)| Some((i, run.log.summed_up(name)?.stats))).collect();
         let best = |stats: &crate::read::Stats| -> Option<Point> {

@@ -98,7 +98,8 @@ fn main() -> Result<(), common::Failure> {
         .scheduler(Cosine::new(options.lr).warmup(40))
         .gradient_clip(Clip::Norm(1.0))
         .accumulate(options.accumulate)
-        .add_on((StateManager::new().keep_best("valid/accuracy", 1), common::FirstStep::since(started)));
+        .add_on((StateManager::new().keep_best("valid/accuracy", 1), common::FirstStep::since(started)))
+        .add_on((SimpleProfiler::new(), HtmlReport::new()));
     if options.fresh {
         trainer = trainer.fresh();
     }

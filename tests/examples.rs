@@ -214,3 +214,47 @@ fn a_gan_learns_to_draw_and_goes_on_where_it_was() {
     assert!(distance(&end) < 0.8 * distance(&begun), "{end}{begun}");
     assert_eq!(rows(cut.path(), "step"), 25 * 90);
 }
+
+#[test]
+fn what_the_finders_find_trains_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run("lr_finder", folder.path(), &["--epochs", "3"]);
+    let out = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(out.starts_with("batch size  samples/s") && out.contains("the loss falls fastest at"), "{out}");
+    let accuracy: f64 = out.lines().last().unwrap().strip_prefix("accuracy ").unwrap().parse().unwrap();
+    assert!(accuracy > 0.8, "{out}");
+    assert!(fs::read_to_string(folder.path().join("lr.svg")).unwrap().starts_with("<svg "));
+    // The trials are in no log.
+    assert_eq!(rows(folder.path(), "step"), 3 * 45);
+}
+
+/// A text of a few words: every character after the first is certain.
+#[test]
+fn a_small_gpt_learns_a_text_by_heart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, run_dir) = (folder.path().join("text"), folder.path().join("run"));
+    fs::write(&data, "the quick brown fox jumps over the lazy dog. ".repeat(90)).unwrap();
+    let options =
+        ["--context", "16", "--layers", "1", "--width", "32", "--heads", "2", "--sample", "60", "--threads", "1"];
+    let write = || {
+        let output = example("char_gpt")
+            .args(["--data".as_ref(), data.as_os_str(), "--run-dir".as_ref(), run_dir.as_os_str()])
+            .args(["--epochs", "12", "--lr", "1e-2", "--dropout", "0"])
+            .args(options)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let out = write();
+    let perplexity = |out: &str| -> f64 {
+        let line = out.lines().find_map(|line| line.strip_prefix("perplexity ")).unwrap();
+        line.split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(perplexity(&out) < 1.5, "{out}");
+    assert!(out.lines().last().unwrap().starts_with("the quick brown"), "{out}");
+    assert_eq!(write(), out, "the same model, loaded, writes the same");
+    let missing = example("char_gpt").args(["--data", "nowhere.txt"]).output().unwrap();
+    assert!(!missing.status.success() && text(&missing.stderr).contains("nowhere.txt"), "{}", text(&missing.stderr));
+}

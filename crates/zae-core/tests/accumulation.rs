@@ -134,7 +134,7 @@ fn a_run_goes_on_only_with_the_numbers_it_began_with() {
     let words = ["`accumulate` 3 from epoch 1, 2 from epoch 3, this one 3 from epoch 1, 5 from epoch 3"];
     fails(goes_on(other()), &words);
     assert_eq!(goes_on(other().accept_change("accumulate")).unwrap(), 10);
-    fails(goes_on(trainer(plain())), &["`accumulate` 3 from epoch 1, 2 from epoch 3, this one none"]);
+    fails(goes_on(trainer(plain())), &["`accumulate` 3 from epoch 1, 2 from epoch 3, this one constant"]);
     fails(goes_on(trainer(plain()).accumulate([(0, 2), (1, 3)])), &["`.accumulate(1)`", "`.accumulate(2)`"]);
 }
 

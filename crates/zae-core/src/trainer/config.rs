@@ -32,7 +32,7 @@ impl<T: Task> Trainer<T> {
         set("gradient_clip", format!("{:?}", self.settings.clip));
         set("non_finite", format!("{:?}", self.settings.non_finite));
         set("validate", format!("{:?}", self.settings.validate));
-        set("accumulate", self.later_windows_in_words().unwrap_or_else(|| NONE.to_owned()));
+        set("accumulate", self.later_windows_in_words().unwrap_or_else(|| "constant".to_owned()));
         if let Some(schedule) = &self.schedule {
             let (name, total) = match schedule.needs() {
                 Needs::Nothing => ("", None),

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Nothing here takes so long by itself.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) const EPOCHS: u64 = 3;
 pub(crate) const PER_EPOCH: u64 = 40;

@@ -19,7 +19,7 @@ fn mixed(sum: u64, value: u64) -> u64 {
 
 impl Sums {
     fn add(&mut self, (x, y): Batch) {
-        let (x, y) = (x.into_data().to_vec::<f32>().unwrap(), y.into_data().iter::<i64>().collect::<Vec<_>>());
+        let (x, y) = (x.into_data().try_to_vec::<f32>().unwrap(), y.into_data().iter::<i64>().collect::<Vec<_>>());
         assert_eq!(x.len(), y.len() * WIDTH);
         for (row, label) in x.chunks(WIDTH).zip(y) {
             let sample = row.iter().fold(label as u64, |sum, value| mixed(sum, u64::from(value.to_bits())));
@@ -31,7 +31,7 @@ impl Sums {
 }
 
 /// The checksum of the samples; the first `ours` must have them in the same order.
-pub fn epochs(all: &[Epoch], ours: usize) -> u64 {
+pub(crate) fn epochs(all: &[Epoch], ours: usize) -> u64 {
     let read = |epoch: &Epoch| {
         let mut sums = Sums::default();
         epoch(0, &mut |batch| sums.add(batch));

@@ -26,7 +26,7 @@ impl Source for Numbers {
 }
 
 /// The lines to print.
-pub fn measure() -> Vec<String> {
+pub(crate) fn measure() -> Vec<String> {
     let before = peak_kilobytes();
     let default = DataLoader::new(Numbers, BATCH).shuffle(true);
     let batches = default.epoch(&Draw::new(1, Cursor::default())).unwrap();
@@ -40,7 +40,7 @@ pub fn measure() -> Vec<String> {
         assert_eq!(black_box(batch).len(), BATCH);
         seconds * 1e6
     };
-    let mut line = |name, loader: &_| Median::of((0..1_001).map(|epoch| seek(loader, epoch))).line(name, "us");
+    let line = |name, loader: &_| Median::of((0..1_001).map(|epoch| seek(loader, epoch))).line(name, "us");
     let mut lines = vec![line("loader_seek_us", &default)];
     lines.push(line("loader_seek_us_w0", &default.workers(0)));
     if let (Some(before), Some(after)) = (before, after) {

@@ -12,7 +12,7 @@ use burn::{
 
 use crate::{
     Batch, Epoch, WORKERS,
-    images::{BATCH, Images, LEN, tensors},
+    images::{BATCH, Images, LEN, of_bytes, tensors},
 };
 
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ struct ByIndex(Arc<Images>);
 
 impl Batcher<usize, Batch> for ByIndex {
     fn batch(&self, items: Vec<usize>, device: &Device) -> Batch {
-        tensors(items.iter().map(|&i| (self.0.row(i), self.0.label(i))), device)
+        of_bytes(self.0.bytes(items.iter().copied()), device)
     }
 }
 
@@ -47,11 +47,11 @@ where
     Box::new(move |_, consume| loader.iter().for_each(|batch| consume(batch.unwrap())))
 }
 
-pub fn in_memory(images: &Arc<Images>) -> [Epoch; 3] {
+pub(crate) fn in_memory(images: &Arc<Images>) -> [Epoch; 3] {
     let image = |i| Image { pixels: images.row(i).to_vec(), label: images.label(i) };
     WORKERS.map(|workers| epoch(OfImages, (0..LEN).map(image).collect(), workers))
 }
 
-pub fn by_index(images: &Arc<Images>) -> [Epoch; 3] {
+pub(crate) fn by_index(images: &Arc<Images>) -> [Epoch; 3] {
     WORKERS.map(|workers| epoch(ByIndex(images.clone()), (0..LEN).collect(), workers))
 }

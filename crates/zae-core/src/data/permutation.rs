@@ -68,7 +68,7 @@ impl Permutation {
             Kind::Feistel { keys, high_bits, low_bits } => {
                 let mut x = i;
                 loop {
-                    [x] = feistel([x], keys, *high_bits, *low_bits);
+                    x = feistel(x, keys, *high_bits, *low_bits);
                     if x < self.len {
                         return x;
                     }
@@ -94,7 +94,7 @@ impl Permutation {
         let places: [u64; LANES] = std::array::from_fn(|i| start + i as u64);
         match &self.kind {
             Kind::Feistel { keys, high_bits, low_bits } if places[LANES - 1] < self.len => {
-                let values = feistel(places, keys, *high_bits, *low_bits);
+                let values = side_by_side(places, keys, *high_bits, *low_bits);
                 // From outside, it goes on until it is inside.
                 values.map(|x| if x < self.len { x } else { self.get_from(x) })
             }
@@ -124,9 +124,18 @@ fn shuffle(len: u64, key: impl Fn(u64) -> u64) -> [u8; TABLE as usize] {
     table
 }
 
-/// Each half is changed by a function of the other, in turn: whatever the function, that can be undone. Several values go
-/// through the rounds side by side.
-fn feistel<const N: usize>(x: [u64; N], keys: &[[u64; 2]; PAIRS], high_bits: u32, low_bits: u32) -> [u64; N] {
+/// Each half is changed by a function of the other, in turn: whatever the function, that can be undone.
+fn feistel(x: u64, keys: &[[u64; 2]; PAIRS], high_bits: u32, low_bits: u32) -> u64 {
+    let (mut high, mut low) = (x >> low_bits, x & ((1 << low_bits) - 1));
+    for [a, b] in keys {
+        high ^= mix(a ^ low) >> (u64::BITS - high_bits);
+        low ^= mix(b ^ high) >> (u64::BITS - low_bits);
+    }
+    high << low_bits | low
+}
+
+/// The same of several values, which go through each round together.
+fn side_by_side(x: [u64; LANES], keys: &[[u64; 2]; PAIRS], high_bits: u32, low_bits: u32) -> [u64; LANES] {
     let (mut high, mut low) = (x.map(|x| x >> low_bits), x.map(|x| x & ((1 << low_bits) - 1)));
     for [a, b] in keys {
         high.iter_mut().zip(&low).for_each(|(high, low)| *high ^= mix(a ^ low) >> (u64::BITS - high_bits));

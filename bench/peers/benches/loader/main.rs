@@ -11,10 +11,11 @@
 //! same function everywhere, and that a tensor on the CPU (Flex); labels likewise. The consumer lets go of each batch at
 //! once. Threads that make batches are started within the epoch.
 //!
-//! - `ours`: `DataLoader` over a `Source` that copies from one array, with 0, 1 and 2 workers.
+//! - `ours`: `DataLoader` over a `Source` that copies rows out of one array, which `.map(..)` turns into tensors, with 0, 1 and 2
+//!   workers.
 //! - `burn`: Burn's `DataLoader` with as many, over its `InMemDataset` of images, as its examples do.
-//! - `burn_by_index`: the same over a data set of numbers; its batcher copies from one array. It shows what is due to the
-//!   loaders themselves.
+//! - `burn_by_index`: the same over a data set of numbers; its batcher copies rows as our source does. It shows what is due
+//!   to the loaders themselves.
 //!
 //! Before anything is timed an epoch of each is read in full: the sum over its samples must be the same for all, and that
 //! over its order the same for any number of our workers.
@@ -44,10 +45,10 @@ mod theirs;
 use std::{hint::black_box, path::PathBuf, sync::Arc, time::Instant};
 
 use burn::prelude::*;
-use images::{BATCH, Images, LEN};
+use images::{BATCH, Images, LEN, of_bytes};
 use zae_bench_peers::{order::order, stats::Median};
 use zae_engine::{
-    data::{DataLoader, Draw, Loader},
+    data::{DataLoader, Draw, Loader, Source},
     progress::Cursor,
 };
 
@@ -63,7 +64,9 @@ const NAMES: [&str; 3] = ["loader", "burn", "burn_by_index"];
 type Epoch = Box<dyn Fn(u64, &mut dyn FnMut(Batch))>;
 
 fn ours(images: &Arc<Images>, workers: usize) -> Epoch {
-    let loader = DataLoader::new(images.clone(), BATCH).shuffle(true).workers(workers);
+    let loader = DataLoader::new(images.clone().map(|bytes| Ok(of_bytes(bytes, &Device::flex()))), BATCH)
+        .shuffle(true)
+        .workers(workers);
     Box::new(move |epoch, consume| {
         let draw = Draw::new(1, Cursor { epoch, micro_batch: 0 });
         loader.epoch(&draw).unwrap().for_each(|batch| consume(batch.unwrap()));

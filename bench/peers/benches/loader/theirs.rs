@@ -12,7 +12,7 @@ use burn::{
 
 use crate::{
     Batch, Epoch, WORKERS,
-    images::{BATCH, Images, LEN, tensors},
+    images::{BATCH, Images, LEN, of_bytes, tensors},
 };
 
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ struct ByIndex(Arc<Images>);
 
 impl Batcher<usize, Batch> for ByIndex {
     fn batch(&self, items: Vec<usize>, device: &Device) -> Batch {
-        tensors(items.iter().map(|&i| (self.0.row(i), self.0.label(i))), device)
+        of_bytes(self.0.bytes(items.iter().copied()), device)
     }
 }
 

@@ -103,7 +103,8 @@ pub struct RandomSampler;
 impl Sampler for RandomSampler {
     fn order(&self, at: &SamplerAt) -> Fallible<Order> {
         let order = Permutation::new(stream_seed(at.seed, Stream::Order, at.epoch, 0), at.samples as u64);
-        Ok(Box::new(move |position| order.get(position) as usize))
+        let mut order = order.into_neighbours();
+        Ok(Box::new(move |position| order(position) as usize))
     }
     fn describe(&self) -> String {
         "random".to_owned()

@@ -119,7 +119,7 @@ impl Context<'_> {
     /// or `valid/`.
     ///
     /// - in [`AddOn::on_gradients`] and [`AddOn::on_step_end`] it is part of the step's row, and its mean over the steps of the
-    ///   epoch that have it is part of the epoch's summary;
+    ///   epoch that have it and were not skipped is part of the epoch's summary;
     /// - in [`AddOn::on_evaluation_end`] and [`AddOn::on_epoch_end`], from add-ons of the phases Observe and Decide, it is part of
     ///   the evaluation or the summary that those of later phases are given: early stopping can watch it.
     ///

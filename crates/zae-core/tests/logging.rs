@@ -7,9 +7,9 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use support::{
-    ARCHITECTURE, Lines, Log, acting, asynchronous, bits, column, data, fails, plain,
+    ARCHITECTURE, Lines, Log, Own, acting, asynchronous, bits, column, data, fails, plain,
     ranks::{Everywhere, on_ranks},
-    train_data, trainer, valid_data, with_learner, written,
+    step, train_data, trainer, valid_data, with_learner, written,
 };
 use zae_core::{
     add_on::Phase,
@@ -18,7 +18,7 @@ use zae_core::{
     process_group::Reduction,
     step::Step,
     testing::Recorder,
-    trainer::{Outcome, Trainer},
+    trainer::{NonFinite, Outcome, Trainer},
 };
 
 /// Logs in every hook that allows it, every second step.
@@ -247,4 +247,51 @@ fn a_step_that_is_not_made_leaves_no_row_and_no_sum() {
     let totals = |trainer: &mut Trainer<_>| trainer.snapshot().unwrap().run.totals.clone();
     assert!(totals(&mut failed) == totals(&mut three));
     assert_eq!(totals(&mut failed).metrics()["b/steps"], 1.0);
+}
+
+#[test]
+fn a_skipped_step_has_what_was_logged_for_it() {
+    let spoilt = || {
+        Own::new(|model, mut batch, at| {
+            if at.step == 2 {
+                batch.inputs[0] = f32::NAN;
+            }
+            step(model, batch)
+        })
+    };
+    let run = |trainer: Trainer<Own>, recorder: &Recorder| {
+        let counts = acting("counts", |hook, cx| match hook {
+            "step_end" => cx.log("skipped", cx.progress.skipped() as f64),
+            _ => Ok(()),
+        });
+        let add_ons = (counts, Everywhere(recorder.clone()));
+        let mut trainer = trainer.on_non_finite(NonFinite::SkipStep).add_on(add_ons);
+        let run = trainer.run(1, data(&[5, 3, 4, 5, 2, 3, 3, 3], 1), ()).unwrap();
+        (column(recorder, "skipped"), run.history.epochs[0].metrics["skipped"])
+    };
+    for learner in [support::learner(ARCHITECTURE), asynchronous(ARCHITECTURE)] {
+        let (rows, mean) = run(with_learner(spoilt(), learner), &Recorder::new());
+        assert_eq!(rows, [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(mean, 5.0 / 7.0);
+    }
+    for (rows, mean) in
+        on_ranks(2, Reduction::Fast, |_, connected| run(connected.trainer(spoilt(), ARCHITECTURE), &Recorder::new()))
+    {
+        assert_eq!((rows, mean), (vec![0.0, 0.0, 1.0, 1.0], 1.0 / 3.0));
+    }
+}
+
+#[test]
+fn an_epoch_and_its_evaluation_may_be_measured_alike() {
+    let measures = acting("measures", |hook, cx| match hook {
+        "evaluation_end" => cx.measure("memory", 1.0),
+        "epoch_end" => cx.measure("memory", 2.0),
+        _ => Ok(()),
+    });
+    let run = trainer(plain()).add_on(measures).run(2, train_data(), valid_data()).unwrap();
+    let (epochs, evaluations) = (&run.history.epochs, &run.history.evaluations);
+    assert!(
+        epochs.iter().all(|epoch| epoch.metrics["meter/memory"] == 2.0 && epoch.metrics.contains_key("valid/loss"))
+    );
+    assert!(evaluations.iter().all(|evaluation| evaluation.metrics["meter/memory"] == 1.0));
 }

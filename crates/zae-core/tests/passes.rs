@@ -106,6 +106,26 @@ fn a_run_that_was_cut_anywhere_goes_on_with_the_pass_that_was_next() {
 }
 
 #[test]
+fn steps_may_take_more_from_some_epoch_on() {
+    let rising = [(0, 1), (1, 2)];
+    let train = batches().passes(2).over(rising);
+    let recorder = Recorder::new().with_snapshots();
+    let new = || trainer().accumulate(rising);
+    let mut whole = new().add_on(recorder.clone());
+    whole.run(3, &train, ()).unwrap();
+    assert_eq!(whole.progress().step(), 8 + 4 + 4);
+    let end = weights(&mut whole.into_learner());
+    for (moment, snapshot) in recorder.get().snapshots.clone() {
+        let mut rest = new();
+        rest.restore(&written(&snapshot)).unwrap();
+        rest.run(3, &train, ()).unwrap();
+        assert!(weights(&mut rest.into_learner()) == end, "cut at {moment:?}, step {}", snapshot.run.progress.step());
+    }
+    let error = new().run(3, batches().passes(2), ()).unwrap_err().to_string();
+    assert!(error.contains("`.passes(2).over([.., (1, 2)])`"), "{error}");
+}
+
+#[test]
 fn ranks_make_the_steps_of_one_process() {
     let run = |group: Option<Arc<dyn ProcessGroup>>| {
         let connect = Connect::new(group, Reduction::Reproducible, 2);

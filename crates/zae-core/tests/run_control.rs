@@ -14,13 +14,14 @@ use zae_core::{
         on_step_end,
     },
     data::{DataLoader, Dataset, Loader, from_fn},
-    error::{Error, Fallible},
+    error::{Error, Fallible, Stage},
     process_group::Reduction,
     schedule::{Cosine, ReduceOnPlateau},
     step::Step,
     task::{At, Mode, StepResult, Task},
     testing::{Recorder, null::Null, reference::Batch},
     trainer::{Every, Outcome, Run, Trainer, Until},
+    watch::{Doing, Turn, Watch},
 };
 
 /// Goes on from every snapshot that `set_up` leaves, and ends as it did when it was not cut. Returns how many there were.
@@ -87,6 +88,48 @@ fn a_fast_dev_run_tries_everything_and_leaves_nothing() {
     }
     assert_eq!(recorder.get().hooks[..3], ["run_start", "epoch_start 0", "pass valid"], "the console stays");
     assert!(trainer.get::<CsvLogger>().is_some());
+}
+
+/// Watches, and leaves something behind.
+struct Spy(Arc<Mutex<Vec<Stage>>>);
+
+impl Watch for Spy {
+    fn turn(&self, to: &Turn<'_>) {
+        if let Doing::Stage(stage) = to.doing {
+            self.0.lock().unwrap().push(stage);
+        }
+    }
+}
+
+struct Sends(Arc<Spy>);
+
+impl AddOn for Sends {
+    fn name(&self) -> &'static str {
+        "sends"
+    }
+    fn phase(&self) -> Phase {
+        Phase::Report
+    }
+    fn watch(&mut self) -> Option<Arc<dyn Watch>> {
+        Some(self.0.clone())
+    }
+}
+
+#[test]
+fn what_leaves_traces_does_not_watch_a_fast_dev_run_and_statistics_take_few_batches() {
+    let spy = Arc::new(Spy(Arc::default()));
+    let taken = Arc::new(Mutex::new(0));
+    let seen = taken.clone();
+    let task = Own::new(move |model, batch, _| {
+        *seen.lock().unwrap() += 1;
+        step(model, batch)
+    });
+    let mut few = trainer(task).fast_dev_run(2).add_on(Sends(spy.clone()));
+    few.run(3, train_data(), ()).unwrap();
+    assert_eq!(*spy.0.lock().unwrap(), []);
+    *taken.lock().unwrap() = 0;
+    few.update_bn(train_data()).unwrap();
+    assert_eq!(*taken.lock().unwrap(), 3, "the first one twice");
 }
 
 #[test]

@@ -72,6 +72,19 @@ fn ranks_find_the_same() {
     assert!(on_ranks(2, Reduction::Reproducible, |_, connected| look(&connected)).iter().all(|rank| *rank == one));
 }
 
+/// Each has a clock and a memory of its own, and would otherwise choose a size of its own.
+#[test]
+fn ranks_find_the_same_sizes() {
+    let all = on_ranks(2, Reduction::Fast, |_, connected| {
+        let mut trainer = connected.with(unscheduled(plain()));
+        let sizes = BatchSizeFinder::new().range(2, 8).steps(4);
+        trainer.scale_batch_size(&sizes, |size| eleven().into_iter().take(size).collect::<Vec<_>>()).unwrap()
+    });
+    assert_eq!(all[0].tried.len(), 3);
+    assert!(all[0].tried.iter().all(|tried| tried.samples_per_second > 0.0));
+    assert_eq!(all[0], all[1]);
+}
+
 #[test]
 fn a_loss_that_is_no_number_ends_the_curve_and_an_error_ends_the_call() {
     let mut trainer = unscheduled(plain());

@@ -91,7 +91,7 @@ pub trait Loader<B: 'static> {
     /// Each batch so many times in a row, with the number of the pass: `(0, batch)`, then `(1, batch)`, and so on. A step of
     /// each pass can be about something else: with [`Step::only`](crate::step::Step::only), first the discriminator of a GAN is
     /// trained, then its generator. Each pass makes steps of its own, and has its own random numbers. Validation data of the same
-    /// task has one pass.
+    /// task has one pass. Whatever counts batches counts each pass of one: it takes `.fast_dev_run(2)` to try two passes.
     ///
     /// ```
     /// use zae_core::data::{Draw, Loader};

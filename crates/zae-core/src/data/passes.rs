@@ -3,39 +3,44 @@
 use std::marker::PhantomData;
 
 use super::{Batches, Draw, Loader, Shard};
-use crate::{error::Fallible, progress::Cursor};
+use crate::{error::Fallible, progress::Cursor, trainer::Accumulation};
 
 /// What [`Loader::passes`] makes.
 pub struct Passes<L, B> {
     loader: L,
     passes: u64,
-    window: u64,
+    windows: Accumulation,
     batch: PhantomData<fn() -> B>,
 }
 
 impl<L: Loader<B>, B: 'static> Passes<L, B> {
     pub(super) fn new(loader: L, passes: u64) -> Self {
-        Self { loader, passes, window: 1, batch: PhantomData }
+        Self { loader, passes, windows: 1.into(), batch: PhantomData }
     }
 
     /// For steps of so many micro-batches (over all processes, if there are several): as many batches come in pass 0, then the
     /// same in pass 1, and so on, so that a step is all of one pass. Batches at the end of an epoch that are too few for a step
-    /// are left out.
+    /// are left out. Where steps take more from some epoch on, say the same here: `.over([(0, 1), (5, 4)])`.
     #[must_use]
-    pub fn over(mut self, micro_batches: u64) -> Self {
-        self.window = micro_batches;
+    pub fn over(mut self, micro_batches: impl Into<Accumulation>) -> Self {
+        self.windows = micro_batches.into();
         self
     }
 
-    fn check(&self, window: u64) -> Fallible {
-        if self.passes == 0 || self.window == 0 {
+    fn check(&self, window: u64, epoch: u64) -> Fallible {
+        let own = self.windows.at(epoch);
+        if self.passes == 0 || self.windows.takes_none() {
             return Err("`.passes(0)` and `.over(0)` leave no data: give 1 or more".into());
         }
         // One pass is mixed with nothing.
-        if self.passes > 1 && window != self.window {
+        if self.passes > 1 && window != own {
+            let passes = self.passes;
+            let mend = match epoch {
+                0 => format!("`.passes({passes}).over({window})`"),
+                _ => format!("`.passes({passes}).over([.., ({epoch}, {window})])`, with the number of every epoch"),
+            };
             return Err(format!(
-                "a step takes {window} micro-batches, and passes over {} would be mixed in it: write `.passes({}).over({window})`",
-                self.window, self.passes
+                "a step takes {window} micro-batches, and passes over {own} would be mixed in it: write {mend}"
             )
             .into());
         }
@@ -43,28 +48,28 @@ impl<L: Loader<B>, B: 'static> Passes<L, B> {
     }
 
     /// The pass of a micro-batch, and which batch of the data it is.
-    fn at(&self, micro_batch: u64) -> (usize, u64) {
-        let (step, place) = (micro_batch / self.window, micro_batch % self.window);
-        ((step % self.passes) as usize, step / self.passes * self.window + place)
+    fn at(&self, micro_batch: u64, window: u64) -> (usize, u64) {
+        let (step, place) = (micro_batch / window, micro_batch % window);
+        ((step % self.passes) as usize, step / self.passes * window + place)
     }
 }
 
 impl<B: Clone + 'static, L: Loader<B>> Passes<L, B> {
     /// The batches from there on; those that are not in the shard are not made.
     fn draw<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<(usize, B)>>> {
-        let start = draw.from.micro_batch;
+        let (start, window) = (draw.from.micro_batch, self.windows.at(draw.from.epoch));
         // From the step's first batch in pass 0: what this pass needs again.
-        let first = start / (self.window * self.passes) * self.window;
+        let first = start / (window * self.passes) * window;
         let inner = Draw { from: Cursor { micro_batch: first, ..draw.from }, ..*draw };
         let mut batches = self.loader.shard(&inner, shard)?;
         let (mut held, mut held_from) = (Vec::new(), first);
         let mut next = start;
         Ok(Box::new(std::iter::from_fn(move || {
-            let (pass, batch) = self.at(next);
-            if held.is_empty() || batch >= held_from + self.window {
-                held_from = batch / self.window * self.window;
+            let (pass, batch) = self.at(next, window);
+            if held.is_empty() || batch >= held_from + window {
+                held_from = batch / window * window;
                 held.clear();
-                for _ in 0..self.window {
+                for _ in 0..window {
                     match batches.next()? {
                         Ok(batch) => held.push(batch),
                         Err(error) => return Some(Err(error)),
@@ -82,15 +87,16 @@ impl<B: Clone + 'static, L: Loader<B>> Passes<L, B> {
 impl<B: Clone + 'static, L: Loader<B>> Loader<(usize, B)> for Passes<L, B> {
     fn micro_batches(&self, epoch: u64) -> Option<u64> {
         // What cannot be is said where batches are asked for.
-        let window = self.window.max(1);
+        let window = self.windows.at(epoch).max(1);
         Some((self.loader.micro_batches(epoch)? / window * window).saturating_mul(self.passes.max(1)))
     }
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, (usize, B)>> {
-        self.check(self.window)?;
+        let epoch = draw.from.epoch;
+        self.check(self.windows.at(epoch), epoch)?;
         Ok(Box::new(self.draw(draw, Shard::WHOLE)?.filter_map(Result::transpose)))
     }
     fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<(usize, B)>>> {
-        self.check(shard.window)?;
+        self.check(shard.window, draw.from.epoch)?;
         self.draw(draw, shard)
     }
     fn describe(&self) -> Vec<(&'static str, String)> {

@@ -38,11 +38,11 @@ impl From<Vec<(u64, u64)>> for Accumulation {
 
 impl Accumulation {
     /// In this epoch. What is set up wrongly was refused before.
-    pub(super) fn at(&self, epoch: u64) -> u64 {
+    pub(crate) fn at(&self, epoch: u64) -> u64 {
         self.0.iter().rev().find(|(from, _)| *from <= epoch).map_or(1, |(_, micro_batches)| *micro_batches)
     }
 
-    pub(super) fn takes_none(&self) -> bool {
+    pub(crate) fn takes_none(&self) -> bool {
         self.0.iter().any(|(_, micro_batches)| *micro_batches == 0)
     }
 

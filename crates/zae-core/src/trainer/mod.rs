@@ -331,7 +331,6 @@ impl<T: Task> Trainer<T> {
         self.site.stage = Stage::Start;
         // First, so that the other ranks can be told of what follows.
         self.join()?;
-        self.add_ons.ask_for_watches().map_err(|e| Error::Misuse(e.to_string()))?;
         if let Some(misuse) = self.settings.misuse() {
             return Err(Error::Misuse(misuse.to_owned()));
         }
@@ -341,6 +340,7 @@ impl<T: Task> Trainer<T> {
             )));
         }
         self.leave_nothing();
+        self.add_ons.ask_for_watches().map_err(|e| Error::Misuse(e.to_string()))?;
         if let Some((first, second)) = self.add_ons.two_averages() {
             return Err(Error::Misuse(format!(
                 "`{first}` and `{second}` both keep an average to evaluate: keep one of them aside, by `.evaluate(false)`"

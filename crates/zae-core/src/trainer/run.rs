@@ -10,7 +10,7 @@ use crate::{
     add_on::{AddOn, Moment},
     data::{Batches, Draw, Loader},
     error::{Error, Stage},
-    metrics::{EpochSummary, Metrics},
+    metrics::{EpochSummary, Metrics, is_measured},
     task::Task,
 };
 
@@ -279,7 +279,9 @@ impl<T: Task> Trainer<T> {
             seconds: state.progress.seconds(),
         };
         if let Some(evaluation) = state.history.evaluations.last().filter(|e| e.epoch == summary.epoch && e.step > 0) {
-            summary.metrics.extend(evaluation.metrics.clone());
+            // What an add-on has measured in it is the evaluation's alone: it may measure the same of the epoch.
+            let own = evaluation.metrics.iter().filter(|(name, _)| !is_measured(name));
+            summary.metrics.extend(own.map(|(name, value)| (name.clone(), *value)));
         }
         state.totals.clear();
         state.due.epoch_end = false;

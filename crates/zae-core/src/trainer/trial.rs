@@ -1,6 +1,11 @@
 //! [`Trainer::trial`]: steps for what they show, of which nothing stays.
 
-use super::{Every, NonFinite, Trainer, Until};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Every, NonFinite, Trainer, Until,
+    ranks::{Place, Word, gather},
+};
 use crate::{
     add_on::AddOn,
     data::Loader,
@@ -60,6 +65,13 @@ impl<T: Task> Trainer<T> {
             Outcome::Interrupted { signal } => Err(Error::Interrupted { signal }),
             _ => Ok(()),
         }
+    }
+
+    /// What each process has seen, by rank, so that all come to the same conclusion.
+    pub(crate) fn of_all<V: Serialize + DeserializeOwned>(&mut self, own: V) -> Result<Vec<V>, Error> {
+        let Some(group) = self.ranks.group().cloned() else { return Ok(vec![own]) };
+        self.agree(Place::Settings, Word::default())?;
+        self.together(|_| gather(&*group, &own))
     }
 
     /// The other ranks are told of an error.

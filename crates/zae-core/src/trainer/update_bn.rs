@@ -28,6 +28,7 @@ impl<T: Task> Trainer<T> {
         self.open()?;
         let result = self.guard(|t| {
             t.meet()?;
+            let data = t.few(data);
             t.on_average(|t| t.measure_statistics(&data))
         });
         self.close(result)

@@ -173,9 +173,13 @@ impl<T: Task> Trainer<T> {
         let skip = self.settings.non_finite == NonFinite::SkipStep;
         let now = skip || !self.learner.is_asynchronous();
         if now && let Some(bad) = self.fetch()? {
-            self.sum_own_rows()?;
             self.learner.zero_grad();
-            return if skip { Ok(Stepped::Skipped) } else { Err(bad) };
+            if skip {
+                // Its row is summed when add-ons have logged what they like, as any other.
+                return Ok(Stepped::Skipped);
+            }
+            self.sum_own_rows()?;
+            return Err(bad);
         }
         self.each_of_step("on_gradients", AddOn::on_gradients)?;
         self.at(Stage::Update, |t| t.learner.step(&Update::new(lr)))

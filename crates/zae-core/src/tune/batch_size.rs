@@ -119,7 +119,7 @@ impl<T: Task> Trainer<T> {
     ///
     /// A size does not fit if the engine fails with it, as it does when a device has no memory left, or if twice the memory that
     /// the size before took is more than the host has left (where that is known, on Linux): a program that has taken too much
-    /// there is killed.
+    /// there is killed. Processes that train together find the same: the speed of the slowest, the memory of the largest.
     ///
     /// ```
     /// # use zae_core::{data::{DataLoader, Dataset}, error::Error, task::Task, trainer::Trainer};
@@ -145,14 +145,13 @@ impl<T: Task> Trainer<T> {
         let before = resident();
         let mut tried: Vec<Throughput> = Vec::new();
         let mut size = finder.min;
+        // What is left where one more of the same does not fit.
+        let mut short = None;
         let ended = loop {
             if size > finder.max {
                 break format!("the sizes go up to {}", finder.max);
             }
-            if let Some((before, last)) = before.zip(tried.last().and_then(|last| last.memory))
-                && let Some(left) = memory::left()
-                && last.saturating_sub(before) > left
-            {
+            if let Some(left) = short {
                 break format!("batches of {size} would take more memory than the {} MiB that are left", left >> 20);
             }
             let rate = Arc::default();
@@ -162,8 +161,16 @@ impl<T: Task> Trainer<T> {
                 Err(error) if tried.is_empty() => return Err(error),
                 Err(error) => break format!("batches of {size} fail: {error}"),
             }
-            let rate = *rate.lock().unwrap_or_else(PoisonError::into_inner);
-            tried.push(Throughput { batch_size: size, samples_per_second: rate, memory: resident() });
+            let rate: f64 = *rate.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = resident();
+            let grown = now.zip(before).map(|(now, before)| now.saturating_sub(before));
+            let left = memory::left().filter(|left| grown.is_some_and(|grown| grown > *left));
+            // The clock and the memory are each process's own.
+            let all = self.of_all((rate, now, left))?;
+            short = all.iter().filter_map(|(.., left)| *left).min();
+            let samples_per_second = all.iter().map(|(rate, ..)| *rate).fold(f64::INFINITY, f64::min);
+            let memory = all.iter().filter_map(|(_, memory, _)| *memory).max();
+            tried.push(Throughput { batch_size: size, samples_per_second, memory });
             size = size.saturating_mul(2);
         };
         Ok(BatchSizes { tried, ended })

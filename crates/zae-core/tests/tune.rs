@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
+
 use support::{ranks::*, *};
 use zae_core::{
     data::{DataLoader, Dataset},
@@ -57,6 +59,22 @@ fn nothing_of_it_stays() {
         (bits_of(&mut trainer), rows)
     };
     assert!(run(true) == run(false));
+}
+
+#[test]
+fn steps_are_those_of_the_run_that_is_gone_on_with() {
+    let mut first = unscheduled(plain()).scheduler(0.01).accumulate(2);
+    first.run(1, train_data(), ()).unwrap();
+    let seen = Arc::new(Mutex::new(0));
+    let count = seen.clone();
+    let task = Own::new(move |model, batch, _| {
+        *count.lock().unwrap() += 1;
+        step(model, batch)
+    });
+    let mut second = unscheduled(task);
+    second.restore(&written(&first.snapshot().unwrap())).unwrap();
+    second.lr_find(&LrFinder::new().steps(3), train_data()).unwrap();
+    assert_eq!(*seen.lock().unwrap(), 5, "two, two, and the last one of the epoch");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::btree_map::Entry, sync::Arc};
 
-use super::{Metrics, pending::logged_twice};
+use super::Metrics;
 use crate::{add_on::Phase, error::Fallible};
 
 /// What the names of numbers begin with that depend on the clock or the machine.
@@ -77,7 +77,13 @@ impl Logged {
         for (name, value) in self.numbers.drain(..) {
             match metrics.entry(name.to_string()) {
                 Entry::Vacant(place) => place.insert(value),
-                Entry::Occupied(_) => return Err(logged_twice(&name)),
+                Entry::Occupied(_) => {
+                    return Err(format!(
+                        "`{name}` was logged twice for one evaluation or epoch, or is also a number of the task, or of the \
+                         evaluation at the epoch's end: log it once, under a name of its own"
+                    )
+                    .into());
+                }
             };
         }
         Ok(())

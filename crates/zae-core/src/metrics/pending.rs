@@ -139,7 +139,8 @@ impl<S> Pending<S> {
         let index = self.columns.logged_place(full)?;
         let (column, Some(row)) = (&mut self.columns.all[index], self.open.last_mut()) else { return Ok(()) };
         if std::mem::replace(&mut column.logged, self.ended) == self.ended {
-            return Err(logged_twice(&column.full));
+            let name = &column.full;
+            return Err(format!("`{name}` was logged twice for one step: log it once, or give it two names").into());
         }
         self.entries.push(Entry { column: index, kind: Kind::Mean { weight: 1.0 }, given: Given::Now(value) });
         row.entries = self.entries.len();
@@ -354,10 +355,6 @@ fn only_in_evaluations(name: &str) -> crate::error::BoxError {
          evaluations only (`at.mode == Mode::Evaluate`)"
     )
     .into()
-}
-
-pub(super) fn logged_twice(name: &str) -> crate::error::BoxError {
-    format!("`{name}` was logged twice for one step, evaluation or epoch: log it once, or give it two names").into()
 }
 
 fn mixed(name: &str) -> crate::error::BoxError {

@@ -97,7 +97,7 @@ impl<T: Task> Trainer<T> {
     /// How many micro-batches an optimizer step takes in the first epoch, over all ranks: fixed once a step was made.
     pub(super) fn window_size(&mut self) -> Result<u64, Error> {
         let world_size = self.ranks.world_size() as u64;
-        let has_begun = self.restored || self.state.progress.step > 0;
+        let has_begun = self.state.world_size > 0;
         if !has_begun {
             self.state.world_size = world_size;
         }

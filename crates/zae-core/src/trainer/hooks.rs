@@ -14,7 +14,7 @@ use super::{
 use crate::{
     add_on::{AddOn, AddOns, Context, Moment, Notice, Phase, Requests},
     engine::Engine,
-    error::{Error, Fallible, Panicked, Site, Stage},
+    error::{BoxError, Error, Fallible, Panicked, Site, Stage},
     learner::Learner,
     metrics::{EpochSummary, Evaluation, Metrics},
     progress::ProgressChecker,
@@ -272,7 +272,7 @@ impl<T: Task> Trainer<T> {
         }
         let Self { add_ons, pending, .. } = self;
         let put = add_ons.requests.logged.take().try_for_each(|(name, value)| pending.log(name, value));
-        called.and(put.map_err(|source| self.fail(source)))
+        called.and(put.map_err(|source| self.unfit(source)))
     }
 
     /// Calls a hook about an evaluation or an epoch that has ended: what add-ons log there is part of it for those of later
@@ -295,11 +295,17 @@ impl<T: Task> Trainer<T> {
             from = to;
             if self.add_ons.requests.logged.len() > 0 {
                 let put = self.add_ons.requests.logged.put_in(ended.metrics());
-                first = first.and(put.map_err(|source| self.fail(source)));
+                first = first.and(put.map_err(|source| self.unfit(source)));
                 keep(&mut self.state, ended);
             }
         }
         first
+    }
+
+    /// The error for a number of an add-on that has no place among the metrics.
+    fn unfit(&mut self, source: BoxError) -> Error {
+        self.site.stage = Stage::Read;
+        self.fail(source)
     }
 
     /// Reads what is still on the device and hands out the rows.

@@ -34,7 +34,8 @@ impl<T: Task> Trainer<T> {
         self.signals = None;
         let saved = self.guard(|t| t.at(Stage::Snapshot, |t| Ok((t.learner.snapshot()?, t.task.state()?))));
         let (learner, task) = self.told(saved)?;
-        let fresh = RunState { window: 1, seed: self.state.seed, ..RunState::default() };
+        let RunState { window, world_size, seed, .. } = self.state;
+        let fresh = RunState { window, world_size, seed, ..RunState::default() };
         let state = std::mem::replace(&mut self.state, fresh);
         self.pending.forget_slots();
         let settings = self.settings.clone();

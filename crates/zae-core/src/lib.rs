@@ -15,6 +15,7 @@ mod averaged;
 pub mod data;
 pub mod engine;
 pub mod error;
+pub mod git;
 pub mod learner;
 pub mod local_rank;
 mod memory;

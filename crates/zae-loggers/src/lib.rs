@@ -31,8 +31,6 @@ mod aside;
 mod clock;
 mod config;
 mod entry;
-#[cfg(any(feature = "wandb", feature = "mlflow"))]
-mod git;
 mod handle;
 mod hash;
 #[cfg(feature = "http")]

@@ -67,7 +67,7 @@ const NEARLY: f64 = 0.95;
 /// How fast batches of one size are.
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
-pub struct Throughput {
+pub struct Trial {
     /// Samples per batch.
     pub batch_size: usize,
     /// Samples trained per second.
@@ -81,7 +81,7 @@ pub struct Throughput {
 #[non_exhaustive]
 pub struct BatchSizes {
     /// The sizes that fit, ascending.
-    pub tried: Vec<Throughput>,
+    pub tried: Vec<Trial>,
     /// Why no larger one was tried, or what went wrong with it.
     pub ended: String,
 }
@@ -105,7 +105,7 @@ impl BatchSizes {
 impl fmt::Display for BatchSizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "batch size  samples/s  memory MiB")?;
-        for Throughput { batch_size, samples_per_second, memory } in &self.tried {
+        for Trial { batch_size, samples_per_second, memory } in &self.tried {
             let memory = memory.map_or_else(|| "?".to_owned(), |bytes| (bytes >> 20).to_string());
             writeln!(f, "{batch_size:>10}  {samples_per_second:>9.0}  {memory:>10}")?;
         }
@@ -143,7 +143,7 @@ impl<T: Task> Trainer<T> {
         }
         let resident = || memory::of_process().map(|(now, _)| now);
         let before = resident();
-        let mut tried: Vec<Throughput> = Vec::new();
+        let mut tried: Vec<Trial> = Vec::new();
         let mut size = finder.min;
         // What is left where one more of the same does not fit.
         let mut short = None;
@@ -170,7 +170,7 @@ impl<T: Task> Trainer<T> {
             short = all.iter().filter_map(|(.., left)| *left).min();
             let samples_per_second = all.iter().map(|(rate, ..)| *rate).fold(f64::INFINITY, f64::min);
             let memory = all.iter().filter_map(|(_, memory, _)| *memory).max();
-            tried.push(Throughput { batch_size: size, samples_per_second, memory });
+            tried.push(Trial { batch_size: size, samples_per_second, memory });
             size = size.saturating_mul(2);
         };
         Ok(BatchSizes { tried, ended })
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn sizes(rates: &[f64]) -> BatchSizes {
-        let tried = (3..).zip(rates).map(|(power, rate)| Throughput {
+        let tried = (3..).zip(rates).map(|(power, rate)| Trial {
             batch_size: 1 << power,
             samples_per_second: *rate,
             memory: (power > 3).then_some(5 << 20),

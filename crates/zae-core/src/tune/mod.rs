@@ -5,6 +5,6 @@ mod batch_size;
 mod lr_curve;
 mod lr_finder;
 
-pub use batch_size::{BatchSizeFinder, BatchSizes, Throughput};
+pub use batch_size::{BatchSizeFinder, BatchSizes, Trial};
 pub use lr_curve::{LrCurve, LrPoint};
 pub use lr_finder::LrFinder;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use zae_core::git::Git;
 
 use super::names;
-use crate::{Config, git::Git};
+use crate::Config;
 
 /// The longest value of a param, and of a tag, that every server takes.
 const LONGEST: usize = 6000;

@@ -3,9 +3,10 @@
 use std::thread;
 
 use serde_json::json;
+use zae_core::git::Git;
 
 use super::{date, record};
-use crate::{git::Git, protobuf::Message};
+use crate::protobuf::Message;
 
 /// System, host, program, commit. Arguments of the program are left out, for they may hold secrets.
 pub(super) struct Environment {
@@ -33,7 +34,7 @@ impl Environment {
     pub(super) fn write(&self, message: &mut Message<'_>) {
         message.string(1, std::env::consts::OS).message(3, |time| record::timestamp(time, self.started));
         message.string(6, &self.program).string(12, &self.host).varint(16, self.cores).varint(17, self.cores);
-        if let Some(Git { commit, remote }) = &self.git {
+        if let Some(Git { commit, remote, .. }) = &self.git {
             message.message(9, |repository| {
                 if let Some(remote) = remote {
                     repository.string(1, remote);
@@ -49,7 +50,7 @@ impl Environment {
             "os": std::env::consts::OS, "startedAt": format!("{}Z", date::iso(self.started)), "program": self.program,
             "host": self.host, "cpu_count": self.cores, "cpu_count_logical": self.cores,
         });
-        if let Some(Git { commit, remote }) = &self.git {
+        if let Some(Git { commit, remote, .. }) = &self.git {
             all["git"] = json!({"remote": remote, "commit": commit});
         }
         format!("{all:#}")

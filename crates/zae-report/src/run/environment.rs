@@ -3,8 +3,9 @@
 use std::{env, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
+use zae_core::git::Git;
 
-use super::{arguments, git::Git};
+use super::arguments;
 
 /// Machine, program, commit. What is not known is empty.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

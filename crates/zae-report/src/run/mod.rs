@@ -2,7 +2,6 @@
 
 mod arguments;
 mod environment;
-mod git;
 mod record;
 mod settings;
 

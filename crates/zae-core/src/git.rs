@@ -6,16 +6,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A repository's commit, and the address of its remote `origin` without a name and a password, which some put there.
-pub(crate) struct Git {
-    pub(crate) commit: String,
-    #[cfg_attr(not(feature = "wandb"), allow(dead_code, reason = "MLflow has no tag for it"))]
-    pub(crate) remote: Option<String>,
+/// Where in a git repository the program is run, for loggers and reports.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Git {
+    /// The commit.
+    pub commit: String,
+    /// The branch; empty if it is on none.
+    pub branch: String,
+    /// The address of the remote `origin`, without a name and a password, which some put there.
+    pub remote: Option<String>,
 }
 
 impl Git {
-    /// That of the working directory.
-    pub(crate) fn here() -> Option<Self> {
+    /// That of the working directory, if it is in a repository that has a commit.
+    #[must_use]
+    pub fn here() -> Option<Self> {
         Self::find(&std::env::current_dir().ok()?)
     }
 
@@ -25,15 +31,17 @@ impl Git {
         // A work tree beside the first one shares branches and settings with it.
         let common = read(&own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path));
         let head = read(&own.join("HEAD"))?;
-        let commit = match head.strip_prefix("ref: ") {
+        let (commit, branch) = match head.strip_prefix("ref: ") {
             Some(name) => {
-                read(&own.join(name)).or_else(|| read(&common.join(name))).or_else(|| packed(&common, name))?
+                let commit =
+                    read(&own.join(name)).or_else(|| read(&common.join(name))).or_else(|| packed(&common, name))?;
+                (commit, name.strip_prefix("refs/heads/").unwrap_or(name).to_owned())
             }
-            None => head,
+            None => (head, String::new()),
         };
         let is_commit = commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
         let config = read(&common.join("config")).unwrap_or_default();
-        is_commit.then(|| Self { commit, remote: origin(&config).map(|url| without_login(&url)) })
+        is_commit.then(|| Self { commit, branch, remote: origin(&config).map(|url| without_login(&url)) })
     }
 }
 
@@ -94,9 +102,10 @@ mod tests {
         fs::create_dir_all(git.join("refs/heads/x")).unwrap();
         fs::create_dir_all(&deep).unwrap();
         let commit = || Git::find(&deep).map(|git| git.commit);
+        let branch = || Git::find(&deep).map(|git| git.branch);
         assert_eq!(commit(), None);
         fs::write(git.join("HEAD"), format!("{COMMIT}\n")).unwrap();
-        assert_eq!(commit().unwrap(), COMMIT);
+        assert_eq!((commit().unwrap().as_str(), branch().unwrap().as_str()), (COMMIT, ""));
         fs::write(git.join("HEAD"), "ref: refs/heads/x/main\n").unwrap();
         assert_eq!(commit(), None);
         fs::write(
@@ -104,7 +113,9 @@ mod tests {
             format!("# pack\n{}1 refs/heads/main\n{COMMIT} refs/heads/x/main\n", &COMMIT[1..]),
         )
         .unwrap();
-        assert_eq!(commit().unwrap(), COMMIT);
+        assert_eq!((commit().unwrap().as_str(), branch().unwrap().as_str()), (COMMIT, "x/main"));
+        fs::write(git.join("refs/heads/x/main"), "no commit").unwrap();
+        assert_eq!(commit(), None);
         fs::write(git.join("refs/heads/x/main"), COMMIT.replace('0', "1")).unwrap();
         assert_eq!(commit().unwrap(), COMMIT.replace('0', "1"));
         fs::write(git.join("config"), "[core]\n\turl = no\n[remote \"origin\"]\n\turl = https://a@b.c/d\n[x]\n")
@@ -117,6 +128,7 @@ mod tests {
         fs::write(second.join(".git"), format!("gitdir: {}\n", own.display())).unwrap();
         fs::write(own.join("HEAD"), "ref: refs/heads/x/main\n").unwrap();
         fs::write(own.join("commondir"), "../..\n").unwrap();
-        assert_eq!(Git::find(&second).unwrap().commit, COMMIT.replace('0', "1"));
+        let second = Git::find(&second).unwrap();
+        assert_eq!((second.commit, second.branch.as_str()), (COMMIT.replace('0', "1"), "x/main"));
     }
 }

@@ -12,7 +12,7 @@ const VERSION: (&str, &str) = ("2", "13");
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
-    for sources in ["gloo", "src/c10d.cpp", "src/guarded.hpp", "src/shim.cpp"] {
+    for sources in ["gloo", "src"] {
         println!("cargo::rerun-if-changed={sources}");
     }
     match build() {
@@ -43,7 +43,7 @@ fn build() -> Result<(), String> {
         .define("_GLIBCXX_USE_CXX11_ABI", &*abi)
         .define("USE_DISTRIBUTED", None)
         .define("USE_C10D_GLOO", None)
-        .files(["src/c10d.cpp", "src/shim.cpp"])
+        .files(["src/c10d.cpp", "src/gradient_sums.cpp", "src/shim.cpp"])
         .try_compile("zae_tch_shim")
         .map_err(|e| e.to_string())?;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use part::{in_part, no_such_part};
 
-use crate::{engine::Engine, error::Fallible, mode::Mode, place::Place};
+use crate::{engine::Engine, error::Fallible, mode::Mode, place::Place, process_group::ProcessGroup};
 
 /// How gradients are clipped before an optimizer step.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -294,8 +294,9 @@ pub trait Learner: Engine {
     /// When the model was lost in an earlier panic.
     fn eval<R>(&mut self, f: impl FnOnce(&Self::Model) -> R) -> Fallible<R>;
 
-    /// Adds weight x gradient of `loss` to the gradients, and returns the loss without its graph. `last` says that this
-    /// is the window's last micro-batch; of several processes, one has it. A weight of exactly 1 multiplies nothing.
+    /// Adds weight x gradient of `loss` to the gradients, and returns the loss without its graph. `last` says that this process
+    /// has no further micro-batch in the window: if [`Learner::overlap`] has said yes, what is computed may go to the other
+    /// processes. A weight of exactly 1 multiplies nothing.
     ///
     /// # Errors
     /// When the loss does not depend on the model.
@@ -343,6 +344,36 @@ pub trait Learner: Engine {
     /// When the engine cannot train on several processes, which is the default.
     fn expect_gradients(&mut self) -> Fallible {
         Err(format!("the engine `{}` cannot take the gradients of other processes", self.name()).into())
+    }
+
+    /// From now on the learner sums gradients over these processes itself, while the `last` backward pass of a window computes
+    /// others. All processes ask at the same time, before each run. `false`, the default: the trainer sums them when all are
+    /// there.
+    ///
+    /// Gradients then travel in pieces, as many in each process. They go over connections of their own, for processes talk about
+    /// other things while they are on their way.
+    ///
+    /// # Errors
+    /// When connecting fails. The processes have lost each other then, as after each failure of [`Learner::finish_sums`].
+    fn overlap(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {
+        let _ = group;
+        Ok(false)
+    }
+
+    /// How many pieces of the window's gradients are on their way.
+    fn sums_begun(&self) -> u64 {
+        0
+    }
+
+    /// Sends those of the first `pieces` that are not on their way (those of [`u64::MAX`] are all), and waits for what is. All
+    /// processes say the same number, no less than any has begun. With all pieces, gradients are the sums from then on; a
+    /// process without a micro-batch adds nothing.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    fn finish_sums(&mut self, pieces: u64) -> Fallible {
+        let _ = pieces;
+        Ok(())
     }
 
     /// How its state dicts read in PyTorch: what is in each of its snapshots.

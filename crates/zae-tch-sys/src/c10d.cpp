@@ -12,9 +12,9 @@
 #include <ATen/ATen.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "gloo.hpp"
 #include "guarded.hpp"
 
 namespace {
@@ -62,10 +62,6 @@ class Quiet {
 
 struct Store {
   c10::intrusive_ptr<c10d::TCPStore> tcp;
-};
-
-struct Gloo {
-  c10::intrusive_ptr<c10d::ProcessGroupGloo> group;
 };
 
 // The caller's memory as a tensor. Whoever makes one waits for the work on it.

@@ -35,7 +35,7 @@ unsafe extern "C" {
     fn zae_gloo_broadcast(gloo: Handle, first: *mut u8, length: usize, from: c_int) -> Status;
 }
 
-type Handle = NonNull<c_void>;
+pub(crate) type Handle = NonNull<c_void>;
 
 /// The `Bytes` of the shim, lent for a call.
 #[repr(C)]
@@ -70,7 +70,7 @@ fn answered(call: impl FnOnce(&mut Answer) -> Status) -> Result<Vec<u8>> {
     Ok(unsafe { std::slice::from_raw_parts(answer.first, answer.length) }.to_vec())
 }
 
-fn opened(call: impl FnOnce(&mut *mut c_void) -> Status) -> Result<Handle> {
+pub(crate) fn opened(call: impl FnOnce(&mut *mut c_void) -> Status) -> Result<Handle> {
     let mut handle = ptr::null_mut();
     call(&mut handle).ok()?;
     Handle::new(handle).ok_or_else(|| Error("c10d has opened nothing and does not say why".to_owned()))
@@ -198,7 +198,7 @@ struct RawOptions<'a> {
 /// When a call fails the group is of no more use: drop it, which closes its connections, so that calls of the others fail too.
 #[derive(Debug)]
 pub struct Gloo {
-    handle: Handle,
+    pub(crate) handle: Handle,
     world_size: usize,
 }
 

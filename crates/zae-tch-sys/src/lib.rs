@@ -18,9 +18,9 @@
 //! - [`HostTensor`]: a copy of a tensor as bytes, from a GPU without waiting for each.
 //! - [`manual_seed`], [`rng_state`], [`set_rng_state`]: the generator of one device.
 //! - [`Autocast`]: mixed precision, until the guard is dropped.
-//! - [`TcpStore`], [`Gloo`]: processes that work together.
+//! - [`TcpStore`], [`Gloo`]: processes that work together. [`GradientSums`]: their gradients, while others are computed.
 //! - [`open_cuda`]: one program for machines with and without a GPU. [`version`]: which LibTorch that is.
-//! - [`short_errors`]: messages without a C++ stack.
+//! - [`keep_memory`]: no page of the system's is cleared twice. [`short_errors`]: messages without a C++ stack.
 //!
 //! Nothing here records for autograd. Every function checks what it is given: what would lead LibTorch's kernels astray comes
 //! back as an [`Error`].
@@ -49,8 +49,10 @@ mod error;
 mod ffi;
 mod foreach;
 mod grad;
+mod gradient_sums;
 mod host;
 mod lend;
+mod memory;
 mod rng;
 mod sgd;
 mod version;
@@ -62,8 +64,10 @@ pub use cuda::open_cuda;
 pub use error::{Error, Result, short_errors};
 pub use foreach::{norm, scale_, scale_by_, unscale_};
 pub use grad::{clear_grads, grads, set_grad};
+pub use gradient_sums::GradientSums;
 pub use host::HostTensor;
 pub use lend::with_f32s;
+pub use memory::keep_memory;
 pub use rng::{manual_seed, rng_state, set_rng_state};
 pub use sgd::{SgdStep, SgdTensors, sgd_step};
 pub use version::version;

@@ -21,25 +21,9 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
 #include "guarded.hpp"
+#include "list.hpp"
 
 namespace {
-
-// Tensors that Rust lends for a call.
-struct List {
-  const at::Tensor *const *first;
-  size_t length;
-
-  // The handles, and with them one reference each.
-  std::vector<at::Tensor> tensors(const char *name) const {
-    std::vector<at::Tensor> all;
-    all.reserve(length);
-    for (size_t i = 0; i < length; i++) {
-      TORCH_CHECK(first[i]->defined(), name, "[", i, "] is an undefined tensor");
-      all.push_back(*first[i]);
-    }
-    return all;
-  }
-};
 
 // Dimensions of size 1 apart, whose strides mean nothing.
 bool same_strides(const at::Tensor &a, const at::Tensor &b) {

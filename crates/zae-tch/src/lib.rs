@@ -66,6 +66,7 @@ pub mod learner;
 mod lend;
 pub mod metrics;
 pub mod optimizer;
+mod overlap;
 mod panics;
 pub mod place;
 mod precision;

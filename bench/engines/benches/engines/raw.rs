@@ -19,6 +19,8 @@ const ADAMW: AdamStep = AdamStep {
 
 /// Returns the mean loss.
 pub(crate) fn train(workload: Workload, steps: u64) -> f64 {
+    // As the learner does: what is compared is the loop.
+    zae_tch_sys::keep_memory();
     let vs = nn::VarStore::new(Device::Cpu);
     let (net, batches) = (workload.net(&vs.root()), workload.batches());
     let params = vs.trainable_variables();

@@ -33,14 +33,27 @@ pub struct ThreadRank {
     rank: usize,
     world_size: usize,
     shared: Arc<Shared>,
+    pub(super) sums_overlap: bool,
 }
 
 /// So many ranks. One that is waited for longer than `timeout` is lost.
 #[must_use]
 pub fn thread_ranks(world_size: usize, timeout: Duration) -> Vec<Arc<ThreadRank>> {
+    ranks(world_size, timeout, false)
+}
+
+/// The same, but a learner of the reference engine sums gradients while it computes others:
+/// [`Learner::overlap`](crate::learner::Learner::overlap).
+#[must_use]
+pub fn overlapping_thread_ranks(world_size: usize, timeout: Duration) -> Vec<Arc<ThreadRank>> {
+    ranks(world_size, timeout, true)
+}
+
+fn ranks(world_size: usize, timeout: Duration, sums_overlap: bool) -> Vec<Arc<ThreadRank>> {
     let table = Mutex::new(Table { given: vec![None; world_size], ..Table::default() });
     let shared = Arc::new(Shared { table, changed: Condvar::new(), timeout });
-    (0..world_size).map(|rank| Arc::new(ThreadRank { rank, world_size, shared: shared.clone() })).collect()
+    let of = |rank| Arc::new(ThreadRank { rank, world_size, shared: shared.clone(), sums_overlap });
+    (0..world_size).map(of).collect()
 }
 
 impl ThreadRank {

@@ -17,6 +17,7 @@ use crate::{
     add_on::{AddOn, Phase},
     data::Shard,
     error::{Error, Fallible, Stage},
+    learner::Learner,
     metrics::{Pending, RowHead, Shared},
     process_group::{Parallel, ProcessGroup, Reduction},
     state::State,
@@ -40,6 +41,8 @@ pub(super) struct Ranks {
     lost: bool,
     /// Rank 0's weights are those of all.
     pub(super) replicated: bool,
+    /// The learner sums gradients while it computes them.
+    pub(super) overlaps: bool,
     /// Gradients on their way.
     pub(super) flat: Vec<f32>,
     pub(super) tree: Tree,
@@ -264,10 +267,17 @@ impl<T: Task> Trainer<T> {
         let Some(group) = self.ranks.group().cloned() else { return self.fail("there are no other ranks") };
         let read = self.guard(|t| t.at(Stage::Read, |t| t.pending.read(&t.learner, RowHead::default()).map(|_| ())));
         let rows = if read.is_ok() { self.pending.shared() } else { Shared::default() };
-        let own = (own.map(ToString::to_string), rows);
-        match self.together(|_| gather(&*group, &own)) {
+        // Some may have begun to sum the gradients of a window that others will not come to.
+        let begun = self.learner.sums_begun();
+        let told = self.together(|t| {
+            let told = gather(&*group, &(own.map(ToString::to_string), rows, begun))?;
+            t.learner.finish_sums(told.iter().map(|(.., begun)| *begun).max().unwrap_or(0))?;
+            Ok(told)
+        });
+        match told {
             Ok(told) => {
-                let (messages, rows): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+                let (messages, rows): (Vec<_>, Vec<_>) =
+                    told.into_iter().map(|(message, rows, _)| (message, rows)).unzip();
                 self.pending.take_all(Shared::common(rows));
                 let first = messages.into_iter().enumerate().find_map(|(rank, message)| Some((rank, message?)));
                 let (rank, message) = first.unwrap_or((0, "it has failed, and does not say how".to_owned()));

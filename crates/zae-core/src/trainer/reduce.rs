@@ -26,6 +26,32 @@ impl<T: Task> Trainer<T> {
         self.ranks.reduction() == Reduction::Reproducible && self.state.progress.plan.window > 1
     }
 
+    /// Has the learner sum gradients while it computes others, if it can, and their order is not fixed. All ranks come here from
+    /// what they have done together.
+    pub(super) fn overlap_sums(&mut self) -> Result<(), Error> {
+        let Some(group) = self.ranks.group().cloned() else { return Ok(()) };
+        if self.ranks.reduction() == Reduction::Fast {
+            self.ranks.overlaps = self.together(|t| t.learner.overlap(&group))?;
+        }
+        Ok(())
+    }
+
+    /// Whether it does so in this window, of one micro-batch `alone` or of several: before all ranks know the unit, gradients
+    /// have to be multiplied first.
+    fn overlaps(&self, alone: bool) -> bool {
+        self.ranks.overlaps && (alone || self.state.unit.is_some())
+    }
+
+    /// Whether the gradients of this micro-batch make those of the window complete on this rank, so that they may go: it is the
+    /// `last` one of the window, or the next ones are another rank's.
+    pub(super) fn completes(&self, micro_batch: u64, last: bool, alone: bool) -> bool {
+        if self.ranks.is_one() {
+            return last;
+        }
+        let shard = self.ranks.shard(self.state.progress.plan.window);
+        self.overlaps(alone) && (last || !shard.has(micro_batch + 1))
+    }
+
     /// Keeps the gradients of a micro-batch apart, in the tree.
     pub(super) fn put_in_tree(&mut self, micro_batch: u64) -> Result<(), Error> {
         let place = micro_batch % self.state.progress.plan.window;
@@ -52,14 +78,26 @@ impl<T: Task> Trainer<T> {
         let word = Word { weight, bad: vote(bad), batches, ..Word::default() };
         let Word { weight, bad, .. } = self.agree(Place::Gradients, word)?;
         let summed = Summed { weight, skips: bad > 0.0 };
-        if weight == 0.0 || summed.skips {
+        if weight == 0.0 {
             self.ranks.tree.clear();
             return Ok(summed);
         }
         // The gradients of one micro-batch alone are not divided, and nothing is added to them.
         let alone = batches == 1;
-        let tree = self.by_tree() && !alone;
         self.site.stage = Stage::Backward;
+        if self.overlaps(alone) {
+            // Those that are left out are on their way too.
+            self.together(|t| {
+                t.learner.finish_sums(u64::MAX)?;
+                t.learner.expect_gradients()
+            })?;
+            return Ok(summed);
+        }
+        if summed.skips {
+            self.ranks.tree.clear();
+            return Ok(summed);
+        }
+        let tree = self.by_tree() && !alone;
         let group = self.ranks.group().cloned();
         self.together(|t| {
             let factor = match &group {

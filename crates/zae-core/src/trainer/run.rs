@@ -85,6 +85,7 @@ impl<T: Task> Trainer<T> {
         self.open()?;
         let result = self.guard(|t| {
             t.meet()?;
+            t.overlap_sums()?;
             if let Some(signal) = t.signal() {
                 return Err(Error::Interrupted { signal });
             }
@@ -133,6 +134,7 @@ impl<T: Task> Trainer<T> {
         let result = self.guard(|t| {
             t.resume_from_add_ons()?;
             t.meet()?;
+            t.overlap_sums()?;
             t.state.progress.start_clock();
             let outcome = match work(t) {
                 Err(Error::Interrupted { signal }) => Outcome::Interrupted { signal },

@@ -34,7 +34,8 @@ impl<T: Task> Trainer<T> {
             let alone = done == 0 && last;
             if let Some(batch) = batch {
                 let unit = if alone { None } else { Some(&mut unit) };
-                let weight = self.micro_batch(cursor, batch, unit, last)?;
+                let completes = self.completes(cursor.micro_batch, last, alone);
+                let weight = self.micro_batch(cursor, batch, unit, completes)?;
                 if by_tree && !alone && weight > 0.0 {
                     self.put_in_tree(cursor.micro_batch)?;
                 }
@@ -80,7 +81,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Adds the gradient of one micro-batch, and returns its weight. That is divided by the `unit`, which the first weight
-    /// decides; a micro-batch that is alone in its window has neither.
+    /// decides; a micro-batch that is alone in its window has neither. `last` is what the learner is told.
     fn micro_batch(
         &mut self,
         cursor: Cursor,

@@ -7,7 +7,7 @@ use zae_core::{
     error::{Error, Fallible},
     metrics::Rows,
     process_group::{ProcessGroup, Reduction},
-    testing::{Architecture, Connect, Recorder, reference::Batch, thread_ranks},
+    testing::{Architecture, Connect, Recorder, overlapping_thread_ranks, reference::Batch, thread_ranks},
     trainer::Trainer,
 };
 
@@ -30,13 +30,15 @@ impl AddOn for Everywhere {
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Does `work` on so many ranks at the same time, and returns what each has to say.
+/// Does `work` on so many ranks at the same time, and returns what each has to say. An even number of them sums gradients while
+/// others are computed, if the order of the sums is free.
 pub fn on_ranks<R: Send>(
     world_size: usize,
     reduction: Reduction,
     work: impl Fn(usize, Connected) -> R + Sync,
 ) -> Vec<R> {
-    let ranks = thread_ranks(world_size, TIMEOUT);
+    let ranks = if world_size.is_multiple_of(2) { overlapping_thread_ranks } else { thread_ranks };
+    let ranks = ranks(world_size, TIMEOUT);
     std::thread::scope(|scope| {
         let threads: Vec<_> = ranks
             .into_iter()

@@ -7,7 +7,7 @@ use std::{
 };
 
 use zae_core::{error::Fallible, process_group::World};
-use zae_tch_sys::{Gloo, GlooAddress, GlooOptions};
+use zae_tch_sys::{Error, Gloo, GlooAddress, GlooOptions};
 
 use super::{
     address,
@@ -22,7 +22,8 @@ const LONGER: Duration = Duration::from_secs(5);
 /// The longest timeout. Beyond it some of c10d's counts of milliseconds overflow.
 const FOREVER: Duration = Duration::from_hours(24 * 20);
 
-pub(super) fn connect(world: &World) -> Fallible<(Gloo, Notes)> {
+/// A group's first connections, its notes, and the address of this process.
+pub(super) fn connect(world: &World) -> Fallible<(Gloo, Notes, IpAddr)> {
     let Some(master) = world.master.clone() else {
         return Err(
             "c10d needs an address where the ranks meet: set MASTER_ADDR and MASTER_PORT to those of rank 0".into()
@@ -40,12 +41,17 @@ pub(super) fn connect(world: &World) -> Fallible<(Gloo, Notes)> {
     let notes = Notes { store, prefix: format!("zae/{start}/{group}"), rank, world_size, timeout };
     let (limit, at) = (timeout * 2 + LONGER, format!("{}:{}", master.0, master.1));
     let meeting = notes.clone();
-    let connected = within(limit, move || meet(&meeting, &master).and_then(|address| open(&meeting, address)))
+    let connect = move || -> Fallible<_> {
+        let address = meet(&meeting, &master)?;
+        Ok((open(&meeting, address)?, address))
+    };
+    let connected = within(limit, connect)
         .unwrap_or_else(|| Err(format!("rank 0 at {at} has not answered within {limit:?}").into()));
     if connected.is_err() {
         forget(&notes);
     }
-    Ok((connected?, notes))
+    let (gloo, address) = connected?;
+    Ok((gloo, notes, address))
 }
 
 /// Waits for all ranks. Returns the address of this one.
@@ -115,18 +121,26 @@ fn words(all: &[IpAddr]) -> String {
     all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn open(notes: &Notes, address: IpAddr) -> Fallible<Gloo> {
-    let (address, interface) = (address.to_string(), std::env::var("GLOO_SOCKET_IFNAME").ok());
-    let interface = interface.as_deref().filter(|name| !name.is_empty());
+/// Connects all ranks once more, over connections of their own.
+pub(super) fn another(notes: &Notes, prefix: &str, address: IpAddr) -> Result<Gloo, Error> {
+    let (address, interface) = (address.to_string(), interface());
     let options = GlooOptions {
-        prefix: &notes.prefix,
+        prefix,
         rank: notes.rank,
         world_size: notes.world_size,
         timeout: notes.timeout,
-        at: interface.map_or(GlooAddress::Host(&address), GlooAddress::Interface),
+        at: interface.as_deref().map_or(GlooAddress::Host(&address), GlooAddress::Interface),
     };
-    let at = interface.map_or_else(|| address.clone(), |name| format!("GLOO_SOCKET_IFNAME={name}"));
-    Gloo::open(&notes.store, &options).map_err(|error| {
+    Gloo::open(&notes.store, &options)
+}
+
+fn interface() -> Option<String> {
+    std::env::var("GLOO_SOCKET_IFNAME").ok().filter(|name| !name.is_empty())
+}
+
+fn open(notes: &Notes, address: IpAddr) -> Fallible<Gloo> {
+    another(notes, &notes.prefix, address).map_err(|error| {
+        let at = interface().map_or_else(|| address.to_string(), |name| format!("GLOO_SOCKET_IFNAME={name}"));
         let cause = match Cause::of("connecting all ranks", &error) {
             Cause::Late(what) => Cause::Late(what),
             _ => Cause::GivenUp(format!("rank {} cannot be reached at {at}: {error}", notes.rank)),

@@ -7,6 +7,7 @@ mod packet;
 mod store;
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use zae_core::{
     error::Fallible,
     process_group::{ProcessGroup, World},
 };
-use zae_tch_sys::Gloo;
+use zae_tch_sys::{Gloo, GradientSums};
 
 use self::{
     notes::{Cause, Notes},
@@ -42,6 +43,8 @@ pub struct C10dGroup {
     /// Until the group is of no more use. Dropping it closes the connections: all others fail too, one after the other.
     open: Mutex<Option<Open>>,
     notes: Notes,
+    /// Where the others reach this process.
+    address: IpAddr,
     failure: OnceLock<String>,
 }
 
@@ -49,6 +52,8 @@ pub struct C10dGroup {
 struct Open {
     gloo: Gloo,
     history: History,
+    /// Gradients travel over connections of their own, once a learner has asked for it.
+    sums: Option<GradientSums>,
 }
 
 impl C10dGroup {
@@ -58,10 +63,10 @@ impl C10dGroup {
     /// # Errors
     /// When `world.master` is not given, when the port cannot be had, and when a rank does not come within the timeout.
     pub fn connect(world: &World) -> Fallible<Arc<Self>> {
-        let (gloo, notes) = connect::connect(world)?;
+        let (gloo, notes, address) = connect::connect(world)?;
         let (rank, world_size) = (world.rank, world.world_size);
-        let open = Mutex::new(Some(Open { gloo, history: History::default() }));
-        Ok(Arc::new(Self { rank, world_size, open, notes, failure: OnceLock::new() }))
+        let open = Mutex::new(Some(Open { gloo, history: History::default(), sums: None }));
+        Ok(Arc::new(Self { rank, world_size, open, notes, address, failure: OnceLock::new() }))
     }
 
     /// Each number of a tensor becomes the sum over all ranks, in its place, without a copy by this crate; autograd does not
@@ -71,6 +76,33 @@ impl C10dGroup {
     /// As [`ProcessGroup::all_reduce_sum`], and when c10d has no sum for tensors of this kind.
     pub fn all_reduce_tensor(&self, tensor: &mut Tensor) -> Fallible {
         self.call(Call::SumOfTensor(tensor.numel()), |open| Ok(open.gloo.all_reduce(tensor)?))
+    }
+
+    /// Has the gradients of these parameters summed while others are computed: see [`GradientSums::set`]. A call of all ranks.
+    pub(crate) fn sum_gradients_of(&self, params: &[&Tensor], pieces: &[usize]) -> Fallible {
+        self.call(Call::Gradients, |open| {
+            let sums = match open.sums.take() {
+                Some(sums) => sums,
+                None => {
+                    let prefix = format!("{}/gradients", self.notes.prefix);
+                    GradientSums::new(connect::another(&self.notes, &prefix, self.address)?)?
+                }
+            };
+            Ok(open.sums.insert(sums).set(params, pieces)?)
+        })
+    }
+
+    /// What these sums are asked, unless the group is closed.
+    pub(crate) fn sums<R>(&self, ask: impl FnOnce(&mut GradientSums) -> R) -> Option<R> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.sums.as_mut().map(ask)
+    }
+
+    /// As [`GradientSums::finish`]: a call of all ranks.
+    pub(crate) fn finish_sums(&self, pieces: usize) -> Fallible {
+        self.call(Call::Gradients, |open| match &mut open.sums {
+            Some(sums) => Ok(sums.finish(pieces)?),
+            None => Ok(()),
+        })
     }
 
     /// A call of all ranks. When it fails the group is of no more use.

@@ -5,6 +5,7 @@ mod adamw;
 mod fixture;
 mod layout;
 mod net;
+mod overlap;
 mod scalar;
 mod shadow;
 
@@ -22,10 +23,12 @@ use crate::{
         no_such_part,
     },
     place::Place,
+    process_group::ProcessGroup,
     rng::{Stream, generator},
     task::Mode,
 };
 use adamw::AdamW;
+use overlap::Overlap;
 use shadow::Shadows;
 
 /// A [`Learner`] in plain Rust, with AdamW.
@@ -34,6 +37,7 @@ pub struct ReferenceLearner {
     optimizer: Option<AdamW>,
     gradients: Option<Vec<Option<Vec<f32>>>>,
     shadows: Shadows,
+    overlap: Option<Overlap>,
 }
 
 impl ReferenceLearner {
@@ -41,13 +45,13 @@ impl ReferenceLearner {
     #[must_use]
     pub fn new(net: Net) -> Self {
         let optimizer = Some(AdamW::new(net.params.len()));
-        Self { net, optimizer, gradients: None, shadows: Shadows::default() }
+        Self { net, optimizer, gradients: None, shadows: Shadows::default(), overlap: None }
     }
 
     /// Only evaluates and predicts.
     #[must_use]
     pub fn without_optimizer(net: Net) -> Self {
-        Self { net, optimizer: None, gradients: None, shadows: Shadows::default() }
+        Self { net, optimizer: None, gradients: None, shadows: Shadows::default(), overlap: None }
     }
 
     /// Plays a device that works ahead of the host: its numbers are there only after a `read`.
@@ -207,8 +211,12 @@ impl Learner for ReferenceLearner {
         Ok(f(self.model()?))
     }
 
-    fn backward(&mut self, loss: LazyScalar, weight: f64, _last: bool) -> Fallible<LazyScalar> {
-        self.add_gradients(&loss, weight, |_| true)
+    fn backward(&mut self, loss: LazyScalar, weight: f64, last: bool) -> Fallible<LazyScalar> {
+        let loss = self.add_gradients(&loss, weight, |_| true)?;
+        if let (true, Some(overlap), Some(gradients)) = (last, &mut self.overlap, &self.gradients) {
+            overlap.begin(&self.net.params, gradients)?;
+        }
+        Ok(loss)
     }
 
     fn backward_part(&mut self, part: &str, loss: LazyScalar, weight: f64, _last: bool) -> Fallible<LazyScalar> {
@@ -268,6 +276,27 @@ impl Learner for ReferenceLearner {
     fn expect_gradients(&mut self) -> Fallible {
         self.gradients.get_or_insert_with(|| vec![None; self.net.params.len()]);
         Ok(())
+    }
+
+    /// With [threads that are to play it](crate::testing::overlapping_thread_ranks).
+    fn overlap(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {
+        if self.sums_begun() > 0 {
+            return Err("gradients of the run before are still on their way".into());
+        }
+        self.overlap = Overlap::of(group);
+        Ok(self.overlap.is_some())
+    }
+
+    fn sums_begun(&self) -> u64 {
+        self.overlap.as_ref().map_or(0, |overlap| overlap.begun() as u64)
+    }
+
+    fn finish_sums(&mut self, pieces: u64) -> Fallible {
+        self.expect_gradients()?;
+        match (&mut self.overlap, &mut self.gradients) {
+            (Some(overlap), Some(gradients)) => overlap.finish(pieces as usize, &self.net.params, gradients),
+            _ => Ok(()),
+        }
     }
 
     fn snapshot(&mut self) -> Fallible<StateDict> {

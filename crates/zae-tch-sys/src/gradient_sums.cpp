@@ -1,0 +1,214 @@
+// Gradients that are summed over processes while the backward pass computes others. How functions fail: `guarded.hpp`.
+//
+// The parameters come in pieces. When the backward pass has the last gradient of a piece, and all pieces before are on their way,
+// this one goes too: c10d sums it on a thread of its own. c10d's own `Reducer` does this for PyTorch, but it divides by the
+// number of processes, and every one of them has to have a backward pass in every window.
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include "gloo.hpp"
+#include "guarded.hpp"
+#include "list.hpp"
+
+namespace {
+
+// The number that changes no sum: what a parameter without a gradient gives.
+constexpr float NOTHING = -0.0F;
+
+struct Param {
+  at::Tensor tensor;
+  // Its place in the piece's memory, laid out as the parameter is.
+  at::Tensor place;
+  size_t piece = 0;
+  // Whether the gradient of this window is whole.
+  bool ready = false;
+};
+
+struct Piece {
+  at::Tensor flat;
+  // The parameters from here to there.
+  size_t first = 0, end = 0;
+  size_t missing = 0;
+  c10::intrusive_ptr<c10d::Work> work;
+};
+
+class Sums : public std::enable_shared_from_this<Sums> {
+ public:
+  explicit Sums(c10::intrusive_ptr<c10d::Backend> group) : group(std::move(group)) {}
+
+  // Sums the gradients of these parameters from now on: `lengths` says how many make a piece, in their order.
+  void set(std::vector<at::Tensor> tensors, const size_t *lengths, size_t count);
+
+  // What the next backward pass computes is the last of this window.
+  void begin() {
+    std::lock_guard<std::mutex> lock(mutex);
+    armed = true;
+  }
+
+  size_t begun() {
+    std::lock_guard<std::mutex> lock(mutex);
+    return sent;
+  }
+
+  // The gradient of this parameter is whole, if this is the window's last backward pass.
+  void ready(size_t index);
+
+  // Sends the first `count` pieces, those that are not on their way, and waits for all.
+  void finish(size_t count);
+
+  // Nobody waits for what is on its way, but c10d's group waits for it when it is closed.
+  void abandon() {
+    std::lock_guard<std::mutex> lock(mutex);
+    armed = false;
+    if (sent > 0) std::thread([group = std::move(group)] {}).detach();
+    group.reset();
+  }
+
+ private:
+  void send(Piece &piece);
+  void reset();
+
+  std::mutex mutex;
+  c10::intrusive_ptr<c10d::Backend> group;
+  std::vector<Param> params;
+  std::vector<Piece> pieces;
+  size_t sent = 0;
+  bool armed = false;
+};
+
+// LibTorch calls it when the gradient of a parameter has got what one backward pass gives.
+struct Hook : torch::autograd::PostAccumulateGradHook {
+  Hook(std::weak_ptr<Sums> sums, size_t index) : sums(std::move(sums)), index(index) {}
+  void operator()(const at::Tensor &) override {
+    if (auto all = sums.lock()) all->ready(index);
+  }
+  std::weak_ptr<Sums> sums;
+  size_t index;
+};
+
+void Sums::set(std::vector<at::Tensor> tensors, const size_t *lengths, size_t count) {
+  using torch::autograd::impl::set_post_acc_grad_hooks;
+  for (const auto &tensor : tensors)
+    TORCH_CHECK(tensor.scalar_type() == at::kFloat && tensor.layout() == at::kStrided && tensor.is_non_overlapping_and_dense() &&
+                    tensor.is_leaf() && tensor.requires_grad(),
+                "only trainable parameters of type Float without gaps can be summed");
+  std::lock_guard<std::mutex> lock(mutex);
+  for (auto &param : params) set_post_acc_grad_hooks(param.tensor, nullptr);
+  params.clear();
+  pieces.clear();
+  for (size_t i = 0; i < count; i++) {
+    Piece piece;
+    piece.first = params.size();
+    piece.end = piece.first + lengths[i];
+    TORCH_CHECK(lengths[i] > 0 && piece.end <= tensors.size(), "there are more pieces than parameters");
+    int64_t numbers = 0;
+    for (size_t p = piece.first; p < piece.end; p++) numbers += tensors[p].numel();
+    piece.flat = at::empty({numbers}, tensors[piece.first].options().requires_grad(false));
+    int64_t offset = 0;
+    for (size_t p = piece.first; p < piece.end; p++) {
+      const auto &tensor = tensors[p];
+      params.push_back({tensor, piece.flat.as_strided(tensor.sizes(), tensor.strides(), offset), i, false});
+      offset += tensor.numel();
+      set_post_acc_grad_hooks(tensor, std::make_unique<Hook>(weak_from_this(), p));
+    }
+    pieces.push_back(std::move(piece));
+  }
+  TORCH_CHECK(params.size() == tensors.size(), "there are more parameters than in the pieces");
+  reset();
+}
+
+void Sums::reset() {
+  armed = false;
+  sent = 0;
+  for (auto &param : params) param.ready = false;
+  for (auto &piece : pieces) {
+    piece.missing = piece.end - piece.first;
+    piece.work.reset();
+  }
+}
+
+void Sums::ready(size_t index) {
+  std::lock_guard<std::mutex> lock(mutex);
+  if (!armed || params[index].ready) return;
+  params[index].ready = true;
+  pieces[params[index].piece].missing--;
+  // In the same order everywhere, whatever is whole first here.
+  while (sent < pieces.size() && pieces[sent].missing == 0) send(pieces[sent]);
+}
+
+// The gradients move into the piece's memory, and stay there.
+void Sums::send(Piece &piece) {
+  at::NoGradGuard no_grad;
+  TORCH_CHECK(group, "the group is closed");
+  for (size_t p = piece.first; p < piece.end; p++) {
+    auto &param = params[p];
+    const auto grad = param.tensor.grad();
+    if (!grad.defined()) {
+      param.place.fill_(NOTHING);
+      continue;
+    }
+    TORCH_CHECK(!grad.is_sparse(), "a sparse gradient cannot be summed: build the embedding with `sparse: false`");
+    param.place.copy_(grad);
+    param.tensor.mutable_grad() = param.place;
+  }
+  std::vector<at::Tensor> tensors{piece.flat};
+  piece.work = group->allreduce(tensors);
+  sent++;
+}
+
+void Sums::finish(size_t count) {
+  std::unique_lock<std::mutex> lock(mutex);
+  armed = false;
+  while (sent < std::min(count, pieces.size())) send(pieces[sent]);
+  for (auto &piece : pieces)
+    if (piece.work) piece.work->wait();
+  at::NoGradGuard no_grad;
+  for (auto &param : params) {
+    if (!pieces[param.piece].work || param.tensor.grad().defined()) continue;
+    // Some other process may have a gradient: then it is this one's too.
+    const auto bits = param.place.view(at::kInt);
+    if (bits.ne(std::numeric_limits<int32_t>::min()).any().item<bool>()) param.tensor.mutable_grad() = param.place;
+  }
+  reset();
+}
+
+} // namespace
+
+extern "C" {
+
+// The group is this one's from now on, and only this one's.
+const char *zae_sums_new(Gloo *gloo, std::shared_ptr<Sums> **sums) {
+  return guarded([&] { *sums = new std::shared_ptr<Sums>(std::make_shared<Sums>(std::move(gloo->group))); });
+}
+
+void zae_sums_close(std::shared_ptr<Sums> *sums) {
+  (void)guarded([&] {
+    (*sums)->abandon();
+    delete sums;
+  });
+}
+
+const char *zae_sums_set(std::shared_ptr<Sums> *sums, List params, const size_t *pieces, size_t count) {
+  return guarded([&] { (*sums)->set(params.tensors("params"), pieces, count); });
+}
+
+void zae_sums_begin(std::shared_ptr<Sums> *sums) { (*sums)->begin(); }
+
+size_t zae_sums_begun(std::shared_ptr<Sums> *sums) { return (*sums)->begun(); }
+
+const char *zae_sums_finish(std::shared_ptr<Sums> *sums, size_t count) {
+  return guarded([&] { (*sums)->finish(count); });
+}
+
+} // extern "C"

@@ -1,0 +1,274 @@
+//! Gradients that are summed over c10d while the backward pass computes others. Ranks are threads here, each with a group and a
+//! learner of its own.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use tch::{
+    Device, Kind, Tensor,
+    nn::{self, Module},
+};
+use zae_core::{
+    data::{Loader, from_fn},
+    engine::Engine,
+    error::Fallible,
+    learner::{Clip, Learner, Update},
+    process_group::{ProcessGroup, Reduction, World},
+    step::Step,
+    task::{At, Task},
+    testing::Connect,
+    trainer::{NonFinite, Trainer},
+};
+use zae_tch::{AdamW, C10dGroup, Sgd, TchLearner};
+
+/// The second weight alone is more than the first piece has.
+const WIDE: i64 = 600;
+
+#[derive(Debug)]
+struct Net {
+    first: nn::Linear,
+    second: nn::Linear,
+    /// Takes part where a batch says so.
+    rare: Tensor,
+    /// Never takes part.
+    unused: Tensor,
+}
+
+fn net(path: &nn::Path<'_>) -> Net {
+    let linear = |name: &str, input, output| nn::linear(path / name, input, output, nn::LinearConfig::default());
+    let (first, second) = (linear("first", 8, WIDE), linear("second", WIDE, WIDE));
+    // Not drawn: threads share LibTorch's generator.
+    for (weight, width) in [(&first.ws, 8), (&second.ws, WIDE)] {
+        let numbers = Tensor::arange(weight.numel() as i64, (Kind::Float, Device::Cpu)).reshape(weight.size());
+        tch::no_grad(|| weight.shallow_clone().copy_(&(numbers.sin() / (width as f64).sqrt())));
+    }
+    for bias in [&first.bs, &second.bs].into_iter().flatten() {
+        let _ = tch::no_grad(|| bias.shallow_clone().fill_(0.1));
+    }
+    Net { first, second, rare: path.ones("rare", &[WIDE]), unused: path.ones("unused", &[3]) }
+}
+
+/// Numbers, and whether the rare parameter takes part.
+type Batch = (Tensor, bool);
+
+impl Net {
+    fn loss(&self, (x, rare): &Batch) -> Tensor {
+        let y = self.second.forward(&self.first.forward(x).tanh());
+        let y = if *rare { y * &self.rare } else { y };
+        y.square().mean(Kind::Float)
+    }
+}
+
+fn batch(i: u64, rare: bool) -> Batch {
+    let numbers: Vec<f32> = (0..24).map(|n| ((n * 7 + i * 13) % 11) as f32 / 11.0 - 0.4).collect();
+    (Tensor::from_slice(&numbers).reshape([3, 8]), rare)
+}
+
+/// Each thread is a rank, with a group.
+fn on_ranks<R: Send>(world_size: usize, work: impl Fn(Arc<C10dGroup>) -> R + Sync) -> Vec<R> {
+    // A port of the system's, which rank 0 takes a moment later; some other program may have been faster.
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    thread::scope(|scope| {
+        let start = |rank| {
+            let work = &work;
+            scope.spawn(move || {
+                let mut world = World::new(rank, world_size);
+                world.master = Some(("127.0.0.1".to_owned(), port));
+                world.timeout = Duration::from_secs(60);
+                work(C10dGroup::connect(&world).unwrap())
+            })
+        };
+        let threads: Vec<_> = (0..world_size).map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn gradients(learner: &mut TchLearner<Net>) -> Vec<(String, Vec<f32>)> {
+    let mut all = Vec::new();
+    learner
+        .gradients(&mut |info, values| {
+            all.push((info.name.to_owned(), values.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+    all
+}
+
+fn learner() -> TchLearner<Net> {
+    let mut learner = TchLearner::new(net, Sgd::new(), Device::Cpu);
+    learner.init(5).unwrap();
+    learner
+}
+
+fn backward(learner: &mut TchLearner<Net>, batch: &Batch, weight: f64, last: bool) {
+    let loss = learner.train(|model| model.loss(batch)).unwrap();
+    let _ = learner.backward(loss, weight, last).unwrap();
+}
+
+#[test]
+fn pieces_are_on_their_way_after_the_last_backward_pass_and_become_sums() {
+    // Rank 0 has two micro-batches, the first with the rare parameter; rank 1 has one; rank 2 none.
+    let all = on_ranks(3, |group| {
+        let rank = group.rank();
+        let mut learner = learner();
+        let seam: Arc<dyn ProcessGroup> = group;
+        assert!(learner.overlap(&seam).unwrap() && learner.overlap(&seam).unwrap());
+        for window in 0..3 {
+            assert_eq!(learner.sums_begun(), 0);
+            if rank == 0 {
+                backward(&mut learner, &batch(window, true), 0.5, false);
+                assert_eq!(learner.sums_begun(), 0, "nothing goes before the last one");
+                backward(&mut learner, &batch(window + 1, false), 0.25, true);
+            }
+            if rank == 1 {
+                backward(&mut learner, &batch(window + 2, false), 0.25, true);
+            }
+            // The last layer's gradients are there first. Those of parameters that took no part are not, and hold back their piece.
+            assert_eq!(learner.sums_begun(), u64::from(rank < 2));
+            learner.finish_sums(u64::MAX).unwrap();
+            learner.expect_gradients().unwrap();
+            if window < 2 {
+                learner.step(&Update::new(0.1)).unwrap();
+            }
+        }
+        gradients(&mut learner)
+    });
+    assert!(all.iter().all(|rank| *rank == all[0]), "ranks part");
+
+    let mut alone = learner();
+    for window in 0..3 {
+        let own = [(batch(window, true), 0.5), (batch(window + 1, false), 0.25), (batch(window + 2, false), 0.25)];
+        own.iter().for_each(|(batch, weight)| backward(&mut alone, batch, *weight, true));
+        if window < 2 {
+            alone.step(&Update::new(0.1)).unwrap();
+        }
+    }
+    for ((name, sum), (other, expected)) in all[0].iter().zip(gradients(&mut alone)) {
+        assert_eq!(*name, other);
+        assert!(sum.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{name}");
+        let nothing = sum.iter().all(|value| value.to_bits() == (-0.0f32).to_bits());
+        assert_eq!(nothing, name == "unused", "{name}");
+    }
+}
+
+/// Trains, and fails where it is told to.
+struct Own {
+    fail: Mutex<Option<(usize, u64)>>,
+    rank: usize,
+}
+
+impl Task for Own {
+    type Learner = TchLearner<Net>;
+    type Batch = Tensor;
+
+    fn train_step(&self, model: &Net, batch: Tensor, at: &At) -> Fallible<Step<Tensor>> {
+        let mut fail = self.fail.lock().unwrap();
+        if *fail == Some((self.rank, at.cursor.micro_batch)) {
+            *fail = None;
+            return Err("boom".into());
+        }
+        // All take part, so that pieces go early.
+        let y = model.second.forward(&model.first.forward(&batch).tanh()) * &model.rare;
+        let loss = y.square().mean(Kind::Float) + model.unused.square().mean(Kind::Float);
+        Ok(Step::new(loss, 3))
+    }
+
+    fn test_step(&self, model: &Net, batch: Tensor, at: &At) -> Fallible<Step<Tensor>> {
+        self.train_step(model, batch, at)
+    }
+}
+
+/// A group that a learner does not know.
+struct Plain(Arc<C10dGroup>);
+
+impl ProcessGroup for Plain {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+    fn world_size(&self) -> usize {
+        self.0.world_size()
+    }
+    fn all_reduce_sum(&self, values: &mut [f32]) -> Fallible {
+        self.0.all_reduce_sum(values)
+    }
+    fn all_gather(&self, own: &[u8]) -> Fallible<Vec<Vec<u8>>> {
+        self.0.all_gather(own)
+    }
+    fn broadcast(&self, bytes: &mut Vec<u8>, from: usize) -> Fallible {
+        self.0.broadcast(bytes, from)
+    }
+    fn abort(&self, reason: &str) {
+        self.0.abort(reason);
+    }
+}
+
+fn trainer(group: &Arc<C10dGroup>, overlap: bool, fail: Option<(usize, u64)>) -> Trainer<Own> {
+    let task = Own { fail: Mutex::new(fail), rank: group.rank() };
+    let group: Arc<dyn ProcessGroup> = if overlap { group.clone() } else { Arc::new(Plain(group.clone())) };
+    Trainer::new(task, TchLearner::new(net, AdamW::new(), Device::Cpu))
+        .seed(3)
+        .scheduler(0.01)
+        .accumulate(2)
+        .gradient_clip(Clip::Norm(1.0))
+        .on_non_finite(NonFinite::SkipStep)
+        .add_on(Connect::new(Some(group), Reduction::Fast, 1))
+}
+
+/// So many that the last window is not full; one of them spoils a step.
+fn data() -> impl Loader<Tensor> {
+    from_fn(|_| (0..11).map(|i| Ok(batch(i, false).0 * if i == 5 { f64::NAN } else { 1.0 })))
+}
+
+fn weights(trainer: &mut Trainer<Own>) -> Vec<u8> {
+    let state = trainer.state_dict().unwrap();
+    state.tensors.values().flat_map(|tensor| tensor.data.bytes().unwrap().into_owned()).collect()
+}
+
+#[test]
+fn two_ranks_train_the_same_with_and_without_it_also_after_one_has_failed() {
+    let run = |overlap, fail: Option<(usize, u64)>| {
+        let all = on_ranks(2, |group| {
+            let mut trainer = trainer(&group, overlap, fail);
+            if fail.is_some() {
+                let error = trainer.run(2, data(), ()).unwrap_err().to_string();
+                assert!(error.contains("boom"), "{error}");
+            }
+            trainer.run(2, data(), ()).unwrap();
+            assert_eq!(trainer.progress().skipped(), 2);
+            weights(&mut trainer)
+        });
+        assert!(all[0] == all[1], "ranks part");
+        all[0].clone()
+    };
+    let expected = run(false, None);
+    // Two numbers have one sum, in whatever order.
+    assert!(run(true, None) == expected, "other weights");
+    for fail in [(0, 0), (1, 3), (0, 5), (1, 7), (0, 9), (1, 10)] {
+        assert!(run(true, Some(fail)) == run(false, Some(fail)), "other weights after {fail:?}");
+    }
+}
+
+#[test]
+fn a_parameter_that_is_no_longer_frozen_is_named() {
+    let errors = on_ranks(2, |group| {
+        let mut learner = learner();
+        let rare = learner.model().unwrap().rare.shallow_clone();
+        let _ = rare.set_requires_grad(false);
+        let group: Arc<dyn ProcessGroup> = group;
+        assert!(learner.overlap(&group).unwrap());
+        let _ = rare.set_requires_grad(true);
+        let loss = learner.train(|model| model.loss(&batch(0, true))).unwrap();
+        let error = learner.backward(loss, 1.0, true).unwrap_err().to_string();
+        // When the next run begins it is one of them.
+        assert!(learner.overlap(&group).unwrap());
+        backward(&mut learner, &batch(0, true), 1.0, true);
+        learner.finish_sums(u64::MAX).unwrap();
+        error
+    });
+    assert!(errors[0].starts_with("`rare` was frozen when the run began"), "{}", errors[0]);
+}

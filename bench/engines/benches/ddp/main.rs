@@ -1,9 +1,12 @@
 //! Our trainer as two processes on LibTorch, against what two processes could do at best, and PyTorch's DDP against the same.
 //!
-//! `cargo bench -p zae-bench-engines --bench ddp [--features mpi] [-- [--quick]]`
+//! `cargo bench -p zae-bench-engines --bench ddp [--features mpi] [-- [--quick] [--link RATE]]`
 //!
 //! `--quick` makes few blocks. PyTorch is that of the Python which the variable `ZAE_BENCH_PYTHON` names, as for the bench
 //! `engines`. With the feature `mpi`, `mpirun` has to be that of the MPI with which it was built.
+//!
+//! `--link 4gbit` runs all in a network namespace whose loopback carries no more than that, both directions and all processes
+//! together (Linux, as root, with iproute2). Every name ends in `_4gbit` then.
 //!
 //! # What runs
 //!
@@ -39,12 +42,13 @@
 //! Run it on an idle machine with two cores or more: ranks wait for each other in every step, so whatever takes a core from
 //! one of them stops both. Where a process runs is left to the system, as it is under `torchrun`.
 //!
-//! The allocator is the system's for all, and shows: glibc gives the top of its heap back to the system and takes it again in
-//! every step of this network (`strace -e brk`), the ranks of `gloo` more often than the processes of `ceiling`. With
-//! `MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000` before the command nobody does it.
+//! The allocator is the system's for all. `TchLearner` has glibc keep what a step gives back (`zae_tch_sys::keep_memory`), so our
+//! ceiling is higher than PyTorch's; with `MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000` before the command
+//! both have it.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod link;
 mod pairs;
 mod rank;
 
@@ -63,7 +67,8 @@ const QUICK: [u64; 2] = [15, 15];
 
 /// Prints the median of what a block has come to.
 fn print(laps: &Laps, name: &str, unit: &str, figure: impl Fn(&dyn Fn(Way) -> [f64; 2]) -> f64) {
-    println!("{}", Median::of(laps.blocks().map(|block| figure(&block))).line(name, unit));
+    let name = format!("{name}{}", link::suffix());
+    println!("{}", Median::of(laps.blocks().map(|block| figure(&block))).line(&name, unit));
 }
 
 fn print_training(laps: &Laps) {
@@ -86,6 +91,17 @@ fn main() -> ExitCode {
     if let Some(words) = worker::told() {
         rank::work(&words);
         return ExitCode::SUCCESS;
+    }
+    let mut args = std::env::args().skip_while(|arg| arg != "--link");
+    if args.next().is_some() {
+        let done = args
+            .next()
+            .ok_or_else(|| "--link needs a rate: `--link 4gbit`".to_owned())
+            .and_then(|rate| link::run(&rate));
+        return done.unwrap_or_else(|e| {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        });
     }
     let python = match Python::find() {
         Ok(python) => python,

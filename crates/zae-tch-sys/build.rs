@@ -32,7 +32,8 @@ fn build() -> Result<(), String> {
 
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
-    cc::Build::new()
+    let mut shims = cc::Build::new();
+    shims
         .cpp(true)
         .std("c++17")
         .pic(true)
@@ -43,13 +44,41 @@ fn build() -> Result<(), String> {
         .define("_GLIBCXX_USE_CXX11_ABI", &*abi)
         .define("USE_DISTRIBUTED", None)
         .define("USE_C10D_GLOO", None)
-        .files(["src/c10d.cpp", "src/gradient_sums.cpp", "src/shim.cpp"])
-        .try_compile("zae_tch_shim")
-        .map_err(|e| e.to_string())?;
+        .files(["src/c10d.cpp", "src/gradient_sums.cpp", "src/shim.cpp"]);
+    if env::var_os("CARGO_FEATURE_NCCL").is_some() {
+        shims.define("USE_C10D_NCCL", None).includes(cuda_headers(&lib)?).file("src/nccl.cpp");
+    }
+    shims.try_compile("zae_tch_shim").map_err(|e| e.to_string())?;
+    if env::var_os("CARGO_FEATURE_NCCL").is_some() {
+        println!("cargo::rustc-link-lib=dylib=torch_cuda");
+        println!("cargo::rustc-link-lib=dylib=c10_cuda");
+    }
 
     println!("cargo::metadata=LIBTORCH_LIB={}", lib.display());
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
     lend_to_cargo(&lib)
+}
+
+/// Where the headers of CUDA and NCCL are: in the folders that are named, beside LibTorch as pip has them, or where CUDA's
+/// installer puts them.
+fn cuda_headers(lib: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut folders = Vec::new();
+    for variable in ["NCCL_HOME", "CUDA_HOME"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+        folders.extend(env::var_os(variable).map(|folder| PathBuf::from(folder).join("include")));
+    }
+    let beside = lib.ancestors().nth(2).unwrap_or(lib).join("nvidia");
+    folders.extend(["nccl", "cu13"].map(|name| beside.join(name).join("include")));
+    folders.push("/usr/local/cuda/include".into());
+    for (header, package) in [("nccl.h", "NCCL_HOME"), ("cuda_runtime_api.h", "CUDA_HOME")] {
+        let is_there = folders.iter().any(|folder| folder.join(header).exists());
+        if !is_there && !Path::new("/usr/include").join(header).exists() {
+            return Err(format!(
+                "the feature `nccl` needs `{header}`: set {package} to the folder with `include/{header}` in it"
+            ));
+        }
+    }
+    Ok(folders.into_iter().filter(|folder| folder.exists()).collect())
 }
 
 /// Programs that Cargo runs look for libraries where it found some, but only within its target directory: so LibTorch's folder

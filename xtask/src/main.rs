@@ -97,6 +97,23 @@ const MPI: [Step<'_>; 3] = [
     },
 ];
 
+// Not among all tests: it compiles LibTorch's bindings once more, and nothing in it that is not tested elsewhere runs without
+// two GPUs.
+const NCCL: Step<'_> = Step {
+    why: "what needs NCCL compiles, and works over Gloo as before, with PyTorch's own LibTorch, which has CUDA",
+    arguments: &[
+        "test",
+        "--package",
+        "zae-tch",
+        "--features",
+        "nccl",
+        "--test",
+        "overlap",
+        "--target-dir",
+        "target/nccl",
+    ],
+};
+
 const CHROMIUM: Step<'_> = Step {
     why: "a report as its readers see it, in Chromium: curves, mouse, keys and fingers, light and dark, wide and narrow",
     // Each of them starts a browser.
@@ -128,6 +145,7 @@ fn main() -> ExitCode {
         ["mpi"] => with_mpi(),
         ["tch"] => with_libtorch(),
         ["python"] => with_python(),
+        ["nccl"] => with_nccl(),
         ["libtorch"] => libtorch::install(false),
         ["libtorch", "--cuda"] => libtorch::install(true),
         _ => {
@@ -139,6 +157,7 @@ fn main() -> ExitCode {
             eprintln!(
                 "cargo xtask python             runs the last of them alone: what PyTorch says about checkpoints"
             );
+            eprintln!("cargo xtask nccl               compiles what needs NCCL; not among `test`");
             eprintln!("cargo xtask libtorch [--cuda]  installs LibTorch in `.libtorch`, unless LIBTORCH names one");
             return ExitCode::from(2);
         }
@@ -209,6 +228,14 @@ fn with_python() -> Result<(), String> {
     run(&PYTHON, |cargo| {
         find_libtorch(cargo);
         cargo.env("ZAE_PYTHON", &python);
+    })
+}
+
+fn with_nccl() -> Result<(), String> {
+    let python = python::interpreter(&python::TORCH)?;
+    let libtorch = python::packages(&python)?.join("torch");
+    run(&NCCL, |cargo| {
+        cargo.env("LIBTORCH", &libtorch);
     })
 }
 

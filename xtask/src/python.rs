@@ -51,6 +51,14 @@ pub(crate) fn interpreter(wanted: &Environment) -> Result<PathBuf, String> {
     Ok(python)
 }
 
+/// Where an interpreter's packages are.
+pub(crate) fn packages(python: &Path) -> Result<PathBuf, String> {
+    let code = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    let output = Command::new(python).args(["-c", code]).output();
+    let output = output.map_err(|e| format!("cannot start `{}`: {e}", python.display()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
 /// Makes an environment with nothing but `pip` in it; returns its interpreter.
 pub(crate) fn environment(folder: &Path) -> Result<PathBuf, String> {
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder), FIX)?;

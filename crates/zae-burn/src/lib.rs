@@ -118,6 +118,8 @@
 //!
 //!   On the CPU it is for trying out: 1.4 times (bf16) and 2.2 times (f16) as slow as f32.
 
+#[cfg(feature = "dataset")]
+pub mod burn_data;
 mod copies;
 pub mod device;
 mod gradients;
@@ -139,6 +141,8 @@ mod torch;
 mod training;
 mod visit;
 
+#[cfg(feature = "dataset")]
+pub use burn_data::{BurnDataset, BurnLoader, batched_by, burn_dataset, burn_loader};
 pub use device::local_device;
 pub use learner::BurnLearner;
 pub use metrics::{accuracy, class_counts, confusion_matrix, correct, regression_sums, scored, top_k_correct};

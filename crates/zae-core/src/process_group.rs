@@ -3,7 +3,7 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use crate::error::Fallible;
+use crate::{error::Fallible, watch::Watch};
 
 /// Processes that do the same things in the same order, each on its part of the data.
 ///
@@ -53,6 +53,11 @@ pub trait ProcessGroup: Any + Send + Sync {
             }
         }
         Ok(())
+    }
+
+    /// Who is to be told what this rank does, if the group lets the others know what a rank did that is missed.
+    fn watch(&self) -> Option<Arc<dyn Watch>> {
+        None
     }
 
     /// This rank cannot go on, and cannot say so in a call that the others make too: they are kept from waiting for it.

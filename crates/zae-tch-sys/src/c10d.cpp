@@ -12,23 +12,12 @@
 #include <ATen/ATen.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "gloo.hpp"
+#include "group.hpp"
 #include "guarded.hpp"
 
 namespace {
-
-using Millis = std::chrono::milliseconds;
-
-// Bytes that Rust lends for a call.
-struct Bytes {
-  const uint8_t *first;
-  size_t length;
-
-  std::string text() const { return length ? std::string(reinterpret_cast<const char *>(first), length) : std::string(); }
-  std::vector<uint8_t> bytes() const { return std::vector<uint8_t>(first, first + length); }
-};
 
 // What a store answered last on this thread.
 thread_local std::vector<uint8_t> answer;
@@ -58,10 +47,6 @@ class Quiet {
  private:
   static inline std::mutex mutex;
   static inline int count = 0, before = 0;
-};
-
-struct Store {
-  c10::intrusive_ptr<c10d::TCPStore> tcp;
 };
 
 // The caller's memory as a tensor. Whoever makes one waits for the work on it.
@@ -132,15 +117,7 @@ const char *zae_store_get(const Store *store, Bytes key, uint64_t timeout, Bytes
   });
 }
 
-struct GlooOptions {
-  Bytes prefix;
-  // An interface's name or, if it is empty, an address.
-  Bytes interface, address;
-  int rank, world_size;
-  uint64_t timeout;
-};
-
-const char *zae_gloo_open(const Store *store, const GlooOptions *how, Gloo **gloo) {
+const char *zae_gloo_open(const Store *store, const GroupOptions *how, Gloo **gloo) {
   return guarded([&] {
     Quiet quiet;
     auto options = c10d::ProcessGroupGloo::Options::create(Millis(how->timeout));

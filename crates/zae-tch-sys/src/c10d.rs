@@ -100,6 +100,11 @@ impl TcpStore {
         opened(|out| zae_store_open(Bytes::new(host), port, server, millis(timeout), out)).map(Self)
     }
 
+    #[cfg(feature = "nccl")]
+    pub(crate) fn handle(&self) -> Handle {
+        self.0
+    }
+
     /// Sets a key. The store answers nothing, so another connection may see it a moment later.
     ///
     /// # Errors
@@ -181,15 +186,34 @@ pub enum GlooAddress<'a> {
     Host(&'a str),
 }
 
-/// The `GlooOptions` of the shim.
+/// The `GroupOptions` of the shim.
 #[repr(C)]
-struct RawOptions<'a> {
+pub(crate) struct RawOptions<'a> {
     prefix: Bytes<'a>,
     interface: Bytes<'a>,
     address: Bytes<'a>,
     rank: c_int,
     world_size: c_int,
     timeout: u64,
+}
+
+impl<'a> RawOptions<'a> {
+    pub(crate) fn new(options: &GlooOptions<'a>) -> Result<Self> {
+        let int =
+            |number: usize| c_int::try_from(number).map_err(|e| Error(format!("{number} ranks are too many: {e}")));
+        let (interface, address) = match options.at {
+            GlooAddress::Interface(name) => (name, ""),
+            GlooAddress::Host(name) => ("", name),
+        };
+        Ok(Self {
+            prefix: Bytes::new(options.prefix),
+            interface: Bytes::new(interface),
+            address: Bytes::new(address),
+            rank: int(options.rank)?,
+            world_size: int(options.world_size)?,
+            timeout: millis(options.timeout),
+        })
+    }
 }
 
 /// c10d's group of processes over Gloo. All make the same calls in the same order, with the same lengths: Gloo does not check
@@ -211,20 +235,7 @@ impl Gloo {
     /// # Errors
     /// When one of them does not come within the timeout, and when there is no such address or interface here.
     pub fn open(store: &TcpStore, options: &GlooOptions<'_>) -> Result<Self> {
-        let int =
-            |number: usize| c_int::try_from(number).map_err(|e| Error(format!("{number} ranks are too many: {e}")));
-        let (interface, address) = match options.at {
-            GlooAddress::Interface(name) => (name, ""),
-            GlooAddress::Host(name) => ("", name),
-        };
-        let raw = RawOptions {
-            prefix: Bytes::new(options.prefix),
-            interface: Bytes::new(interface),
-            address: Bytes::new(address),
-            rank: int(options.rank)?,
-            world_size: int(options.world_size)?,
-            timeout: millis(options.timeout),
-        };
+        let raw = RawOptions::new(options)?;
         // SAFETY: the store is open.
         let handle = opened(|out| unsafe { zae_gloo_open(store.0, &raw, out) })?;
         Ok(Self { handle, world_size: options.world_size })

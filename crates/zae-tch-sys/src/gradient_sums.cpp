@@ -18,6 +18,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include "gloo.hpp"
+#include "gradient_sums.hpp"
 #include "guarded.hpp"
 #include "list.hpp"
 
@@ -43,6 +44,8 @@ struct Piece {
   c10::intrusive_ptr<c10d::Work> work;
 };
 
+} // namespace
+
 class Sums : public std::enable_shared_from_this<Sums> {
  public:
   explicit Sums(c10::intrusive_ptr<c10d::Backend> group) : group(std::move(group)) {}
@@ -67,11 +70,11 @@ class Sums : public std::enable_shared_from_this<Sums> {
   // Sends the first `count` pieces, those that are not on their way, and waits for all.
   void finish(size_t count);
 
-  // Nobody waits for what is on its way, but c10d's group waits for it when it is closed.
+  // Nobody waits for what is on its way, but Gloo waits for it when it is closed. NCCL gives it up.
   void abandon() {
     std::lock_guard<std::mutex> lock(mutex);
     armed = false;
-    if (sent > 0) std::thread([group = std::move(group)] {}).detach();
+    if (sent > 0) std::thread([group = std::move(group)] { group->abort(); }).detach();
     group.reset();
   }
 
@@ -87,6 +90,8 @@ class Sums : public std::enable_shared_from_this<Sums> {
   bool armed = false;
 };
 
+namespace {
+
 // LibTorch calls it when the gradient of a parameter has got what one backward pass gives.
 struct Hook : torch::autograd::PostAccumulateGradHook {
   Hook(std::weak_ptr<Sums> sums, size_t index) : sums(std::move(sums)), index(index) {}
@@ -96,6 +101,8 @@ struct Hook : torch::autograd::PostAccumulateGradHook {
   std::weak_ptr<Sums> sums;
   size_t index;
 };
+
+} // namespace
 
 void Sums::set(std::vector<at::Tensor> tensors, const size_t *lengths, size_t count) {
   using torch::autograd::impl::set_post_acc_grad_hooks;
@@ -183,13 +190,15 @@ void Sums::finish(size_t count) {
   reset();
 }
 
-} // namespace
+std::shared_ptr<Sums> *sums_over(c10::intrusive_ptr<c10d::Backend> group) {
+  return new std::shared_ptr<Sums>(std::make_shared<Sums>(std::move(group)));
+}
 
 extern "C" {
 
 // The group is this one's from now on, and only this one's.
-const char *zae_sums_new(Gloo *gloo, std::shared_ptr<Sums> **sums) {
-  return guarded([&] { *sums = new std::shared_ptr<Sums>(std::make_shared<Sums>(std::move(gloo->group))); });
+const char *zae_sums_over_gloo(Gloo *gloo, std::shared_ptr<Sums> **sums) {
+  return guarded([&] { *sums = sums_over(std::move(gloo->group)); });
 }
 
 void zae_sums_close(std::shared_ptr<Sums> *sums) {

@@ -5,6 +5,8 @@ use std::{ffi::c_void, ptr::NonNull};
 
 use tch::Tensor;
 
+#[cfg(feature = "nccl")]
+use crate::c10d::{GlooOptions, RawOptions, TcpStore};
 use crate::{
     c10d::{Gloo, Handle, opened},
     error::Result,
@@ -12,7 +14,9 @@ use crate::{
 };
 
 unsafe extern "C" {
-    fn zae_sums_new(gloo: Handle, sums: &mut *mut c_void) -> Status;
+    fn zae_sums_over_gloo(gloo: Handle, sums: &mut *mut c_void) -> Status;
+    #[cfg(feature = "nccl")]
+    fn zae_sums_over_nccl(store: Handle, how: &RawOptions<'_>, sums: &mut *mut c_void) -> Status;
     fn zae_sums_close(sums: Handle);
     fn zae_sums_set(sums: Handle, params: List<'_>, pieces: *const usize, count: usize) -> Status;
     fn zae_sums_begin(sums: Handle);
@@ -38,9 +42,21 @@ impl GradientSums {
     /// When there is no memory.
     pub fn new(gloo: Gloo) -> Result<Self> {
         // SAFETY: the group is open, and gives its connections away.
-        let sums = opened(|out| unsafe { zae_sums_new(gloo.handle, out) }).map(Self);
+        let sums = opened(|out| unsafe { zae_sums_over_gloo(gloo.handle, out) }).map(Self);
         drop(gloo);
         sums
+    }
+
+    /// Sums that NCCL carries, between GPUs: those on which the parameters are. `options` says who the processes are; the address
+    /// is of no meaning here. The connections are made with the first sum.
+    ///
+    /// # Errors
+    /// When there is no GPU.
+    #[cfg(feature = "nccl")]
+    pub fn over_nccl(store: &TcpStore, options: &GlooOptions<'_>) -> Result<Self> {
+        let raw = RawOptions::new(options)?;
+        // SAFETY: the store is open.
+        opened(|out| unsafe { zae_sums_over_nccl(store.handle(), &raw, out) }).map(Self)
     }
 
     /// Sums the gradients of these parameters from now on, in the order in which a backward pass is expected to have them.

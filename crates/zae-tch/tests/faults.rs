@@ -66,6 +66,9 @@ fn fails(folder: &Path, faulty: usize, spec: &str, rng: &mut Pcg64Mcg) -> bool {
     let patience = if spec.starts_with("stop") { TIMEOUT + SOON } else { SOON };
     assert!(of_itself || since.elapsed() < patience, "`{spec}` was noticed after {:?}: {error}", since.elapsed());
     assert!(error.contains(&format!("rank {faulty}")), "`{spec}`: {error}");
+    if faulty > 0 && spec.starts_with("stop") {
+        assert!(error.contains("; rank 1 was last heard of in "), "`{spec}`: {error}");
+    }
     if of_itself {
         let own = ranks.outcome(faulty, since).unwrap_err();
         assert_eq!(error, format!("rank {faulty}: {own}"));

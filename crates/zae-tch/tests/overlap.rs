@@ -253,6 +253,22 @@ fn two_ranks_train_the_same_with_and_without_it_also_after_one_has_failed() {
     }
 }
 
+/// With a GPU it says nothing.
+#[cfg(feature = "nccl")]
+#[test]
+fn nccl_takes_a_gpu() {
+    use zae_tch_sys::{GlooAddress, GlooOptions, GradientSums, TcpStore, open_cuda};
+
+    let timeout = Duration::from_secs(10);
+    let store = TcpStore::open("127.0.0.1", 0, true, timeout).unwrap();
+    let options = GlooOptions { prefix: "nccl", rank: 0, world_size: 1, timeout, at: GlooAddress::Host("127.0.0.1") };
+    let opened = GradientSums::over_nccl(&store, &options);
+    if !(open_cuda() && tch::Cuda::is_available()) {
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("no GPUs found"), "{error}");
+    }
+}
+
 #[test]
 fn a_parameter_that_is_no_longer_frozen_is_named() {
     let errors = on_ranks(2, |group| {

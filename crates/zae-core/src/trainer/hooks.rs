@@ -17,6 +17,7 @@ use crate::{
     error::{BoxError, Error, Fallible, Panicked, Site, Stage},
     learner::Learner,
     metrics::{EpochSummary, Evaluation, Metrics},
+    process_group::ProcessGroup,
     progress::ProgressChecker,
     snapshot::RunState,
     task::Task,
@@ -94,8 +95,9 @@ impl Installed {
     }
 
     /// Asks who is to be told of turns.
-    pub(super) fn ask_for_watches(&mut self) -> Fallible {
+    pub(super) fn ask_for_watches(&mut self, group: Option<&Arc<dyn ProcessGroup>>) -> Fallible {
         self.watches.clear();
+        self.watches.extend(group.and_then(|group| group.watch()));
         for add_on in &mut self.add_ons {
             let name = add_on.name().to_owned();
             self.watches.extend(ask(&name, || Ok(add_on.watch()))?);

@@ -340,7 +340,7 @@ impl<T: Task> Trainer<T> {
             )));
         }
         self.leave_nothing();
-        self.add_ons.ask_for_watches().map_err(|e| Error::Misuse(e.to_string()))?;
+        self.add_ons.ask_for_watches(self.ranks.group()).map_err(|e| Error::Misuse(e.to_string()))?;
         if let Some((first, second)) = self.add_ons.two_averages() {
             return Err(Error::Misuse(format!(
                 "`{first}` and `{second}` both keep an average to evaluate: keep one of them aside, by `.evaluate(false)`"

@@ -7,7 +7,7 @@ use std::{
 };
 
 use zae_core::{error::Fallible, process_group::World};
-use zae_tch_sys::{Error, Gloo, GlooAddress, GlooOptions};
+use zae_tch_sys::{Error, Gloo, GlooAddress, GlooOptions, GradientSums};
 
 use super::{
     address,
@@ -121,17 +121,29 @@ fn words(all: &[IpAddr]) -> String {
     all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// Connects all ranks once more, over connections of their own.
-pub(super) fn another(notes: &Notes, prefix: &str, address: IpAddr) -> Result<Gloo, Error> {
+/// Connects all ranks over connections for gradients alone: by NCCL those of GPUs, if this program has it.
+pub(super) fn gradients(notes: &Notes, address: IpAddr, is_on_gpu: bool) -> Result<GradientSums, Error> {
+    let prefix = format!("{}/gradients", notes.prefix);
+    with_options(notes, &prefix, address, |options| {
+        #[cfg(feature = "nccl")]
+        if is_on_gpu {
+            return GradientSums::over_nccl(&notes.store, options);
+        }
+        // Gloo takes what is on a GPU to the host and back.
+        let _ = is_on_gpu;
+        GradientSums::new(Gloo::open(&notes.store, options)?)
+    })
+}
+
+fn with_options<R>(notes: &Notes, prefix: &str, address: IpAddr, open: impl FnOnce(&GlooOptions<'_>) -> R) -> R {
     let (address, interface) = (address.to_string(), interface());
-    let options = GlooOptions {
+    open(&GlooOptions {
         prefix,
         rank: notes.rank,
         world_size: notes.world_size,
         timeout: notes.timeout,
         at: interface.as_deref().map_or(GlooAddress::Host(&address), GlooAddress::Interface),
-    };
-    Gloo::open(&notes.store, &options)
+    })
 }
 
 fn interface() -> Option<String> {
@@ -139,7 +151,7 @@ fn interface() -> Option<String> {
 }
 
 fn open(notes: &Notes, address: IpAddr) -> Fallible<Gloo> {
-    another(notes, &notes.prefix, address).map_err(|error| {
+    with_options(notes, &notes.prefix, address, |options| Gloo::open(&notes.store, options)).map_err(|error| {
         let at = interface().map_or_else(|| address.to_string(), |name| format!("GLOO_SOCKET_IFNAME={name}"));
         let cause = match Cause::of("connecting all ranks", &error) {
             Cause::Late(what) => Cause::Late(what),

@@ -5,6 +5,7 @@ mod connect;
 mod notes;
 mod packet;
 mod store;
+mod whereabouts;
 
 use std::{
     net::IpAddr,
@@ -12,23 +13,25 @@ use std::{
     time::Duration,
 };
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 use zae_core::{
     error::Fallible,
     process_group::{ProcessGroup, World},
+    watch::Watch,
 };
 use zae_tch_sys::{Gloo, GradientSums};
 
 use self::{
     notes::{Cause, Notes},
     packet::{Call, Failed, History, PACKET, Packet, packet, parse},
+    whereabouts::Whereabouts,
 };
 
 /// Processes that train one model together, on one machine or on several, connected by PyTorch's c10d over Gloo (TCP).
 ///
 /// A rank whose process has ended is noticed at once; one that is silent, after the timeout. Then every other rank that is in
-/// a call, or makes the next, returns an error within seconds, which names it; so it does when one gives up
-/// ([`ProcessGroup::abort`]).
+/// a call, or makes the next, returns an error within seconds, which names it and says what it did when it was last heard of; so
+/// it does when one gives up ([`ProcessGroup::abort`]).
 ///
 /// All ranks make the same calls in the same order, and sum equally many numbers in each. Ranks that do not are told so by the
 /// next call that is not a sum, unless Gloo has ended a process of theirs before: see [`Gloo`].
@@ -46,6 +49,7 @@ pub struct C10dGroup {
     /// Where the others reach this process.
     address: IpAddr,
     failure: OnceLock<String>,
+    whereabouts: OnceLock<Arc<Whereabouts>>,
 }
 
 #[derive(Debug)]
@@ -66,7 +70,8 @@ impl C10dGroup {
         let (gloo, notes, address) = connect::connect(world)?;
         let (rank, world_size) = (world.rank, world.world_size);
         let open = Mutex::new(Some(Open { gloo, history: History::default(), sums: None }));
-        Ok(Arc::new(Self { rank, world_size, open, notes, address, failure: OnceLock::new() }))
+        let (failure, whereabouts) = (OnceLock::new(), OnceLock::new());
+        Ok(Arc::new(Self { rank, world_size, open, notes, address, failure, whereabouts }))
     }
 
     /// Each number of a tensor becomes the sum over all ranks, in its place, without a copy by this crate; autograd does not
@@ -84,8 +89,8 @@ impl C10dGroup {
             let sums = match open.sums.take() {
                 Some(sums) => sums,
                 None => {
-                    let prefix = format!("{}/gradients", self.notes.prefix);
-                    GradientSums::new(connect::another(&self.notes, &prefix, self.address)?)?
+                    let is_on_gpu = params.first().is_some_and(|param| param.device() != Device::Cpu);
+                    connect::gradients(&self.notes, self.address, is_on_gpu)?
                 }
             };
             Ok(open.sums.insert(sums).set(params, pieces)?)
@@ -200,6 +205,11 @@ impl ProcessGroup for C10dGroup {
         })
     }
 
+    /// It writes down what this rank does once a second, at rank 0's store.
+    fn watch(&self) -> Option<Arc<dyn Watch>> {
+        Some(self.whereabouts.get_or_init(|| Whereabouts::begin(self.notes.clone())).clone())
+    }
+
     fn abort(&self, reason: &str) {
         if self.failure.get().is_none() {
             let reason = format!("rank {} has given up: {reason}", self.rank);
@@ -212,6 +222,7 @@ impl ProcessGroup for C10dGroup {
 
 impl Drop for C10dGroup {
     fn drop(&mut self) {
+        self.whereabouts.get().into_iter().for_each(|whereabouts| whereabouts.end());
         if self.failure.get().is_some() {
             self.notes.wait_for_readers();
         }

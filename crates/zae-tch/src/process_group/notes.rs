@@ -99,27 +99,29 @@ impl Notes {
 
     /// The error of every rank. The connections are closed by now, so those that are still there fail within a moment.
     pub(super) fn verdict(&self, first: First) -> String {
-        let (cause, missing) = match first {
+        let (cause, missing, last) = match first {
             Ok(cause) => {
                 let (notes, ask) = (self.clone(), !matches!(cause, Cause::GivenUp(_)));
-                let missing = within(2 * MOMENT, move || {
+                let found = within(2 * MOMENT, move || {
                     let missing = if ask { notes.missing("failed", Instant::now() + MOMENT)? } else { Vec::new() };
+                    let last = notes.last_of(&missing)?;
                     notes.store.set(&notes.key("read", notes.rank), b"")?;
-                    Ok::<_, Error>(missing)
+                    Ok::<_, Error>((missing, last))
                 });
-                (cause, missing.and_then(Result::ok).unwrap_or_else(|| vec![0]))
+                let (missing, last) = found.and_then(Result::ok).unwrap_or_else(|| (vec![0], String::new()));
+                (cause, missing, last)
             }
-            Err(own) => (own, vec![0]),
+            Err(own) => (own, vec![0], String::new()),
         };
         let timeout = self.timeout;
         match (cause, who(&missing)) {
-            (Cause::Late(what), Some(who)) => format!("{who} has not come within {timeout:?}: {what}"),
+            (Cause::Late(what), Some(who)) => format!("{who} has not come within {timeout:?}: {what}{last}"),
             (Cause::Late(what), None) => {
                 format!(
                     "{what} has taken longer than {timeout:?}, though every rank is there: do all make the same calls?"
                 )
             }
-            (Cause::Lost(text), Some(who)) => format!("{who} is gone: {text}"),
+            (Cause::Lost(text), Some(who)) => format!("{who} is gone: {text}{last}"),
             (Cause::GivenUp(text), _) | (Cause::Lost(text), None) => text,
         }
     }
@@ -134,6 +136,19 @@ impl Notes {
             }
         }
         Ok(missing)
+    }
+
+    /// What the first few of these ranks did when they were last heard of, as far as they have said so.
+    fn last_of(&self, ranks: &[usize]) -> Result<String> {
+        let mut last = String::new();
+        for rank in ranks.iter().take(3) {
+            let key = self.key("where", *rank);
+            if self.store.has(&key)? {
+                let place = self.store.get(&key, MOMENT)?;
+                last += &format!("; rank {rank} was last heard of in {}", String::from_utf8_lossy(&place));
+            }
+        }
+        Ok(last)
     }
 
     /// Rank 0, which keeps the notes, stays for a moment, until the others have read them.

@@ -59,7 +59,10 @@ impl<I: Send, D: Dataset<I>> zae_core::data::Dataset for BurnDataset<D, I> {
 
 /// Has a batcher of Burn make batches of samples on this device: for [`Dataset::collate`](zae_core::data::Dataset::collate). The
 /// trainer moves them to where the model is.
-pub fn batched_by<I, B>(batcher: impl Batcher<I, B>, device: &Device) -> impl Fn(Vec<I>) -> Fallible<B> + Send + Sync {
+pub fn batched_by<I, B, R: Batcher<I, B>>(
+    batcher: R,
+    device: &Device,
+) -> impl Fn(Vec<I>) -> Fallible<B> + Send + Sync + use<I, B, R> {
     let device = device.clone();
     move |items| Ok(batcher.batch(items, &device))
 }
@@ -70,9 +73,10 @@ pub struct BurnLoader<B>(Arc<dyn DataLoader<B>>);
 
 /// A loader that Burn's `DataLoaderBuilder` has built.
 ///
-/// Build it without `.shuffle`. Burn's loader draws another order each time it is asked, whatever the epoch: with it a run
-/// trains, but one that resumes in the middle of an epoch does not go on with the samples that were left. [`burn_dataset`] has the
-/// trainer shuffle, exactly. A resume draws the batches before the cut again, and throws them away.
+/// Build it without `.shuffle`, which draws another order each time it is asked, whatever the epoch, and without `.num_workers`,
+/// which hand out batches as they are ready: with these a run trains, but one that resumes in the middle of an epoch does not go
+/// on with the samples that were left. [`burn_dataset`] has the trainer shuffle, on as many workers as you like, exactly. A resume
+/// draws the batches before the cut again, and throws them away.
 #[must_use]
 pub fn burn_loader<B>(loader: Arc<dyn DataLoader<B>>) -> BurnLoader<B> {
     BurnLoader(loader)
@@ -85,8 +89,18 @@ impl<B: 'static> Loader<B> for BurnLoader<B> {
     }
 
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, B>> {
-        let skip = usize::try_from(draw.cursor.micro_batch)?;
-        Ok(Box::new(self.0.iter().skip(skip).map(|batch| Ok(batch?))))
+        let mut batches = self.0.iter();
+        for _ in 0..draw.from.micro_batch {
+            batches.next().transpose()?;
+        }
+        let mut over = false;
+        let next = move || {
+            let batch = batches.next().filter(|_| !over)?;
+            // Where Burn cannot read a sample it says so again and again.
+            over = batch.is_err();
+            Some(batch.map_err(Into::into))
+        };
+        Ok(Box::new(std::iter::from_fn(next)))
     }
 
     fn describe(&self) -> Vec<(&'static str, String)> {

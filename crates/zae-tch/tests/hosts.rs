@@ -76,7 +76,13 @@ fn two_hosts_train_as_one_and_miss_each_other_when_the_cable_is_cut() {
     let expected = job.start(here).ends();
     assert!(hosts.start(together.path(), STEPS).ends() == expected, "two hosts end elsewhere");
 
-    match run("tc", &format!("-n {} qdisc add dev {} root tbf rate 20mbit burst 16kb latency 50ms", hosts.names[0], hosts.cables[0])) {
+    match run(
+        "tc",
+        &format!(
+            "-n {} qdisc add dev {} root tbf rate 20mbit burst 16kb latency 50ms",
+            hosts.names[0], hosts.cables[0]
+        ),
+    ) {
         Ok(()) => assert!(hosts.start(slow.path(), STEPS).ends() == expected, "a slow cable changes what is trained"),
         Err(reason) => println!("SKIPPED: a slow cable cannot be played here ({reason})"),
     }

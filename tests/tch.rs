@@ -164,33 +164,58 @@ fn mnist_on_several_ranks_ends_with_the_bits_of_one_process_also_if_a_rank_is_ki
     assert!(End::of(folder.path()) == expected, "it ended elsewhere");
 }
 
-/// PyTorch's launcher, which starts all ranks again when one is lost.
+/// Two ranks of mnist that PyTorch's launcher has started, and that have saved once.
+#[cfg(target_os = "linux")]
+fn torchrun(folder: &Path, options: &[&str], restarts: &str) -> Child {
+    let mut torchrun = Command::new(std::env::var("ZAE_PYTHON").unwrap());
+    // Cargo's, with our LibTorch in it: Python has its own, and the example finds ours.
+    torchrun.env_remove("LD_LIBRARY_PATH").args([
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--max-restarts",
+        restarts,
+    ]);
+    torchrun.args(["--monitor-interval", "0.1", "--nproc-per-node", "2", "--no-python"]);
+    torchrun.arg(example("mnist").get_program()).arg("--run-dir").arg(folder).args(options);
+    let mut torchrun = torchrun.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !folder.join("checkpoints/last").exists() {
+        assert!(torchrun.try_wait().unwrap().is_none(), "it ended before it had saved");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    torchrun
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "needs Python with torch: cargo xtask test runs it"]
 fn torchrun_starts_the_ranks_and_starts_them_again() {
+    let kill = |signal: &str, pid: &str| assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
     let data = mnist_files();
     let data = data.path().to_str().unwrap();
     let options = ["--engine", "tch", "--data", data, "--epochs", EPOCHS, "--limit-batches", "22", "--threads", "1"];
     let options = [&options[..], &["--micro-batches", "4", "--reproducible"]].concat();
-    let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [whole, lost, ended] = [(); 3].map(|()| tempfile::tempdir().unwrap());
     assert_closing_line(&run("mnist", whole.path(), &options));
-    let mut torchrun = Command::new(std::env::var("ZAE_PYTHON").unwrap());
-    // Cargo's, with our LibTorch in it: Python has its own, and the example finds ours.
-    torchrun.env_remove("LD_LIBRARY_PATH").args(["-m", "torch.distributed.run", "--standalone", "--max-restarts", "1"]);
-    torchrun.args(["--monitor-interval", "0.1", "--nproc-per-node", "2", "--no-python"]);
-    torchrun.arg(example("mnist").get_program()).arg("--run-dir").arg(folder.path()).args(&options);
-    let mut torchrun = torchrun.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while !folder.path().join("checkpoints/last").exists() {
-        assert!(torchrun.try_wait().unwrap().is_none(), "it ended before it had saved");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let pid = torchrun.id();
+    let expected = End::of(whole.path());
+
+    let launcher = torchrun(lost.path(), &options, "1");
+    let pid = launcher.id();
     let ranks = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let last = ranks.split_whitespace().last().unwrap();
-    assert!(Command::new("kill").args(["-KILL", last]).status().unwrap().success());
-    let output = torchrun.wait_with_output().unwrap();
+    kill("-KILL", ranks.split_whitespace().last().unwrap());
+    let output = launcher.wait_with_output().unwrap();
     assert!(text(&output.stderr).contains("rank"), "nothing was killed");
     assert_closing_line(&output);
-    assert!(End::of(folder.path()) == End::of(whole.path()), "it ended elsewhere");
+    assert!(End::of(lost.path()) == expected, "it ended elsewhere");
+
+    // A machine that is taken away tells the launcher, which tells the ranks: they save the step that they are at.
+    let launcher = torchrun(ended.path(), &options, "0");
+    kill("-TERM", &launcher.id().to_string());
+    let output = launcher.wait_with_output().unwrap();
+    assert!(!output.status.success(), "it was at its end already");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(said.contains("SIGTERM"), "{said}");
+    assert!(End::of(ended.path()).steps.len() < expected.steps.len(), "all steps were done");
+    assert_closing_line(&run("mnist", ended.path(), &options));
+    assert!(End::of(ended.path()) == expected, "it ended elsewhere");
 }

@@ -1,5 +1,5 @@
 //! Ranks that are processes train together, and one of them fails: an error, a panic, `SIGKILL`, `SIGSTOP`, in a step or an
-//! evaluation, or whenever it happens to be killed. The others have to end with an error that names it, soon. Then the same command
+//! evaluation, within a save, or whenever it happens to be killed. The others have to end with an error that names it, soon. Then the same command
 //! goes on from the last checkpoint, and what comes out at last has the bits of the run that was left alone.
 //!
 //! `ZAE_FAULTS=200 cargo test -p zae-tch --test faults -- --nocapture` is the full matrix; without the variable it is a short one.
@@ -75,6 +75,25 @@ fn fails(folder: &Path, faulty: usize, spec: &str, rng: &mut Pcg64Mcg) -> bool {
         assert!(error.contains("boom") && error.contains("_step"), "{error}");
     }
     true
+}
+
+/// Rank 0 writes for both.
+#[test]
+fn a_run_whose_rank_0_is_killed_within_a_save_ends_with_the_bits_of_the_undisturbed_one() {
+    let stride = if env::var_os("ZAE_FAULTS").is_some() { 1 } else { 29 };
+    let whole = tempfile::tempdir().unwrap();
+    let expected = finish(whole.path());
+    let mut killed = 0;
+    for operation in (1..).step_by(stride) {
+        let folder = tempfile::tempdir().unwrap();
+        if !fails(folder.path(), 0, &format!("disk {operation}"), &mut Pcg64Mcg::new(0)) {
+            break;
+        }
+        killed += 1;
+        assert!(finish(folder.path()) == expected, "other bits after operation {operation}");
+    }
+    assert!(killed > 3, "saves take no {} file operations", 3 * stride);
+    println!("rank 0 was killed at {killed} file operations: all ended with the same bits");
 }
 
 #[test]

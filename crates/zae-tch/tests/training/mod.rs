@@ -4,11 +4,12 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use zae_checkpoint::StateManager;
+use zae_checkpoint::{StateManager, disk::Disk};
 use zae_core::{
     error::Fallible,
     process_group::{Reduction, World},
@@ -40,6 +41,18 @@ fn data(batches: usize, seed: u64) -> Vec<Batch> {
 pub(crate) fn signal(pid: u32, signal: &str) {
     let done = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status();
     assert!(done.unwrap().success());
+}
+
+/// This process is killed at file operation N of its saves: `disk N`.
+fn disk(spec: &str) -> Disk {
+    let Some(last) = spec.strip_prefix("disk ") else { return Disk::default() };
+    let (last, done): (u64, _) = (last.parse().unwrap(), AtomicU64::new(0));
+    Disk::with_hook(move |_| {
+        if done.fetch_add(1, Ordering::SeqCst) + 1 == last {
+            signal(std::process::id(), "KILL");
+        }
+        Ok(())
+    })
 }
 
 /// What goes wrong: `KIND MODE STEP`.
@@ -79,6 +92,7 @@ fn rank() {
         fs::rename(path.with_extension("new"), path).unwrap();
     };
     let spec = env::var("ZAE_FAULT").unwrap();
+    let manager = StateManager::new().every_steps(3).disk(disk(&spec));
     let reference = Reference { asynchronous: false };
     let task = FixtureTask::new(&reference).before(move |at| fault(&spec, at));
     let group = C10dGroup::connect(&world).unwrap();
@@ -91,7 +105,7 @@ fn rank() {
         .log_every(3)
         .validate(Every::Steps(4))
         .handle_signals(false)
-        .add_on((Connect::new(Some(group), Reduction::Fast, 0), StateManager::new().every_steps(3)));
+        .add_on((Connect::new(Some(group), Reduction::Fast, 0), manager));
     let steps = env::var("ZAE_STEPS").unwrap().parse().unwrap();
     let result = trainer.run(Until::steps(steps), data(17, 1), data(7, 2));
     match result {

@@ -24,6 +24,7 @@ use zae_core::{
     error::Fallible,
     metrics::{Direction, Evaluation},
     progress::Cursor,
+    testing::reference::Batch,
     trainer::{Every, NonFinite, Outcome, Trainer, Until},
 };
 
@@ -233,14 +234,18 @@ fn a_validation_is_a_metric_of_its_own_step_alone() {
     assert_eq!(best, least.unwrap().step);
 }
 
+/// Where nothing else watches a metric.
+fn unwatched(dir: &Path) -> Trainer<Classify> {
+    Trainer::new(Classify::default(), learner()).run_dir(dir).handle_signals(false).scheduler(0.01)
+}
+
 /// What the weights are worth before the first step may be the best there is, and any of several sets may say so.
 #[test]
 fn the_best_may_be_that_of_the_start_and_of_any_set() {
     let dir = tempdir().unwrap();
     let manager = StateManager::new().keep_last(1).keep_best("valid/noisy/loss", 1).background(false);
     // It only gets worse in its first epoch.
-    let trainer = Trainer::new(Classify::default(), learner()).run_dir(dir.path()).handle_signals(false);
-    let mut trainer = trainer.scheduler(1.0).validate_on_start().add_on(manager);
+    let mut trainer = unwatched(dir.path()).scheduler(1.0).validate_on_start().add_on(manager);
     let sets = (("clean", train_data()), ("noisy", valid_data()));
     let history = trainer.run(1, train_data(), sets).unwrap().history;
     let losses: Vec<f64> = history.evaluation_values("valid/noisy/loss").collect();
@@ -304,16 +309,36 @@ fn every_wish_for_a_save_is_granted() {
     assert!(!saved(worst, Until::epochs(EPOCHS)).is_empty());
 }
 
+/// Validation data under each of these names.
+fn sets<const N: usize>(names: [&'static str; N]) -> impl Loader<Batch> {
+    names.map(|name| (name, valid_data()))
+}
+
+/// Whoever has named it would find out at the end of the run that no checkpoint was kept for it.
 #[test]
-fn a_metric_that_is_not_there_is_named() {
+fn a_metric_that_is_named_and_not_there_ends_the_run_at_its_first_validation() {
+    for named in ["valid/f1", "valid/loss"] {
+        let dir = tempdir().unwrap();
+        let manager = StateManager::new().every_steps(1).keep_best(named, 2).background(false);
+        let mut trainer = unwatched(dir.path()).add_on(manager);
+        let error = trainer.run(EPOCHS, train_data(), sets(["clean", "noisy"])).unwrap_err().to_string();
+        let expected = format!("`keep_best` watches `{named}`, but the validation has only: ");
+        assert!(error.contains(&expected) && error.contains("valid/clean/loss"), "{error}");
+        assert_eq!(trainer.progress().epoch(), 1);
+        assert!(!checkpoints(&saved_in(dir.path())).is_empty(), "what was saved stays");
+    }
+}
+
+/// Nobody has asked for `valid/loss`: that it is not there ends nothing.
+#[test]
+fn that_nothing_is_the_best_of_several_sets_is_said_once() {
     let dir = tempdir().unwrap();
     let notices = Notices::default();
-    let manager = StateManager::new().keep_best("valid/f1", 2);
-    run(&mut trainer(dir.path()).add_on((manager, notices.clone()))).unwrap();
+    let mut trainer = unwatched(dir.path()).add_on((StateManager::new(), notices.clone()));
+    trainer.run(EPOCHS, train_data(), sets(["clean", "noisy"])).unwrap();
     let warnings = notices.warnings();
     assert!(warnings.len() == 1, "told once: {warnings:?}");
-    assert!(warnings[0].contains("`valid/f1`") && warnings[0].contains("valid/loss"), "{warnings:?}");
-    assert!(!checkpoints(&saved_in(dir.path())).is_empty(), "nothing of the run is lost");
+    assert!(warnings[0].contains("`valid/loss`") && warnings[0].contains("valid/noisy/loss"), "{warnings:?}");
 }
 
 #[test]

@@ -197,8 +197,13 @@ pub struct Readout {
 
 impl Readout {
     /// Appends the number or numbers of the next scalar.
+    #[inline]
     pub fn push(&mut self, values: &[f64]) {
-        self.values.extend_from_slice(values);
+        match values {
+            // Of a single number no copy of bytes is made.
+            [value] => self.values.push(*value),
+            _ => self.values.extend_from_slice(values),
+        }
         self.ends.push(self.values.len());
     }
 
@@ -216,12 +221,14 @@ impl Readout {
 
     /// The numbers of scalar `index`; empty if there is no such scalar.
     #[must_use]
+    #[inline]
     pub fn get(&self, index: usize) -> &[f64] {
         let Some(&end) = self.ends.get(index) else { return &[] };
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.values[start..end]
     }
 
+    #[inline]
     pub(crate) fn all_finite(&self) -> bool {
         self.values.iter().all(|value| value.is_finite())
     }

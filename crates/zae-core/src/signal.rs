@@ -44,6 +44,7 @@ pub(crate) fn received() -> Option<&'static str> {
     name_of(flags.received.load(Ordering::Relaxed))
 }
 
+#[inline]
 fn name_of(signal: usize) -> Option<&'static str> {
     match signal {
         0 => None,
@@ -70,6 +71,7 @@ impl Listener {
     }
 
     /// The signal that asked for an end, if one did.
+    #[inline]
     pub(crate) fn received(&self) -> Option<&'static str> {
         name_of(self.0.received.load(Ordering::Relaxed))
     }

@@ -126,12 +126,13 @@ impl<S> Step<S> {
     /// The weight, if it is one.
     pub(crate) fn checked_weight(&self) -> Fallible<f64> {
         let weight = self.weight;
-        if weight.is_finite() && weight >= 0.0 {
+        if (0.0..=f64::MAX).contains(&weight) {
             return Ok(weight);
         }
         Err(format!("the weight of the step is {weight}: give the number of samples of the loss").into())
     }
 
+    #[inline]
     fn with(mut self, name: impl Into<Name>, value: Value<S>, kind: Kind) -> Self {
         self.metrics.push(Metric { name: name.into(), value, kind });
         self

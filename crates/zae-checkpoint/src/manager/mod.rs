@@ -30,7 +30,7 @@ use settings::Settings;
 use writer::{Job, Writer};
 use zae_core::{
     add_on::{AddOn, Context, Moment, Notice, Phase},
-    error::{Error as RunError, Fallible},
+    error::{BoxError, Error as RunError, Fallible},
     metrics::{EpochSummary, Evaluation},
     progress::ProgressChecker,
     snapshot::Snapshot,
@@ -87,6 +87,8 @@ pub struct StateManager {
     /// Whether the last validation is among the best.
     gain: bool,
     last_save: Option<Instant>,
+    /// Whether it was told that a validation lacks the metric of the best.
+    missed: bool,
     wanted: Cell<Option<Wanted>>,
 }
 
@@ -149,6 +151,19 @@ impl StateManager {
         let best = last.parent().and_then(|dir| read_pointer(&dir.join(Pointer::Best.to_string())).ok());
         let best = best.map_or_else(String::new, |best| format!(", the best one is {best}"));
         cx.requests.notice(Notice::Info(format!("the last checkpoint is {}{best}", last.display())));
+    }
+
+    /// There is no value of the metric that makes a checkpoint the best. Nothing would be kept for it in the whole run, so where it
+    /// was asked for, this is an error; the default is told, once.
+    fn miss(&mut self, error: BoxError, cx: &mut Context<'_>) -> Fallible {
+        if self.settings.metric_was_named {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut self.missed, true) {
+            let text = format!("no checkpoint is kept as the best: {error}; name one of them with `.keep_best(..)`");
+            cx.requests.notice(Notice::Warning(text));
+        }
+        Ok(())
     }
 
     fn epoch_is_saved(&self, epoch: u64) -> bool {
@@ -221,17 +236,9 @@ impl AddOn for StateManager {
         }
         self.dirty = true;
         let Some(best) = &self.settings.retention.best else { return Ok(()) };
-        let value = match evaluation.metrics.get(&best.metric) {
-            Some(value) => *value,
-            None => {
-                // Told once. An error would throw away what was trained up to here for the sake of a name.
-                if std::mem::take(&mut self.settings.metric_was_named)
-                    && let Err(error) = evaluation.watched(&best.metric, "`keep_best`")
-                {
-                    cx.requests.notice(Notice::Warning(format!("no checkpoint is kept as the best: {error}")));
-                }
-                return Ok(());
-            }
+        let Some(&value) = evaluation.metrics.get(&best.metric) else {
+            let missing = evaluation.watched(&best.metric, "`keep_best`").map(|_| ());
+            return missing.or_else(|error| self.miss(error, cx));
         };
         // The later of two equal ones is the better: only those that are better stand before it.
         let before = self.ranked.values().filter(|other| best.direction.is_gain(**other, value, 0.0)).count();

@@ -65,8 +65,9 @@ impl StateManager {
     }
 
     /// Keeps the `k` checkpoints with the best value of a validation's metric, by its full name, and points `best` at the
-    /// first of them: `valid/loss` and 1 by default. A validation among the best is always saved. Whether less or more is
-    /// better is read off the name ([`Direction::of`]).
+    /// first of them: `valid/loss` and 1 by default. A validation among the best is always saved, and one that lacks a metric
+    /// named here ends the run with an error that says which there are, as it does for early stopping: of several sets, each has
+    /// its own, `valid/clean/loss`. Whether less or more is better is read off the name ([`Direction::of`]).
     #[must_use]
     pub fn keep_best(self, metric: impl Into<String>, k: usize) -> Self {
         let metric = metric.into();

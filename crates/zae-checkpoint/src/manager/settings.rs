@@ -34,7 +34,7 @@ pub(super) struct Settings {
     pub(super) at_end: bool,
     pub(super) on_signal: bool,
     pub(super) retention: Retention,
-    /// Whether the metric of the best is the user's choice: then it is told, once, if it is not there.
+    /// Whether the metric of the best is the user's choice: then a validation has to have it.
     pub(super) metric_was_named: bool,
     pub(super) resume: Resume,
     pub(super) format: Format,

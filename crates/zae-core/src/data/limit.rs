@@ -45,6 +45,9 @@ impl<B: 'static, L: Loader<B>> Loader<B> for Limit<L> {
             None => batches,
         })
     }
+    fn fits(&self, epoch: u64, window: u64) -> Fallible {
+        self.loader.fits(epoch, window)
+    }
     fn describe(&self) -> Vec<(&'static str, String)> {
         let mut all = self.loader.describe();
         if self.portion != Portion::All {
@@ -85,6 +88,9 @@ impl<B: 'static, L: Loader<B>> Loader<B> for Overfit<L> {
     }
     fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
         self.0.shard(&of_first(draw), shard)
+    }
+    fn fits(&self, _: u64, window: u64) -> Fallible {
+        self.0.fits(0, window)
     }
     fn describe(&self) -> Vec<(&'static str, String)> {
         let mut all = self.0.loader.describe();

@@ -50,6 +50,17 @@ pub trait Loader<B: 'static> {
         Ok(Box::new(sharded(self.epoch(draw)?, draw, shard)))
     }
 
+    /// Whether steps of so many micro-batches (`window`, over all processes) can be made of what comes in this epoch. The trainer
+    /// asks for every epoch of a run before the first, if it knows how many there are; what does not fit in a run that goes on
+    /// until its time is over can only be said where that epoch begins.
+    ///
+    /// # Errors
+    /// When they cannot.
+    fn fits(&self, epoch: u64, window: u64) -> Fallible {
+        let _ = (epoch, window);
+        Ok(())
+    }
+
     /// What decides which samples are in which batch, by name: `batch_size`, `dataset_length`. A resumed run whose
     /// loader says something else, or more, or less, is not the run that was interrupted, and is refused.
     fn describe(&self) -> Vec<(&'static str, String)> {
@@ -152,6 +163,9 @@ macro_rules! pointers {
             fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
                 (**self).shard(draw, shard)
             }
+            fn fits(&self, epoch: u64, window: u64) -> Fallible {
+                (**self).fits(epoch, window)
+            }
             fn describe(&self) -> Vec<(&'static str, String)> {
                 (**self).describe()
             }
@@ -176,6 +190,9 @@ impl<B: 'static, L: Loader<B>> Loader<B> for Option<L> {
     fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<B>>> {
         let Some(loader) = self else { return Ok(Box::new(std::iter::empty())) };
         loader.shard(draw, shard)
+    }
+    fn fits(&self, epoch: u64, window: u64) -> Fallible {
+        self.as_ref().map_or(Ok(()), |loader| loader.fits(epoch, window))
     }
     fn describe(&self) -> Vec<(&'static str, String)> {
         self.as_ref().map(Loader::describe).unwrap_or_default()

@@ -20,14 +20,15 @@ impl<L: Loader<B>, B: 'static> Passes<L, B> {
 
     /// For steps of so many micro-batches (over all processes, if there are several): as many batches come in pass 0, then the
     /// same in pass 1, and so on, so that a step is all of one pass. Batches at the end of an epoch that are too few for a step
-    /// are left out. Where steps take more from some epoch on, say the same here: `.over([(0, 1), (5, 4)])`.
+    /// are left out. Where steps take more from some epoch on, say the same here: `.over([(0, 1), (5, 4)])`; a run that would
+    /// mix passes in any of its epochs does not begin.
     #[must_use]
     pub fn over(mut self, micro_batches: impl Into<Accumulation>) -> Self {
         self.windows = micro_batches.into();
         self
     }
 
-    fn check(&self, window: u64, epoch: u64) -> Fallible {
+    fn check(&self, epoch: u64, window: u64) -> Fallible {
         let own = self.windows.at(epoch);
         if self.passes == 0 || self.windows.takes_none() {
             return Err("`.passes(0)` and `.over(0)` leave no data: give 1 or more".into());
@@ -92,12 +93,16 @@ impl<B: Clone + 'static, L: Loader<B>> Loader<(usize, B)> for Passes<L, B> {
     }
     fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, (usize, B)>> {
         let epoch = draw.from.epoch;
-        self.check(self.windows.at(epoch), epoch)?;
+        self.check(epoch, self.windows.at(epoch))?;
         Ok(Box::new(self.draw(draw, Shard::WHOLE)?.filter_map(Result::transpose)))
     }
     fn shard<'a>(&'a self, draw: &Draw, shard: Shard) -> Fallible<Batches<'a, Option<(usize, B)>>> {
-        self.check(shard.window, draw.from.epoch)?;
+        self.check(draw.from.epoch, shard.window)?;
         self.draw(draw, shard)
+    }
+    fn fits(&self, epoch: u64, window: u64) -> Fallible {
+        self.check(epoch, window)?;
+        self.loader.fits(epoch, window)
     }
     fn describe(&self) -> Vec<(&'static str, String)> {
         let mut all = self.loader.describe();

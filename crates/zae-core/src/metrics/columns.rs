@@ -35,6 +35,7 @@ impl Column {
     }
 
     /// Looks up where it goes to, unless that is known.
+    #[inline]
     pub(super) fn find(&mut self, totals: &mut Totals, metrics: &EpochMetrics) {
         if self.slot == usize::MAX {
             self.slot = totals.slot(&self.full);
@@ -58,11 +59,14 @@ impl Columns {
         Self { prefix: prefix.to_owned(), all: Vec::new(), places: HashMap::new(), logged: HashMap::new() }
     }
 
-    /// The place of a column, which most likely is `hint`; a new one if there is none of that name.
-    pub(super) fn place(&mut self, name: &Name, hint: usize) -> usize {
-        if self.all.get(hint).is_some_and(|column| column.short.as_ref() == Some(name)) {
-            return hint;
-        }
+    /// Whether the column at this place has that name.
+    #[inline]
+    pub(super) fn is_at(&self, place: usize, name: &Name) -> bool {
+        self.all.get(place).is_some_and(|column| column.short.as_ref() == Some(name))
+    }
+
+    /// The place of a column: a new one if there is none of that name.
+    pub(super) fn place(&mut self, name: &Name) -> usize {
         if let Some(place) = self.places.get(name) {
             return *place;
         }
@@ -74,9 +78,9 @@ impl Columns {
     }
 
     /// The same for a metric that may be new: it cannot be what an add-on logs.
-    pub(super) fn own_place(&mut self, name: &Name, hint: usize) -> Fallible<usize> {
+    pub(super) fn own_place(&mut self, name: &Name) -> Fallible<usize> {
         let known = self.all.len();
-        let place = self.place(name, hint);
+        let place = self.place(name);
         if place == known && self.logged.contains_key(&self.all[place].full) {
             return Err(taken(&self.all[place].full));
         }

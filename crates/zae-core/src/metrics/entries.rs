@@ -1,4 +1,4 @@
-//! [`Entry`]: a metric of one micro-batch, and where its numbers are until they are summed.
+//! [`Entry`]: a metric of one micro-batch. [`Numbers`]: those of all entries, until they are summed.
 
 use crate::{learner::Readout, step::Kind};
 
@@ -9,45 +9,36 @@ pub(super) struct Entry {
     pub(super) given: Given,
 }
 
+/// Where an entry's numbers are.
 #[derive(Clone, Copy)]
 pub(super) enum Given {
-    /// The next that comes from the device.
-    Lazy,
+    /// Among those that come from the device: its place.
+    Lazy(usize),
     /// A number that is here already.
     Now(f64),
-    /// The next of those that are several and here already.
-    Here,
+    /// Among those that are several and here already: its place.
+    Here(usize),
 }
 
-/// Goes through entries in order and finds their numbers.
-pub(super) struct Reader<'a> {
-    device: &'a Readout,
-    host: &'a Readout,
-    /// How many of each are behind.
-    lazy: usize,
-    here: usize,
+/// What was read from the device, and what was on the host already.
+#[derive(Default)]
+pub(super) struct Numbers {
+    pub(super) device: Readout,
+    pub(super) host: Readout,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(device: &'a Readout, host: &'a Readout) -> Self {
-        Self { device, host, lazy: 0, here: 0 }
+impl Numbers {
+    #[inline]
+    pub(super) fn of<'a>(&'a self, entry: &'a Entry) -> &'a [f64] {
+        match &entry.given {
+            Given::Lazy(place) => self.device.get(*place),
+            Given::Now(number) => std::slice::from_ref(number),
+            Given::Here(place) => self.host.get(*place),
+        }
     }
 
-    /// The numbers of the next entry.
-    pub(super) fn values<'e>(&mut self, entry: &'e Entry) -> &'e [f64]
-    where
-        'a: 'e,
-    {
-        match &entry.given {
-            Given::Lazy => {
-                self.lazy += 1;
-                self.device.get(self.lazy - 1)
-            }
-            Given::Now(number) => std::slice::from_ref(number),
-            Given::Here => {
-                self.here += 1;
-                self.host.get(self.here - 1)
-            }
-        }
+    pub(super) fn clear(&mut self) {
+        self.device.clear();
+        self.host.clear();
     }
 }

@@ -1,6 +1,7 @@
 //! What a run measures: rows per step, sums per epoch, evaluations, and the history of all epochs.
 
 mod auroc;
+mod cells;
 mod classification;
 mod columns;
 mod direction;

@@ -2,39 +2,7 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use super::{RowHead, Rows};
-
-/// One column's value within a row: of one micro-batch, or of all in the step's window together.
-#[derive(Clone, Copy)]
-pub(super) struct Cell {
-    pub(super) column: usize,
-    first: f64,
-    sum: f64,
-    weight: f64,
-    entries: usize,
-    is_count: bool,
-}
-
-impl Cell {
-    pub(super) fn new(column: usize, value: f64, weight: f64, is_count: bool) -> Self {
-        Self { column, first: value, sum: value * weight, weight, entries: 1, is_count }
-    }
-
-    pub(super) fn add(&mut self, value: f64, weight: f64) {
-        self.sum += value * weight;
-        self.weight += weight;
-        self.entries += 1;
-    }
-
-    /// The value of a single entry comes out bit for bit.
-    pub(super) fn value(&self) -> f64 {
-        match self {
-            Self { entries: 1, first, .. } => *first,
-            Self { is_count: true, sum, .. } => *sum,
-            Self { sum, weight, .. } => sum / weight,
-        }
-    }
-}
+use super::{RowHead, Rows, cells::Cell};
 
 /// Rows with the same columns.
 struct Group {
@@ -99,6 +67,10 @@ impl Ready {
             names: &self.layouts[group.layout].names,
             values: &self.values[group.values.clone()],
         })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
     }
 
     pub(super) fn clear(&mut self) {

@@ -74,26 +74,10 @@ impl Totals {
         })
     }
 
-    /// Says whether it could be added: not to a count.
+    /// Adds to a mean a sum over so much. Says whether that could be: not to a count.
     #[must_use]
-    pub(crate) fn add_mean(&mut self, slot: usize, value: f64, by: f64) -> bool {
-        if by == 0.0 {
-            return true;
-        }
-        match &mut self.sums[slot] {
-            Some(Total::Mean { sum, weight }) => {
-                *sum += value * by;
-                *weight += by;
-            }
-            Some(Total::Count(_)) => return false,
-            empty => *empty = Some(Total::Mean { sum: value * by, weight: by }),
-        }
-        true
-    }
-
-    /// A sum of values of which the mean is wanted. Says whether it could be added: not to a count.
-    #[must_use]
-    pub(crate) fn add_ratio(&mut self, slot: usize, value: f64, over: f64) -> bool {
+    #[inline]
+    pub(crate) fn add(&mut self, slot: usize, value: f64, over: f64) -> bool {
         if over == 0.0 {
             return true;
         }
@@ -178,15 +162,15 @@ mod tests {
     fn means_are_weighted_and_counts_are_summed() {
         let mut totals = Totals::default();
         let (loss, hits) = (totals.slot(&"train/loss".into()), totals.slot(&"train/hits".into()));
-        assert!(totals.add_mean(loss, 1.0, 3.0));
-        assert!(totals.add_mean(loss, 5.0, 1.0));
-        assert!(totals.add_mean(loss, f64::NAN, 0.0));
-        assert!(totals.add_ratio(loss, 6.0, 4.0));
+        assert!(totals.add(loss, 3.0, 3.0));
+        assert!(totals.add(loss, 5.0, 1.0));
+        assert!(totals.add(loss, f64::NAN, 0.0));
+        assert!(totals.add(loss, 6.0, 4.0));
         for batch in [[1.0, 2.0], [10.0, 20.0]] {
             sum(totals.count_mut(hits).unwrap(), &batch).unwrap();
         }
         assert!(sum(totals.count_mut(hits).unwrap(), &[1.0]).is_err(), "of another length");
-        assert!(!totals.add_mean(hits, 1.0, 1.0) && !totals.add_ratio(hits, 1.0, 1.0), "of another kind");
+        assert!(!totals.add(hits, 1.0, 1.0), "of another kind");
         assert!(totals.count_mut(loss).is_none(), "of another kind");
         assert_eq!(totals.metrics(), Metrics::from([("train/loss".to_owned(), 14.0 / 8.0)]));
         assert_eq!(totals.counts()["train/hits"], [11.0, 22.0]);

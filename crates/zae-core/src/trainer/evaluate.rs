@@ -167,10 +167,10 @@ impl<T: Task> Trainer<T> {
                     t.learner.seed(at.engine_seed());
                     let batch = t.learner.place(batch, Mode::Evaluate);
                     t.enter(Stage::TestStep);
-                    let step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
+                    let mut step = t.learner.eval(|model| t.task.test_step(model, batch, at))??;
                     let weight = step.checked_weight()?;
                     pending.push_loss(t.learner.detach(step.loss), weight);
-                    pending.push_metrics(&t.learner, step.metrics)?;
+                    pending.push_metrics(&t.learner, step.metrics.drain(..))?;
                     pending.end_row(RowHead { step: micro_batch, ..RowHead::default() }, None, weight);
                     Ok(())
                 })?;
@@ -195,7 +195,7 @@ impl<T: Task> Trainer<T> {
 
     /// Adds what all ranks have measured in so many batches to the sums.
     fn add_up(&mut self, batches: u64, pending: &mut Pending<Scalar<T>>, totals: &mut Totals) -> Result<(), Error> {
-        self.at(Stage::Read, |t| pending.read(&t.learner, RowHead::default()).map(|_| ()))?;
+        self.at(Stage::Read, |t| pending.read(&t.learner))?;
         if let Some(group) = self.ranks.group().cloned() {
             self.agree(Place::Rows, Word { batches, ..Word::default() })?;
             self.together(|_| take_rows(&*group, pending))?;

@@ -9,7 +9,8 @@ use crate::{
 
 impl<T: Task> Trainer<T> {
     /// Tries the whole program on this many batches of each loader: `run` trains one epoch of them and validates on as many,
-    /// `evaluate`, `inference` and `update_bn` take as many. Nothing is left behind: no folder, no checkpoint, no log, nothing sent. Add-ons
+    /// `evaluate`, `inference` and `update_bn` take as many. Each [pass](crate::data::Loader::passes) of a batch is one: give as
+    /// many as there are passes, times the micro-batches of a step, to try all of them. Nothing is left behind: no folder, no checkpoint, no log, nothing sent. Add-ons
     /// that leave something ([`AddOn::leaves_traces`]) are not called, and no saved run is
     /// gone on with.
     #[must_use]

@@ -321,6 +321,10 @@ impl<T: Task> Trainer<T> {
     /// Hands out rows that have been read.
     pub(super) fn hand_out(&mut self) -> Result<(), Error> {
         let summed = self.settle_own_rows();
+        if self.pending.none_ready() { summed } else { summed.and(self.hand_out_ready()) }
+    }
+
+    fn hand_out_ready(&mut self) -> Result<(), Error> {
         let Self { add_ons, learner, state, settings, ranks, site, pending, .. } = self;
         let mut first = Ok(());
         if !add_ons.is_empty() {
@@ -333,7 +337,7 @@ impl<T: Task> Trainer<T> {
             }
         }
         pending.clear_ready();
-        summed.and(first)
+        first
     }
 
     /// After an error: hands out every row that can still be read, and leaves nothing of the step that was not made.
@@ -343,7 +347,10 @@ impl<T: Task> Trainer<T> {
                 return t.flush();
             }
             // The other ranks' rows are here already; one of them may have spoilt the weights.
-            let read = t.fetch().and_then(|_| t.sum_rows());
+            let read = t.fetch().and_then(|()| {
+                t.judge();
+                t.sum_rows()
+            });
             t.hand_out().and(read)
         };
         if let Err(second) = self.guard(rest) {

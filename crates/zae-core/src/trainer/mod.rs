@@ -367,6 +367,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// The error for what went wrong where we are.
+    #[cold]
     fn fail(&self, source: impl Into<crate::error::BoxError>) -> Error {
         let (site, source) = (self.site, source.into());
         match site.stage {
@@ -384,6 +385,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Does `work` with `stage` as the place of its errors.
+    #[inline]
     fn at<R>(&mut self, stage: Stage, work: impl FnOnce(&mut Self) -> Fallible<R>) -> Result<R, Error> {
         self.enter(stage);
         work(self).map_err(|source| self.fail(source))

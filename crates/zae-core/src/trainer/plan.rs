@@ -47,10 +47,20 @@ impl<T: Task> Trainer<T> {
             plan.total_steps = Some(steps.map_or(sum, |steps| steps.min(sum)));
         }
         self.check_ready(&plan)?;
+        self.check_windows(&plan, train)?;
         let complete = self.is_complete(until);
         self.check_config(&plan, train, complete, complete && !self.is_beyond(until))?;
         self.state.progress.plan = plan;
         Ok(())
+    }
+
+    /// What does not fit in a later epoch is said before the first.
+    fn check_windows<D: Loader<T::Batch>>(&self, plan: &Plan, train: &D) -> Result<(), Error> {
+        let from = self.state.progress.cursor.epoch;
+        let end = plan.epochs.unwrap_or(from).min(from.saturating_add(MOST_PLANNED));
+        (from..end)
+            .try_for_each(|epoch| train.fits(epoch, self.window_in(epoch)))
+            .map_err(|error| Error::Misuse(error.to_string()))
     }
 
     pub(super) fn no_batch(&mut self, epoch: u64) -> Error {

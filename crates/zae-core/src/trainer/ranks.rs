@@ -18,7 +18,7 @@ use crate::{
     data::Shard,
     error::{Error, Fallible, Stage},
     learner::Learner,
-    metrics::{Pending, RowHead, Shared},
+    metrics::{Pending, Shared},
     process_group::{Parallel, ProcessGroup, Reduction},
     state::State,
     task::Task,
@@ -107,6 +107,7 @@ impl Ranks {
         self.parallel.as_ref().map_or(Reduction::Fast, |parallel| parallel.reduction)
     }
 
+    #[inline]
     pub(super) fn check_every(&self) -> u64 {
         self.parallel.as_ref().map_or(0, |parallel| parallel.check_every)
     }
@@ -265,7 +266,7 @@ impl<T: Task> Trainer<T> {
     fn part(&mut self, own: Option<&Error>) -> Error {
         self.ranks.told = true;
         let Some(group) = self.ranks.group().cloned() else { return self.fail("there are no other ranks") };
-        let read = self.guard(|t| t.at(Stage::Read, |t| t.pending.read(&t.learner, RowHead::default()).map(|_| ())));
+        let read = self.guard(|t| t.at(Stage::Read, |t| t.pending.read(&t.learner)));
         let rows = if read.is_ok() { self.pending.shared() } else { Shared::default() };
         // Some may have begun to sum the gradients of a window that others will not come to.
         let begun = self.learner.sums_begun();

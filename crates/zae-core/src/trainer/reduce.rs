@@ -23,7 +23,7 @@ pub(super) struct Summed {
 impl<T: Task> Trainer<T> {
     /// Whether gradients are summed by a tree, and not in the order in which they come.
     pub(super) fn by_tree(&self) -> bool {
-        self.ranks.reduction() == Reduction::Reproducible && self.state.progress.plan.window > 1
+        self.state.progress.plan.window > 1 && self.ranks.reduction() == Reduction::Reproducible
     }
 
     /// Has the learner sum gradients while it computes others, if it can, and their order is not fixed. All ranks come here from

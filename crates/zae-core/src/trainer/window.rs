@@ -100,7 +100,11 @@ impl<T: Task> Trainer<T> {
             t.learner.seed(at.engine_seed());
             let batch = t.learner.place(batch, Mode::Train);
             t.enter(Stage::TrainStep);
-            let step = t.learner.train(|model| t.task.train_step(model, batch, &at))??;
+            // In one match: two `?` would each move the step.
+            let mut step = match t.learner.train(|model| t.task.train_step(model, batch, &at)) {
+                Ok(Ok(step)) => step,
+                Ok(Err(error)) | Err(error) => return Err(error),
+            };
             let weight = step.checked_weight()?;
             t.enter(Stage::Backward);
             let loss = if weight == 0.0 {
@@ -114,7 +118,7 @@ impl<T: Task> Trainer<T> {
             };
             t.site.stage = Stage::TrainStep;
             t.pending.push_loss(loss, weight);
-            t.pending.push_metrics(&t.learner, step.metrics)?;
+            t.pending.push_metrics(&t.learner, step.metrics.drain(..))?;
             Ok(weight)
         })
     }
@@ -127,7 +131,8 @@ impl<T: Task> Trainer<T> {
             return Ok(false);
         }
         let next = RowHead { step: self.state.progress.step, cursor: first, ..RowHead::default() };
-        match self.at(Stage::Read, |t| t.pending.read(&t.learner, next))? {
+        self.at(Stage::Read, |t| t.pending.read(&t.learner))?;
+        match self.pending.first_not_finite(next) {
             Some(bad) if policy == NonFinite::Stop => Err(not_finite(&bad)),
             bad => Ok(bad.is_some()),
         }
@@ -173,14 +178,17 @@ impl<T: Task> Trainer<T> {
         // Where a read does not wait for a device, a bad loss is found before it reaches the weights.
         let skip = self.settings.non_finite == NonFinite::SkipStep;
         let now = skip || !self.learner.is_asynchronous();
-        if now && let Some(bad) = self.fetch()? {
-            self.learner.zero_grad();
-            if skip {
-                // Its row is summed when add-ons have logged what they like, as any other.
-                return Ok(Stepped::Skipped);
+        if now {
+            self.fetch()?;
+            if let Some(bad) = self.judge() {
+                self.learner.zero_grad();
+                if skip {
+                    // Its row is summed when add-ons have logged what they like, as any other.
+                    return Ok(Stepped::Skipped);
+                }
+                self.sum_own_rows()?;
+                return Err(bad);
             }
-            self.sum_own_rows()?;
-            return Err(bad);
         }
         self.each_of_step("on_gradients", AddOn::on_gradients)?;
         self.at(Stage::Update, |t| t.learner.step(&Update::new(lr)))
@@ -191,7 +199,7 @@ impl<T: Task> Trainer<T> {
         let Some(schedule) = &self.schedule else { return Err("there is no learning rate".into()) };
         let (plan, epoch) = (&progress.plan, progress.cursor.epoch);
         let lr = schedule.lr(&ScheduleAt::new(progress.step, plan.total_steps, epoch, plan.epochs));
-        if lr.is_finite() && lr >= 0.0 {
+        if (0.0..=f64::MAX).contains(&lr) {
             return Ok(lr);
         }
         Err(format!(
@@ -203,11 +211,12 @@ impl<T: Task> Trainer<T> {
 
     /// Reads all pending scalars and makes sums and rows of them. Says which loss or norm is not finite, if that matters.
     pub(super) fn read(&mut self) -> Result<Option<Error>, Error> {
-        let mut bad = self.fetch()?;
+        self.fetch()?;
+        let mut bad = self.judge();
         if !self.ranks.is_one() {
             self.exchange_rows()?;
             // A loss of another rank spoils the weights of this one too.
-            bad = self.fetch()?;
+            bad = self.judge();
         }
         self.sum_rows()?;
         Ok(bad)
@@ -229,18 +238,23 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Reads all pending scalars in one transfer.
-    pub(super) fn fetch(&mut self) -> Result<Option<Error>, Error> {
-        let policy = self.settings.non_finite;
-        let late = policy == NonFinite::Stop && self.learner.is_asynchronous();
-        let bad = self.at(Stage::Read, |t| {
-            let bad = t.pending.read(&t.learner, RowHead::default())?;
-            if bad.is_some() && policy != NonFinite::Ignore && !late {
-                t.pending.discount_last();
-            }
-            t.spoiled |= bad.is_some() && late;
-            Ok(bad)
-        })?;
-        Ok(bad.filter(|_| policy != NonFinite::Ignore).map(|bad| not_finite(&bad)))
+    pub(super) fn fetch(&mut self) -> Result<(), Error> {
+        self.at(Stage::Read, |t| t.pending.read(&t.learner))
+    }
+
+    /// Which loss or norm of what was read is not finite, if that matters. Its step is left out of the sums where it is not made,
+    /// and else has spoilt the weights.
+    pub(super) fn judge(&mut self) -> Option<Error> {
+        if self.pending.is_finite() || self.settings.non_finite == NonFinite::Ignore {
+            return None;
+        }
+        let bad = self.pending.first_not_finite(RowHead::default())?;
+        if self.settings.non_finite == NonFinite::Stop && self.learner.is_asynchronous() {
+            self.spoiled = true;
+        } else {
+            self.pending.discount_last();
+        }
+        Some(not_finite(&bad))
     }
 
     /// The cursor goes to the start of the next epoch; what the epoch's end owes is noted.

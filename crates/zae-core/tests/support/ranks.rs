@@ -7,11 +7,12 @@ use zae_core::{
     error::{Error, Fallible},
     metrics::Rows,
     process_group::{ProcessGroup, Reduction},
+    task::Mode,
     testing::{Architecture, Connect, Recorder, overlapping_thread_ranks, reference::Batch, thread_ranks},
     trainer::Trainer,
 };
 
-use super::{Own, data, learner, weights, with_learner};
+use super::{Own, data, learner, step, weights, with_learner};
 
 /// Remembers rows and the error on every rank, where a recorder itself is rank 0's.
 pub struct Everywhere(pub Recorder);
@@ -87,4 +88,21 @@ pub fn close(a: &[Vec<u8>], b: &[Vec<u8>]) -> bool {
 /// Eleven batches of uneven size.
 pub fn eleven() -> Vec<Batch> {
     data(&[5, 3, 4, 5, 2, 1, 6, 2, 3, 4, 1], 1)
+}
+
+/// Fails or spoils a batch of a training step, but only once.
+pub fn once(at: u64, act: impl Fn(&mut Batch) -> Fallible + 'static) -> Own {
+    let been = std::cell::Cell::new(false);
+    Own::new(move |model, mut batch, here| {
+        if here.mode == Mode::Train && here.cursor.micro_batch == at && !been.replace(true) {
+            act(&mut batch)?;
+        }
+        step(model, batch)
+    })
+}
+
+/// A batch whose loss is not finite.
+pub fn spoil(batch: &mut Batch) -> Fallible {
+    batch.inputs[0] = f32::INFINITY;
+    Ok(())
 }

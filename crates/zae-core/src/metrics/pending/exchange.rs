@@ -4,7 +4,7 @@ use super::{NORM, OpenRow, Pending};
 use crate::{
     metrics::{
         RowHead,
-        entries::{Entry, Given, Reader},
+        entries::{Entry, Given},
         shared::{Shared, SharedRow},
     },
     step::Name,
@@ -16,14 +16,11 @@ impl<S> Pending<S> {
         let columns = &self.columns.all;
         let names = columns.iter().map(|column| column.short.as_ref().map(ToString::to_string)).collect();
         let mut shared = Shared { names, rows: Vec::new() };
-        let mut reader = Reader::new(&self.readout, &self.here);
-        let mut entries = self.entries.iter();
-        let mut before = 0;
+        let mut from = 0;
         for row in &self.open {
-            let own = entries.by_ref().take(row.entries - before);
-            let own = own.filter(|entry| columns[entry.column].short.is_some());
-            let entries = own.map(|entry| (entry.column, entry.kind, reader.values(entry).to_vec())).collect();
-            before = row.entries;
+            let own = self.entries[from..row.entries].iter().filter(|entry| columns[entry.column].short.is_some());
+            let entries = own.map(|entry| (entry.column, entry.kind, self.numbers.of(entry).to_vec())).collect();
+            from = row.entries;
             shared.rows.push(SharedRow { key: row.head.step, samples: row.samples, counted: row.counted, entries });
         }
         shared
@@ -40,7 +37,7 @@ impl<S> Pending<S> {
             .map(|shared| {
                 let place = |name: &Option<String>| {
                     let name = name.as_ref().map(|name| Name::Owned(name.clone()));
-                    name.map_or(usize::MAX, |name| self.columns.place(&name, usize::MAX))
+                    name.map_or(usize::MAX, |name| self.columns.place(&name))
                 };
                 shared.names.iter().map(place).collect()
             })
@@ -61,8 +58,9 @@ impl<S> Pending<S> {
                     if column == NORM && i < last {
                         continue;
                     }
-                    self.entries.push(Entry { column, kind: *kind, given: Given::Lazy });
-                    self.readout.push(values);
+                    let given = Given::Lazy(self.numbers.device.len());
+                    self.entries.push(Entry { column, kind: *kind, given });
+                    self.numbers.device.push(values);
                 }
             }
             let (_, first) = &same[0];

@@ -16,8 +16,8 @@ use crate::{Aside, Entries, News, Status, Writer, clock::now, system::Sampler};
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 /// So many entries are written at once.
 const ENOUGH: usize = 1024;
-/// So many entries are moved at once to where the writer takes them.
-const LATEST: usize = 64;
+/// So many bytes of numbers are moved at once to where the writer takes them.
+const LATEST: usize = 6 << 10;
 /// So much memory numbers may take that a full or hanging disk does not. What comes then is dropped and counted: training
 /// does not wait for a log.
 const BOUND: usize = 64 << 20;
@@ -83,6 +83,7 @@ impl Queue {
 }
 
 impl Shared {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,18 +254,20 @@ impl Worker {
         self.add(self.shared.lock(), count, fill);
     }
 
+    #[inline]
     fn add(&self, mut lock: MutexGuard<'_, Queue>, count: u64, fill: impl FnOnce(&mut Entries, bool)) {
         if lock.ended {
             return;
         }
         let queue = &mut *lock;
-        if queue.held + queue.entries.bytes() + queue.latest.bytes() >= BOUND {
+        // What is latest is little.
+        if queue.held + queue.entries.bytes() >= BOUND {
             queue.dropped += count;
             return;
         }
         let (was_empty, before) = (queue.is_empty(), queue.entries.len());
         fill(&mut queue.latest, was_empty);
-        if queue.latest.len() >= LATEST {
+        if queue.latest.bytes() >= LATEST {
             queue.entries.append(&mut queue.latest);
         }
         let after = queue.entries.len();

@@ -314,7 +314,7 @@ mod tests {
                 };
                 if own == layout {
                     let head = Of { kind: *kind, layout, index, step: *step, ..Of::default() };
-                    entries.push(head, [0.1 + 0.2, f64::INFINITY].into_iter());
+                    entries.push(head, &[0.1 + 0.2, f64::INFINITY]);
                 }
             }
         }

@@ -64,7 +64,7 @@ fn start() -> (Worker, Arc<Disk>, News) {
 
 fn push(worker: &Worker, indices: std::ops::Range<u64>) {
     worker.push(indices.end - indices.start, |entries, _| {
-        indices.for_each(|index| entries.push(Head { index, ..Head::default() }, std::iter::once(index as f64 * 0.5)));
+        indices.for_each(|index| entries.push(Head { index, ..Head::default() }, &[index as f64 * 0.5]));
     });
 }
 

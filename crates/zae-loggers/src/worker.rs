@@ -66,6 +66,8 @@ struct Queue {
     dropped_heavy: u64,
     /// The disk fails.
     failing: bool,
+    /// The thread has waited for entries in vain, and sleeps until it is woken.
+    asleep: bool,
     /// How the run ended, and until when its end may take.
     end: Option<(Status, Instant)>,
     ended: bool,
@@ -114,20 +116,22 @@ impl Shared {
             }
             queue = self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        let mut in_vain = false;
         while !queue.is_urgent() && !queue.failing {
-            if queue.is_empty() {
-                queue = match sample_due.map(|due| due.saturating_duration_since(Instant::now())) {
-                    None => self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                    Some(left) if left.is_zero() => break,
-                    Some(left) => self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
-                };
-                continue;
-            }
-            let waited = self.work.wait_timeout(queue, FLUSH_EVERY).unwrap_or_else(PoisonError::into_inner);
-            queue = waited.0;
-            if waited.1.timed_out() {
+            let due = sample_due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
+            if due.is_zero() {
                 break;
             }
+            // Waking costs the training thread more than a row does: as long as entries come, this one looks by itself.
+            queue.asleep = in_vain;
+            let time = if in_vain { due } else { due.min(FLUSH_EVERY) };
+            let (waited, result) = self.work.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner);
+            queue = waited;
+            queue.asleep = false;
+            if result.timed_out() && !queue.is_empty() {
+                break;
+            }
+            in_vain = result.timed_out();
         }
         if entries.is_empty() {
             entries.exchange(&mut queue.entries);
@@ -265,15 +269,17 @@ impl Worker {
             queue.dropped += count;
             return;
         }
-        let (was_empty, before) = (queue.is_empty(), queue.entries.len());
-        fill(&mut queue.latest, was_empty);
-        if queue.latest.bytes() >= LATEST {
-            queue.entries.append(&mut queue.latest);
-        }
-        let after = queue.entries.len();
+        let is_first = queue.is_empty();
+        fill(&mut queue.latest, is_first);
         queue.handed += count;
+        let mut wakes = std::mem::take(&mut queue.asleep);
+        if queue.latest.bytes() >= LATEST {
+            let before = queue.entries.len();
+            queue.entries.append(&mut queue.latest);
+            wakes |= before < ENOUGH && queue.entries.len() >= ENOUGH;
+        }
         drop(lock);
-        if was_empty || (before < ENOUGH && after >= ENOUGH) {
+        if wakes {
             self.shared.work.notify_one();
         }
     }

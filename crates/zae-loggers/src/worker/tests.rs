@@ -117,6 +117,17 @@ fn a_few_entries_are_written_without_anybody_waiting_for_them() {
 }
 
 #[test]
+fn an_entry_after_a_pause_wakes_the_thread_and_those_behind_it_need_not() {
+    let (worker, disk, _) = start();
+    for round in 0..2 {
+        wait_for(|| worker.shared.lock().asleep);
+        (0..3).for_each(|i| push(&worker, round * 3 + i..round * 3 + i + 1));
+        wait_for(|| disk.written() as u64 == round * 3 + 3);
+    }
+    assert_written(&disk, 6);
+}
+
+#[test]
 fn durable_is_what_was_handed_over_until_then() {
     let (worker, disk, _) = start();
     push(&worker, 0..5);

@@ -33,6 +33,7 @@
 mod api;
 mod artifacts;
 mod item;
+mod line;
 mod machine;
 mod names;
 mod payload;
@@ -51,9 +52,9 @@ use std::{
 
 use api::{Api, Login, Server};
 use artifacts::{Artifacts, There};
+use line::Head;
 use remote::Tracking;
 use sent::Sent;
-use spool::Head;
 use store::Store;
 use writer::SpoolWriter;
 use zae_core::{
@@ -225,7 +226,7 @@ impl Mlflow {
             tracking_uri: server.uri().to_owned(),
             experiment: experiment.unwrap_or_else(|| "Default".to_owned()),
             run_name: self.run_name.clone(),
-            start_time: spool::milliseconds(now()),
+            start_time: line::milliseconds(now()),
             tags: settings::tags(&self.tags),
             params: settings::params(start.config),
         }

@@ -206,7 +206,17 @@ impl Sink for Mlflow {
         }
         let key = key.get_or_insert_with(new_key).clone();
         let (spool, ahead) = match reopened {
-            Some(reopened) => reopened,
+            Some((spool, ahead)) => {
+                if spool.entries < start.entries {
+                    start.news.warn(format!(
+                        "mlflow: the last {} entries before the checkpoint are not in `{}`: the disk had not taken them when \
+                         the program was killed; their steps are made again only if the run goes on from an older checkpoint",
+                        start.entries - spool.entries,
+                        spool.path.display()
+                    ));
+                }
+                (spool, ahead)
+            }
             None => (spool::create(&folder, &self.head(&key, &server, start)).map_err(unwritable)?, Vec::new()),
         };
         let uploaders = self.uploaders(server, &folder, start.news);

@@ -23,6 +23,8 @@ const WITH_FILES: &[u8] = br#""artifacts":["#;
 pub(super) struct Spool {
     pub(super) path: PathBuf,
     pub(super) file: Appended,
+    /// How many entries the run had with its last row.
+    pub(super) entries: u64,
     /// Samples of the machine so far.
     pub(super) samples: u64,
 }
@@ -105,25 +107,28 @@ pub(super) fn reopen(path: &Path, key: &str, entries: u64, maybe: u64) -> Fallib
     if head.key != key {
         return Ok(None);
     }
-    let (mut count, mut end, mut ahead, mut samples) = (0, lines.end, Vec::new(), 0);
+    let (mut count, mut end, mut ahead, mut there, mut samples) = (0, lines.end, Vec::new(), 0, 0);
     while let Some(line) = lines.next()? {
         match line {
-            Line::Row(row) if row.index >= entries => {
-                if count >= maybe {
-                    break;
+            Line::Row(row) => {
+                if row.index >= entries {
+                    if count >= maybe {
+                        break;
+                    }
+                    ahead.push(row.mark());
                 }
-                ahead.push(row.mark());
+                there = row.index + 1;
             }
             Line::Sample(sample) => samples = sample.sample + 1,
             // The run goes on.
             Line::End(_) => continue,
-            Line::Row(_) | Line::Alert(_) | Line::Kept(_) => {}
+            Line::Alert(_) | Line::Kept(_) => {}
         }
         (count, end) = (count + 1, lines.end);
     }
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(end)?;
-    Ok(Some((Spool { path: path.to_owned(), file: Appended::at(file, end), samples }, ahead)))
+    Ok(Some((Spool { path: path.to_owned(), file: Appended::at(file, end), entries: there, samples }, ahead)))
 }
 
 /// A new spool. An older folder of the name is moved aside.
@@ -142,7 +147,7 @@ pub(super) fn create(folder: &Path, head: &Head) -> Fallible<Spool> {
     let mut file = File::create(&path)?;
     io::Write::write_all(&mut file, &line)?;
     file.sync_all()?;
-    Ok(Spool { path, file: Appended::at(file, line.len() as u64), samples: 0 })
+    Ok(Spool { path, file: Appended::at(file, line.len() as u64), entries: 0, samples: 0 })
 }
 
 #[cfg(test)]
@@ -226,7 +231,8 @@ mod tests {
         write(&mut spool, &entries(3, &steps[3..]));
         assert_eq!(rows(dir.path()), [(0, 0), (1, 1), (2, 2), (3, 3)]);
         // Of what it cannot have, nothing stays.
-        reopen(&path, "key", 1, 0).unwrap().unwrap();
+        let (spool, _) = reopen(&path, "key", 1, 0).unwrap().unwrap();
+        assert_eq!(spool.entries, 1);
         assert_eq!(rows(dir.path()), [(0, 0)]);
     }
 

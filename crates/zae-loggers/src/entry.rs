@@ -138,9 +138,10 @@ impl Entries {
     }
 
     /// Adds an entry, of a list of columns that was added.
-    pub(crate) fn push(&mut self, head: Head, values: impl Iterator<Item = f64>) {
+    #[inline]
+    pub(crate) fn push(&mut self, head: Head, values: &[f64]) {
         self.heads.push(head);
-        self.values.extend(values);
+        self.values.extend_from_slice(values);
     }
 
     /// Adds something to look at, of a list of columns that is its name.

@@ -205,11 +205,15 @@ impl Inbox {
     }
 
     /// Takes what there is.
+    #[inline]
     pub(crate) fn take(&self) -> Option<Held> {
-        if !self.there.load(Ordering::Relaxed) || !self.there.swap(false, Ordering::Acquire) {
-            return None;
-        }
-        Some(std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner)))
+        self.there.load(Ordering::Relaxed).then(|| self.take_held())
+    }
+
+    #[cold]
+    fn take_held(&self) -> Held {
+        self.there.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

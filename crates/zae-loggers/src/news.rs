@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use zae_core::add_on::Notice;
+use zae_core::add_on::{Notice, Requests};
 
 /// What the threads of a logger have to tell the run: clones tell the same one. Whoever trains looks at it between two steps.
 #[derive(Clone, Default, Debug)]
@@ -46,10 +46,22 @@ impl News {
     }
 
     /// Takes what there is.
+    #[inline]
     pub(crate) fn take(&self) -> Option<Held> {
-        if !self.0.there.load(Ordering::Relaxed) || !self.0.there.swap(false, Ordering::Acquire) {
-            return None;
-        }
-        Some(std::mem::take(&mut *self.0.held.lock().unwrap_or_else(PoisonError::into_inner)))
+        self.0.there.load(Ordering::Relaxed).then(|| self.take_held())
+    }
+
+    #[cold]
+    fn take_held(&self) -> Held {
+        self.0.there.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.0.held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Held {
+    /// Tells the run.
+    pub(crate) fn tell(self, requests: &mut Requests) {
+        self.notices.into_iter().for_each(|notice| requests.notice(notice));
+        self.stop.into_iter().for_each(|reason| requests.stop(reason));
     }
 }

@@ -16,8 +16,8 @@ use crate::{Aside, Entries, News, Status, Writer, clock::now, system::Sampler};
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 /// So many entries are written at once.
 const ENOUGH: usize = 1024;
-/// So many entries are moved at once to where the writer takes them.
-const LATEST: usize = 64;
+/// So many bytes of numbers are moved at once to where the writer takes them.
+const LATEST: usize = 6 << 10;
 /// So much memory numbers may take that a full or hanging disk does not. What comes then is dropped and counted: training
 /// does not wait for a log.
 const BOUND: usize = 64 << 20;
@@ -66,6 +66,8 @@ struct Queue {
     dropped_heavy: u64,
     /// The disk fails.
     failing: bool,
+    /// The thread has waited for entries in vain, and sleeps until it is woken.
+    asleep: bool,
     /// How the run ended, and until when its end may take.
     end: Option<(Status, Instant)>,
     ended: bool,
@@ -83,6 +85,7 @@ impl Queue {
 }
 
 impl Shared {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,20 +116,22 @@ impl Shared {
             }
             queue = self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        let mut in_vain = false;
         while !queue.is_urgent() && !queue.failing {
-            if queue.is_empty() {
-                queue = match sample_due.map(|due| due.saturating_duration_since(Instant::now())) {
-                    None => self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                    Some(left) if left.is_zero() => break,
-                    Some(left) => self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
-                };
-                continue;
-            }
-            let waited = self.work.wait_timeout(queue, FLUSH_EVERY).unwrap_or_else(PoisonError::into_inner);
-            queue = waited.0;
-            if waited.1.timed_out() {
+            let due = sample_due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
+            if due.is_zero() {
                 break;
             }
+            // Waking costs the training thread more than a row does: as long as entries come, this one looks by itself.
+            queue.asleep = in_vain;
+            let time = if in_vain { due } else { due.min(FLUSH_EVERY) };
+            let (waited, result) = self.work.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner);
+            queue = waited;
+            queue.asleep = false;
+            if result.timed_out() && !queue.is_empty() {
+                break;
+            }
+            in_vain = result.timed_out();
         }
         if entries.is_empty() {
             entries.exchange(&mut queue.entries);
@@ -253,24 +258,28 @@ impl Worker {
         self.add(self.shared.lock(), count, fill);
     }
 
+    #[inline]
     fn add(&self, mut lock: MutexGuard<'_, Queue>, count: u64, fill: impl FnOnce(&mut Entries, bool)) {
         if lock.ended {
             return;
         }
         let queue = &mut *lock;
-        if queue.held + queue.entries.bytes() + queue.latest.bytes() >= BOUND {
+        // What is latest is little.
+        if queue.held + queue.entries.bytes() >= BOUND {
             queue.dropped += count;
             return;
         }
-        let (was_empty, before) = (queue.is_empty(), queue.entries.len());
-        fill(&mut queue.latest, was_empty);
-        if queue.latest.len() >= LATEST {
-            queue.entries.append(&mut queue.latest);
-        }
-        let after = queue.entries.len();
+        let is_first = queue.is_empty();
+        fill(&mut queue.latest, is_first);
         queue.handed += count;
+        let mut wakes = std::mem::take(&mut queue.asleep);
+        if queue.latest.bytes() >= LATEST {
+            let before = queue.entries.len();
+            queue.entries.append(&mut queue.latest);
+            wakes |= before < ENOUGH && queue.entries.len() >= ENOUGH;
+        }
         drop(lock);
-        if was_empty || (before < ENOUGH && after >= ENOUGH) {
+        if wakes {
             self.shared.work.notify_one();
         }
     }

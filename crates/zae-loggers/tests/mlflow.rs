@@ -67,6 +67,23 @@ fn a_server_that_never_answers_costs_nothing_and_the_spool_has_every_step_once()
     assert!(all[0]["tracking_uri"].as_str().unwrap().starts_with("http://127.0.0.1") && !text.contains("s3cret"));
 }
 
+/// A disk that fails holds up no checkpoint: a program that is killed then leaves one that counts more than there is.
+#[test]
+fn entries_that_a_checkpoint_counts_and_the_spool_lacks_are_told_of() {
+    let (dir, notices) = (tempdir().unwrap(), Notices::default());
+    let (_listener, uri) = black_hole();
+    logged(dir.path(), &uri).run(2, train_data(), valid_data()).unwrap();
+    let (path, all) = (dir.path().join("mlflow/spool.jsonl"), lines(dir.path()));
+    let entries = all.iter().filter(|line| line["index"].is_u64()).count();
+    let there: String = all[..=entries - 3].iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&path, there).unwrap();
+    logged(dir.path(), &uri).add_on(notices.clone()).run(3, train_data(), valid_data()).unwrap();
+    let warnings = notices.warnings().join("; ");
+    assert!(warnings.contains("the last 3 entries before the checkpoint are not in"), "{warnings}");
+    // What comes then is there all the same.
+    assert_eq!(lines(dir.path()).iter().filter(|line| line["index"].is_u64()).count(), 3 * entries / 2 - 3);
+}
+
 #[test]
 fn a_new_run_moves_the_spool_of_an_older_one_aside() {
     let dir = tempdir().unwrap();

@@ -13,7 +13,7 @@ struct Group {
 
 struct Layout {
     columns: Arc<[usize]>,
-    names: Vec<Arc<str>>,
+    names: Arc<[Arc<str>]>,
 }
 
 /// Rows in groups of the same columns. All buffers are reused.

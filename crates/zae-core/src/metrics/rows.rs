@@ -22,7 +22,7 @@ pub struct RowHead {
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     pub(crate) heads: &'a [RowHead],
-    pub(crate) names: &'a [Arc<str>],
+    pub(crate) names: &'a Arc<[Arc<str>]>,
     pub(crate) values: &'a [f64],
 }
 
@@ -40,6 +40,13 @@ impl<'a> Rows<'a> {
     /// The names of the columns, for example `train/loss`, `train/accuracy`, `train/grad_norm`, `lr`.
     #[must_use]
     pub fn names(&self) -> &'a [Arc<str>] {
+        self.names
+    }
+
+    /// The same list, shared by all rows of a trainer that have these columns: who keeps it knows them again by
+    /// [`Arc::ptr_eq`].
+    #[must_use]
+    pub fn shared_names(&self) -> &'a Arc<[Arc<str>]> {
         self.names
     }
 
@@ -62,10 +69,38 @@ impl<'a> Rows<'a> {
         heads.iter().enumerate().map(move |(i, head)| Row { head: *head, values: &values[i * width..(i + 1) * width] })
     }
 
+    /// The first so many rows, or all there are, and the others.
+    #[must_use]
+    pub fn split_at(&self, count: usize) -> (Self, Self) {
+        let count = count.min(self.heads.len());
+        let (before, behind) = self.heads.split_at(count);
+        let (own, others) = self.values.split_at(count * self.names.len());
+        (Self { heads: before, values: own, ..*self }, Self { heads: behind, values: others, ..*self })
+    }
+
     /// The values of one column, oldest first, if there is such a column.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<impl ExactSizeIterator<Item = f64> + use<'a>> {
         let column = self.names.iter().position(|n| **n == *name)?;
         Some(self.iter().map(move |row| row.values[column]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_split_with_their_values() {
+        let names = Arc::from(["a", "b"].map(Arc::from));
+        let heads = [0, 1, 2].map(|step| RowHead { step, ..RowHead::default() });
+        let rows = Rows { heads: &heads, names: &names, values: &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0] };
+        for count in 0..5 {
+            let (before, behind) = rows.split_at(count);
+            assert_eq!((before.len(), behind.len()), (count.min(3), 3 - count.min(3)));
+            let all: Vec<_> = before.iter().chain(behind.iter()).map(|row| (row.head.step, row.values)).collect();
+            assert_eq!(all, [(0, &[0.0, 1.0][..]), (1, &[2.0, 3.0]), (2, &[4.0, 5.0])]);
+            assert!(Arc::ptr_eq(before.shared_names(), behind.shared_names()));
+        }
     }
 }

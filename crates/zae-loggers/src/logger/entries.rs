@@ -1,64 +1,67 @@
 //! What a logger hands over: rows and metrics, each once.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
-use zae_core::{metrics::Row, progress::ProgressChecker};
+use zae_core::{metrics::Rows, progress::ProgressChecker};
 
-use super::{Layout, Logger};
+use super::Logger;
 use crate::{Entries, Kind, Sink, clock::now, entry::Head, mark};
 
 impl<S: Sink> Logger<S> {
-    /// The number of a list of columns, and the list if the thread has yet to be told of it.
-    pub(super) fn layout(&mut self, kind: Kind, names: &[Arc<str>]) -> (usize, Option<Arc<[Arc<str>]>>) {
-        // Nearly always the very names of the step before.
-        if let Some(((of, layout), number)) = &self.last
-            && *of == kind
-            && layout.len() == names.len()
-            && layout.iter().zip(names).all(|(a, b)| Arc::ptr_eq(a, b))
-        {
-            return (*number, None);
+    /// Hands over what steps have to tell.
+    pub(super) fn push_rows(&mut self, rows: Rows<'_>, progress: &ProgressChecker) {
+        let rows = if self.ahead.is_empty() { rows } else { self.new_of(rows) };
+        let Self { worker: Some(worker), columns, saved, started, .. } = self else { return };
+        if rows.is_empty() {
+            return;
         }
-        let layout: Layout = (kind, names.into());
-        let known = self.layouts.len();
-        let number = *self.layouts.entry(layout.clone()).or_insert(known);
-        let new = (number == known).then(|| layout.1.clone());
-        if kind == Kind::Step {
-            self.last = Some((layout, number));
-        }
-        (number, new)
+        worker.push(rows.len() as u64, |entries: &mut Entries, is_first| {
+            // The clock is read now and then: what is left is to add.
+            if is_first {
+                *started = now() - progress.elapsed().as_secs_f64();
+            }
+            let (layout, new) = columns.number(Kind::Step, rows.shared_names());
+            new.into_iter().for_each(|new| entries.add_layout(new));
+            for row in rows.iter() {
+                let head = Head {
+                    kind: Kind::Step,
+                    layout,
+                    index: saved.entries,
+                    epoch: row.head.cursor.epoch,
+                    step: row.head.step,
+                    seconds: row.head.seconds,
+                    time: *started + row.head.seconds,
+                };
+                entries.push(head, row.values);
+                saved.entries += 1;
+            }
+        });
     }
 
-    /// Hands over entries with the same names: for each its head, without what is worked out here, and its values.
-    pub(super) fn push<'a>(
-        &mut self,
-        kind: Kind,
-        names: &[Arc<str>],
-        rows: impl ExactSizeIterator<Item = (Head, Cow<'a, [f64]>)>,
-        progress: &ProgressChecker,
-    ) {
-        let mut rows = rows.peekable();
-        while let Some((head, _)) = rows.peek()
-            && self.is_there(head.step, names)
-        {
-            rows.next();
+    /// Hands over metrics, given their head without what is worked out here.
+    pub(super) fn push_metrics(&mut self, head: Head, metrics: Vec<(Arc<str>, f64)>, progress: &ProgressChecker) {
+        let (names, values): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
+        let names: Arc<[Arc<str>]> = names.into();
+        if self.is_there(head.step, &names) {
+            return;
         }
-        let Some(worker) = self.worker.take() else { return };
-        if rows.len() > 0 {
-            worker.push(rows.len() as u64, |entries: &mut Entries, is_first| {
-                // The clock is read now and then: what is left is to add.
-                if is_first {
-                    self.started = now() - progress.elapsed().as_secs_f64();
-                }
-                let (layout, new) = self.layout(kind, names);
-                new.into_iter().for_each(|new| entries.add_layout(new));
-                for (head, values) in rows {
-                    let (index, time) = (self.saved.entries, self.started + head.seconds);
-                    entries.push(Head { kind, layout, index, time, ..head }, values.iter().copied());
-                    self.saved.entries += 1;
-                }
-            });
-        }
-        self.worker = Some(worker);
+        let Self { worker: Some(worker), columns, saved, started, .. } = self else { return };
+        worker.push(1, |entries: &mut Entries, is_first| {
+            if is_first {
+                *started = now() - progress.elapsed().as_secs_f64();
+            }
+            let (layout, new) = columns.number(head.kind, &names);
+            new.into_iter().for_each(|new| entries.add_layout(new));
+            entries.push(Head { layout, index: saved.entries, time: *started + head.seconds, ..head }, &values);
+            saved.entries += 1;
+        });
+    }
+
+    /// Those of them behind all that are there already.
+    #[cold]
+    fn new_of<'a>(&mut self, rows: Rows<'a>) -> Rows<'a> {
+        let there = rows.iter().take_while(|row| self.is_there(row.head.step, rows.names())).count();
+        rows.split_at(there).1
     }
 
     /// Whether the entry is there already: its step is made again after a resume from an older checkpoint, and the entry
@@ -76,34 +79,5 @@ impl<S: Sink> Logger<S> {
         self.ahead.drain(..passed);
         self.saved.entries += passed as u64;
         found.is_some()
-    }
-
-    pub(super) fn push_rows<'a>(
-        &mut self,
-        names: &[Arc<str>],
-        rows: impl ExactSizeIterator<Item = Row<'a>>,
-        progress: &ProgressChecker,
-    ) {
-        let rows = rows.map(|row| {
-            let head = Head {
-                epoch: row.head.cursor.epoch,
-                step: row.head.step,
-                seconds: row.head.seconds,
-                ..Head::default()
-            };
-            (head, Cow::Borrowed(row.values))
-        });
-        self.push(Kind::Step, names, rows, progress);
-    }
-
-    pub(super) fn push_metrics(
-        &mut self,
-        kind: Kind,
-        head: Head,
-        metrics: Vec<(Arc<str>, f64)>,
-        progress: &ProgressChecker,
-    ) {
-        let (names, values): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
-        self.push(kind, &names, std::iter::once((head, Cow::Owned(values))), progress);
     }
 }

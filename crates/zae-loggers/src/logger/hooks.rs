@@ -45,21 +45,10 @@ impl<S: Sink> AddOn for Logger<S> {
 
     fn on_rows(&mut self, rows: &Rows<'_>, cx: &mut Context<'_>) -> Fallible {
         self.open(cx);
-        let (names, last) = (rows.names(), rows.iter().last().map(|row| row.head.step));
-        let mut done = 0;
-        // What is shown comes right behind the row of its step, so that a run that goes on logs all in the same order.
-        while let Some(step) = self.shown.front().map(|shown| shown.head.step)
-            && last.is_some_and(|last| step <= last)
-        {
-            let before = rows.iter().take_while(|row| row.head.step <= step).count();
-            if before > done {
-                self.push_rows(names, rows.iter().take(before).skip(done), cx.progress);
-                done = before;
-            }
-            self.show_next();
-        }
-        if rows.len() > done {
-            self.push_rows(names, rows.iter().skip(done), cx.progress);
+        if self.shown.is_empty() {
+            self.push_rows(*rows, cx.progress);
+        } else {
+            self.push_and_show(*rows, cx.progress);
         }
         Ok(())
     }
@@ -69,13 +58,14 @@ impl<S: Sink> AddOn for Logger<S> {
         self.open(cx);
         self.show_rest(evaluation.epoch, evaluation.step, cx);
         let head = Head {
+            kind: Kind::Evaluation,
             epoch: evaluation.epoch,
             step: evaluation.step,
             seconds: cx.progress.elapsed().as_secs_f64(),
             ..Head::default()
         };
         let metrics = evaluation.metrics.iter().map(|(name, value)| (Arc::from(name.as_str()), *value)).collect();
-        self.push_metrics(Kind::Evaluation, head, metrics, cx.progress);
+        self.push_metrics(head, metrics, cx.progress);
         if outside {
             self.close(self.status.clone());
         }
@@ -87,7 +77,7 @@ impl<S: Sink> AddOn for Logger<S> {
         self.show_rest(epoch.epoch, epoch.step, cx);
         let head =
             Head { kind: Kind::Epoch, epoch: epoch.epoch, step: epoch.step, seconds: epoch.seconds, ..Head::default() };
-        self.push_metrics(Kind::Epoch, head, of_training(&epoch.metrics), cx.progress);
+        self.push_metrics(head, of_training(&epoch.metrics), cx.progress);
         self.tell(cx);
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! [`Logger`]: a tracker as an add-on.
 
+mod columns;
 mod entries;
 mod hooks;
 mod shown;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,9 +17,9 @@ use zae_core::{
     state::State,
 };
 
-use self::shown::Shown;
+use self::{columns::Columns, shown::Shown};
 use crate::{
-    Config, Kind, LogHandle, News, Opened, Sink, Start, Status,
+    Config, LogHandle, News, Opened, Sink, Start, Status,
     clock::{later, now},
     handle::Inbox,
     system::Sampler,
@@ -54,10 +55,7 @@ pub struct Logger<S> {
     off: bool,
     /// Its thread hangs at the disk, and has its files.
     hangs: bool,
-    /// The columns of entries seen so far, as the thread knows them, and their numbers.
-    layouts: HashMap<Layout, usize>,
-    /// Those of the last step.
-    last: Option<(Layout, usize)>,
+    columns: Columns,
     saved: Saved,
     /// When the run would have begun, had it never been interrupted: seconds since 1970.
     started: f64,
@@ -65,9 +63,6 @@ pub struct Logger<S> {
     ahead: VecDeque<u64>,
     status: Status,
 }
-
-/// What entries are of, and their columns.
-type Layout = (Kind, Arc<[Arc<str>]>);
 
 /// What of a logger is in a checkpoint.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -93,8 +88,7 @@ impl<S: Sink> Logger<S> {
             shown: VecDeque::new(),
             off: false,
             hangs: false,
-            layouts: HashMap::new(),
-            last: None,
+            columns: Columns::default(),
             saved: Saved::default(),
             started: 0.0,
             ahead: VecDeque::new(),
@@ -137,10 +131,14 @@ impl<S: Sink> Logger<S> {
     }
 
     /// Opens the run unless it is open.
+    #[inline]
     fn open(&mut self, cx: &mut Context<'_>) {
-        if self.worker.is_some() || self.off || self.hangs {
-            return;
+        if self.worker.is_none() && !self.off && !self.hangs {
+            self.open_now(cx);
         }
+    }
+
+    fn open_now(&mut self, cx: &mut Context<'_>) {
         self.off = true;
         let mut config = self.config.clone();
         let mut own = serde_json::Map::from_iter([("seed".to_owned(), cx.seed.into())]);
@@ -166,8 +164,7 @@ impl<S: Sink> Logger<S> {
                 self.worker = Some(worker);
                 self.saved.identity = Some(identity);
                 self.ahead = ahead.into();
-                self.layouts.clear();
-                self.last = None;
+                self.columns = Columns::default();
             }
             Err(error) => self.news.warn(format!("{name}: nothing is logged there: {error}")),
         }
@@ -188,10 +185,10 @@ impl<S: Sink> Logger<S> {
     }
 
     /// Hands on what the threads have to tell.
+    #[inline]
     fn tell(&self, cx: &mut Context<'_>) {
         if let Some(held) = self.news.take() {
-            held.notices.into_iter().for_each(|notice| cx.requests.notice(notice));
-            held.stop.into_iter().for_each(|reason| cx.requests.stop(reason));
+            held.tell(cx.requests);
         }
     }
 }

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use zae_core::add_on::Context;
+use zae_core::{add_on::Context, metrics::Rows, progress::ProgressChecker};
 
 use super::Logger;
-use crate::{Kind, Media, Sink, clock::now, entry::Head, handle::Noted};
+use crate::{
+    Kind, Media, Sink,
+    clock::now,
+    entry::Head,
+    handle::{Held, Noted},
+};
 
 /// Something to look at, and where in the run it belongs.
 pub(super) struct Shown {
@@ -16,8 +21,14 @@ pub(super) struct Shown {
 
 impl<S: Sink> Logger<S> {
     /// Takes what came through the handle: it belongs to what is just done.
+    #[inline]
     pub(super) fn collect(&mut self, epoch: u64, step: u64, cx: &mut Context<'_>) {
-        let Some(held) = self.inbox.as_ref().and_then(|inbox| inbox.take()) else { return };
+        if let Some(held) = self.inbox.as_ref().and_then(|inbox| inbox.take()) {
+            self.sort(held, epoch, step, cx);
+        }
+    }
+
+    fn sort(&mut self, held: Held, epoch: u64, step: u64, cx: &mut Context<'_>) {
         self.open(cx);
         if held.dropped > 0 {
             let name = self.sink.name();
@@ -45,21 +56,35 @@ impl<S: Sink> Logger<S> {
         }
     }
 
+    /// Hands over rows. What is shown comes right behind the row of its step, so that a run that goes on logs all in the same
+    /// order.
+    pub(super) fn push_and_show(&mut self, mut rows: Rows<'_>, progress: &ProgressChecker) {
+        let last = rows.iter().last().map(|row| row.head.step);
+        while let Some(step) = self.shown.front().map(|shown| shown.head.step)
+            && last.is_some_and(|last| step <= last)
+        {
+            let (before, behind) = rows.split_at(rows.iter().take_while(|row| row.head.step <= step).count());
+            self.push_rows(before, progress);
+            self.show_next();
+            rows = behind;
+        }
+        self.push_rows(rows, progress);
+    }
+
     /// Hands over the first thing to look at of those that wait.
     pub(super) fn show_next(&mut self) {
         let Some(Shown { head, name, media }) = self.shown.pop_front() else { return };
-        let names = [name];
+        let names = Arc::from([name]);
         if self.is_there(head.step, &names) {
             return;
         }
-        let Some(worker) = self.worker.take() else { return };
+        let Self { worker: Some(worker), columns, saved, .. } = self else { return };
         let is_first = worker.push_heavy(1, |entries| {
-            let (layout, new) = self.layout(Kind::Media, &names);
+            let (layout, new) = columns.number(Kind::Media, &names);
             new.into_iter().for_each(|new| entries.add_layout(new));
-            entries.push_media(Head { layout, index: self.saved.entries, time: now(), ..head }, media);
-            self.saved.entries += 1;
+            entries.push_media(Head { layout, index: saved.entries, time: now(), ..head }, media);
+            saved.entries += 1;
         });
-        self.worker = Some(worker);
         self.tell_of_drops(is_first);
     }
 

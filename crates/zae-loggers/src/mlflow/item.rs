@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
+    line::{Alert, Line, Row, Sample},
     payload::IMAGES,
-    spool::{Alert, Line, Row, Sample},
 };
 
 /// The tag that tells people what they were alerted of.

@@ -33,6 +33,7 @@
 mod api;
 mod artifacts;
 mod item;
+mod line;
 mod machine;
 mod names;
 mod payload;
@@ -51,9 +52,9 @@ use std::{
 
 use api::{Api, Login, Server};
 use artifacts::{Artifacts, There};
+use line::Head;
 use remote::Tracking;
 use sent::Sent;
-use spool::Head;
 use store::Store;
 use writer::SpoolWriter;
 use zae_core::{
@@ -205,7 +206,17 @@ impl Sink for Mlflow {
         }
         let key = key.get_or_insert_with(new_key).clone();
         let (spool, ahead) = match reopened {
-            Some(reopened) => reopened,
+            Some((spool, ahead)) => {
+                if spool.entries < start.entries {
+                    start.news.warn(format!(
+                        "mlflow: the last {} entries before the checkpoint are not in `{}`: the disk had not taken them when \
+                         the program was killed; their steps are made again only if the run goes on from an older checkpoint",
+                        start.entries - spool.entries,
+                        spool.path.display()
+                    ));
+                }
+                (spool, ahead)
+            }
             None => (spool::create(&folder, &self.head(&key, &server, start)).map_err(unwritable)?, Vec::new()),
         };
         let uploaders = self.uploaders(server, &folder, start.news);
@@ -225,7 +236,7 @@ impl Mlflow {
             tracking_uri: server.uri().to_owned(),
             experiment: experiment.unwrap_or_else(|| "Default".to_owned()),
             run_name: self.run_name.clone(),
-            start_time: spool::milliseconds(now()),
+            start_time: line::milliseconds(now()),
             tags: settings::tags(&self.tags),
             params: settings::params(start.config),
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use zae_core::error::Fallible;
 
-use super::{names, spool::milliseconds};
+use super::{line::milliseconds, names};
 use crate::{Entry, Image, Media, hash::fnv};
 
 /// Where the pictures are that MLflow's page shows over steps. It takes nothing else there.

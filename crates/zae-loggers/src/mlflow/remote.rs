@@ -12,9 +12,10 @@ use super::{
     api::{Api, text_at},
     artifacts::{There, unreadable},
     item::Item,
+    line::{Alert, End, Head, Line},
     names,
     sent::Sent,
-    spool::{self, Alert, End, Head, Line, Lines},
+    spool::{self, Lines},
 };
 use crate::{
     News,

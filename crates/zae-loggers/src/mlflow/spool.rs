@@ -1,19 +1,17 @@
-//! The spool: what a run has to tell MLflow, on disk before it is sent. The module's documentation has its format.
+//! The spool: the file of what a run has to tell MLflow, on disk before it is sent.
 //!
 //! Rows that the server may have are never taken back, for it would have them twice, with two times.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize, ser::SerializeMap};
-use serde_json::Value;
 use zae_core::error::Fallible;
 
-use crate::{Entry, Kind, appended::Appended, mark};
+use super::line::{Head, Kept, Line, Row, append};
+use crate::appended::Appended;
 
 /// Its name in the run's folder.
 pub(super) const FILE: &str = "spool.jsonl";
@@ -21,157 +19,14 @@ pub(super) const FILE: &str = "spool.jsonl";
 /// What a line with files has in it.
 const WITH_FILES: &[u8] = br#""artifacts":["#;
 
-/// The first line.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(super) struct Head {
-    /// The version of the format.
-    pub(super) spool: u32,
-    /// The run's own name for itself, a tag of it.
-    pub(super) key: String,
-    /// Without a password.
-    pub(super) tracking_uri: String,
-    pub(super) experiment: String,
-    pub(super) run_name: Option<String>,
-    /// Milliseconds since 1970.
-    pub(super) start_time: u64,
-    pub(super) tags: BTreeMap<String, String>,
-    pub(super) params: Vec<(String, String)>,
-}
-
-/// Any other.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Line {
-    Row(Row),
-    Sample(Sample),
-    Alert(Alert),
-    Kept(Kept),
-    End(End),
-}
-
-/// An entry.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
-pub(super) struct Row {
-    pub(super) index: u64,
-    pub(super) kind: String,
-    pub(super) time: u64,
-    pub(super) step: u64,
-    /// Numbers, or what JSON has none for as MLflow takes it: `"NaN"`, `"Infinity"`, `"-Infinity"`.
-    #[serde(default)]
-    pub(super) metrics: BTreeMap<String, Value>,
-    /// Of something to look at.
-    pub(super) name: Option<String>,
-    /// Paths of the files that show it.
-    #[serde(default)]
-    pub(super) artifacts: Vec<String>,
-}
-
-impl Row {
-    /// What its entry had for a [`mark`].
-    fn mark(&self) -> u64 {
-        mark(self.step, self.metrics.keys().chain(&self.name).map(String::as_str))
-    }
-}
-
-/// How the machine is doing.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(super) struct Sample {
-    /// How many came before.
-    pub(super) sample: u64,
-    pub(super) time: u64,
-    pub(super) metrics: BTreeMap<String, Value>,
-}
-
-/// Something that people should be told of.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(super) struct Alert {
-    /// How bad it is, in one word.
-    pub(super) alert: String,
-    pub(super) time: u64,
-    pub(super) title: String,
-    pub(super) text: String,
-}
-
-/// A file of the user's that is kept with the run.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
-    pub(super) time: u64,
-    pub(super) artifacts: Vec<String>,
-}
-
-/// The end of a run for a process.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(super) struct End {
-    /// MLflow's word for it.
-    pub(super) end: String,
-    pub(super) time: u64,
-}
-
 /// A spool that is open to be written.
 pub(super) struct Spool {
     pub(super) path: PathBuf,
     pub(super) file: Appended,
+    /// How many entries the run had with its last row.
+    pub(super) entries: u64,
     /// Samples of the machine so far.
     pub(super) samples: u64,
-}
-
-pub(super) fn milliseconds(seconds: f64) -> u64 {
-    (seconds * 1000.0).round() as u64
-}
-
-/// Appends a line.
-pub(super) fn append(out: &mut Vec<u8>, line: &impl Serialize) -> Fallible {
-    serde_json::to_writer(&mut *out, line)?;
-    out.push(b'\n');
-    Ok(())
-}
-
-fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Step => "step",
-        Kind::Evaluation => "evaluation",
-        Kind::Epoch => "epoch",
-        Kind::Media => "media",
-    }
-}
-
-/// As [`Row`] is read: an entry, and the paths of the files that show it.
-pub(super) struct Written<'a>(pub(super) Entry<'a>, pub(super) &'a [String]);
-
-impl Serialize for Written<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(entry, artifacts) = self;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("index", &entry.index)?;
-        map.serialize_entry("kind", word(entry.kind))?;
-        map.serialize_entry("time", &milliseconds(entry.time))?;
-        map.serialize_entry("step", &entry.step)?;
-        map.serialize_entry("epoch", &entry.epoch)?;
-        match (entry.media, entry.names.first()) {
-            (Some(_), Some(name)) => {
-                map.serialize_entry("name", &**name)?;
-                map.serialize_entry("artifacts", artifacts)?;
-            }
-            _ => map.serialize_entry("metrics", &Metrics(entry))?,
-        }
-        map.end()
-    }
-}
-
-struct Metrics<'a>(&'a Entry<'a>);
-
-impl Serialize for Metrics<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (name, value) in self.0.names.iter().zip(self.0.values) {
-            match value {
-                value if value.is_finite() => map.serialize_entry(&**name, value)?,
-                value if value.is_nan() => map.serialize_entry(&**name, "NaN")?,
-                value => map.serialize_entry(&**name, if *value > 0.0 { "Infinity" } else { "-Infinity" })?,
-            }
-        }
-        map.end()
-    }
 }
 
 /// The whole lines of a spool behind its head. A line that was damaged is left out.
@@ -252,25 +107,28 @@ pub(super) fn reopen(path: &Path, key: &str, entries: u64, maybe: u64) -> Fallib
     if head.key != key {
         return Ok(None);
     }
-    let (mut count, mut end, mut ahead, mut samples) = (0, lines.end, Vec::new(), 0);
+    let (mut count, mut end, mut ahead, mut there, mut samples) = (0, lines.end, Vec::new(), 0, 0);
     while let Some(line) = lines.next()? {
         match line {
-            Line::Row(row) if row.index >= entries => {
-                if count >= maybe {
-                    break;
+            Line::Row(row) => {
+                if row.index >= entries {
+                    if count >= maybe {
+                        break;
+                    }
+                    ahead.push(row.mark());
                 }
-                ahead.push(row.mark());
+                there = row.index + 1;
             }
             Line::Sample(sample) => samples = sample.sample + 1,
             // The run goes on.
             Line::End(_) => continue,
-            Line::Row(_) | Line::Alert(_) | Line::Kept(_) => {}
+            Line::Alert(_) | Line::Kept(_) => {}
         }
         (count, end) = (count + 1, lines.end);
     }
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(end)?;
-    Ok(Some((Spool { path: path.to_owned(), file: Appended::at(file, end), samples }, ahead)))
+    Ok(Some((Spool { path: path.to_owned(), file: Appended::at(file, end), entries: there, samples }, ahead)))
 }
 
 /// A new spool. An older folder of the name is moved aside.
@@ -289,7 +147,7 @@ pub(super) fn create(folder: &Path, head: &Head) -> Fallible<Spool> {
     let mut file = File::create(&path)?;
     io::Write::write_all(&mut file, &line)?;
     file.sync_all()?;
-    Ok(Spool { path, file: Appended::at(file, line.len() as u64), samples: 0 })
+    Ok(Spool { path, file: Appended::at(file, line.len() as u64), entries: 0, samples: 0 })
 }
 
 #[cfg(test)]
@@ -298,8 +156,13 @@ mod tests {
 
     use std::sync::Arc;
 
-    use super::*;
-    use crate::{Entries, entry::Head as Of};
+    use serde_json::Value;
+
+    use super::{
+        super::line::{End, Written},
+        *,
+    };
+    use crate::{Entries, Kind, entry::Head as Of, mark};
 
     /// Entries of these kinds and steps, the first of which has this index.
     fn entries(first: u64, all: &[(Kind, u64)]) -> Entries {
@@ -314,7 +177,7 @@ mod tests {
                 };
                 if own == layout {
                     let head = Of { kind: *kind, layout, index, step: *step, ..Of::default() };
-                    entries.push(head, [0.1 + 0.2, f64::INFINITY].into_iter());
+                    entries.push(head, &[0.1 + 0.2, f64::INFINITY]);
                 }
             }
         }
@@ -368,7 +231,8 @@ mod tests {
         write(&mut spool, &entries(3, &steps[3..]));
         assert_eq!(rows(dir.path()), [(0, 0), (1, 1), (2, 2), (3, 3)]);
         // Of what it cannot have, nothing stays.
-        reopen(&path, "key", 1, 0).unwrap().unwrap();
+        let (spool, _) = reopen(&path, "key", 1, 0).unwrap().unwrap();
+        assert_eq!(spool.entries, 1);
         assert_eq!(rows(dir.path()), [(0, 0)]);
     }
 

@@ -5,8 +5,9 @@ use std::{path::PathBuf, time::Instant};
 use zae_core::{add_on::Notice, error::Fallible};
 
 use super::{
+    line::{self, Alert, End, Kept, Sample, Written, milliseconds},
     machine, payload,
-    spool::{self, Alert, End, Kept, Sample, Spool, Written, milliseconds},
+    spool::Spool,
     store::Store,
 };
 use crate::{Aside, Entries, Level, Status, Writer, clock::now, upload::Uploader};
@@ -33,7 +34,7 @@ impl SpoolWriter {
                 Aside::System { time, values, .. } => {
                     let metrics = machine::metrics(values).into_iter().map(|(name, value)| (name, value.into()));
                     let line = Sample { sample: samples, time: milliseconds(*time), metrics: metrics.collect() };
-                    spool::append(&mut self.buffer, &line)?;
+                    line::append(&mut self.buffer, &line)?;
                     samples += 1;
                 }
                 Aside::Console { line, .. } => console.extend([line.as_bytes(), b"\n"].concat()),
@@ -44,12 +45,12 @@ impl SpoolWriter {
                         Level::Error => "error",
                     };
                     let [alert, title, text] = [alert, title, text].map(str::to_owned);
-                    spool::append(&mut self.buffer, &Alert { alert, time: milliseconds(*time), title, text })?;
+                    line::append(&mut self.buffer, &Alert { alert, time: milliseconds(*time), title, text })?;
                 }
                 Aside::File { time, path } => {
                     let artifacts: Vec<_> = self.store.copy(path).into_iter().collect();
                     if !artifacts.is_empty() {
-                        spool::append(&mut self.buffer, &Kept { time: milliseconds(*time), artifacts })?;
+                        line::append(&mut self.buffer, &Kept { time: milliseconds(*time), artifacts })?;
                     }
                 }
             }
@@ -69,7 +70,7 @@ impl Writer for SpoolWriter {
                     paths.push(path);
                 }
             }
-            spool::append(&mut self.buffer, &Written(entry, &paths))?;
+            line::append(&mut self.buffer, &Written(entry, &paths))?;
         }
         let (console, samples) = self.append_asides(entries.asides())?;
         self.spool.file.append(&self.buffer)?;
@@ -90,7 +91,7 @@ impl Writer for SpoolWriter {
             Status::Interrupted(_) => "KILLED",
         };
         self.buffer.clear();
-        spool::append(&mut self.buffer, &End { end: end.to_owned(), time: milliseconds(now()) })?;
+        line::append(&mut self.buffer, &End { end: end.to_owned(), time: milliseconds(now()) })?;
         let written = self.spool.file.append(&self.buffer).and_then(|()| self.spool.file.sync());
         if let Err(reason) = self.uploaders.iter().try_for_each(|uploader| uploader.finish(deadline)) {
             let folder = self.spool.path.parent().unwrap_or(&self.spool.path).display();

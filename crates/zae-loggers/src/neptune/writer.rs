@@ -163,13 +163,13 @@ mod tests {
         ["train/loss", "valid/loss"].iter().for_each(|name| entries.add_layout([Arc::from(*name)].into()));
         for index in steps.clone() {
             let head = Head { index, step: index, time: 1.8e9, ..Head::default() };
-            entries.push(head, [index as f64].into_iter());
+            entries.push(head, &[index as f64]);
         }
         for i in 0..evaluations {
             let (index, kind) = (steps.end + i, Kind::Evaluation);
             // The clock was set back.
             let head = Head { index, kind, layout: 1, step: steps.end, time: 1.7e9, ..Head::default() };
-            entries.push(head, [f64::NAN].into_iter());
+            entries.push(head, &[f64::NAN]);
         }
         entries
     }

@@ -130,7 +130,7 @@ fn write(writer: &mut EventWriter, all: &[(u64, f32)]) {
     let mut entries = Entries::default();
     entries.add_layout(Arc::from([Arc::from("x")]));
     for (step, value) in all {
-        entries.push(Head { step: *step, ..Head::default() }, std::iter::once(f64::from(*value)));
+        entries.push(Head { step: *step, ..Head::default() }, &[f64::from(*value)]);
     }
     writer.write(&entries).unwrap();
 }
@@ -218,7 +218,7 @@ proptest! {
                         model.push(Item { step, value: next, is_entry: true });
                         let of_media = Head { step, kind: Kind::Media, layout: 1, ..Head::default() };
                         match what {
-                            What::Number => batch.push(Head { step, ..Head::default() }, std::iter::once(f64::from(next))),
+                            What::Number => batch.push(Head { step, ..Head::default() }, &[f64::from(next)]),
                             What::Text => batch.push_media(of_media, Arc::new(Media::Text(next.to_string()))),
                             What::Histogram => {
                                 let histogram = Histogram::with_bins(vec![0.0, 1.0], vec![next.into()]).unwrap();
@@ -325,8 +325,8 @@ fn tensorboard_reads_100_000_keys_in_unicode() {
         let names: Vec<Arc<str>> = (0..count).map(|i| format!("größe {layout}/✓/{i}").into()).collect();
         entries.add_layout(names.into());
         for step in 0..2 {
-            let values = (0..count).map(|i| f64::from(i + layout as i32));
-            entries.push(Head { layout, step, ..Head::default() }, values);
+            let values: Vec<_> = (0..count).map(|i| f64::from(i + layout as i32)).collect();
+            entries.push(Head { layout, step, ..Head::default() }, &values);
         }
     }
     writer.write(&entries).unwrap();

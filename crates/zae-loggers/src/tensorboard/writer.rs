@@ -72,7 +72,7 @@ mod tests {
     fn entries(steps: std::ops::Range<u64>) -> Entries {
         let mut entries = Entries::default();
         entries.add_layout(Arc::from([Arc::from("train/loss"), Arc::from("verlust/größe")]));
-        steps.for_each(|step| entries.push(Head { kind: Kind::Step, step, ..Head::default() }, [0.5, 1.0].into_iter()));
+        steps.for_each(|step| entries.push(Head { kind: Kind::Step, step, ..Head::default() }, &[0.5, 1.0]));
         entries
     }
 

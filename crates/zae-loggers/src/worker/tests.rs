@@ -64,7 +64,7 @@ fn start() -> (Worker, Arc<Disk>, News) {
 
 fn push(worker: &Worker, indices: std::ops::Range<u64>) {
     worker.push(indices.end - indices.start, |entries, _| {
-        indices.for_each(|index| entries.push(Head { index, ..Head::default() }, std::iter::once(index as f64 * 0.5)));
+        indices.for_each(|index| entries.push(Head { index, ..Head::default() }, &[index as f64 * 0.5]));
     });
 }
 
@@ -114,6 +114,17 @@ fn a_few_entries_are_written_without_anybody_waiting_for_them() {
     wait_for(|| disk.written() == 3);
     assert_eq!(disk.synced.load(Ordering::SeqCst), 0);
     drop(worker);
+}
+
+#[test]
+fn an_entry_after_a_pause_wakes_the_thread_and_those_behind_it_need_not() {
+    let (worker, disk, _) = start();
+    for round in 0..2 {
+        wait_for(|| worker.shared.lock().asleep);
+        (0..3).for_each(|i| push(&worker, round * 3 + i..round * 3 + i + 1));
+        wait_for(|| disk.written() as u64 == round * 3 + 3);
+    }
+    assert_written(&disk, 6);
 }
 
 #[test]

@@ -162,9 +162,9 @@ impl Drop for TcpStore {
     }
 }
 
-/// Where and how a [`Gloo`] group is made.
+/// Where and how a group of processes is made.
 #[derive(Clone, Copy, Debug)]
-pub struct GlooOptions<'a> {
+pub struct GroupOptions<'a> {
     /// What its keys in the store begin with: another one for each group.
     pub prefix: &'a str,
     /// The number of this process, from 0.
@@ -198,7 +198,7 @@ pub(crate) struct RawOptions<'a> {
 }
 
 impl<'a> RawOptions<'a> {
-    pub(crate) fn new(options: &GlooOptions<'a>) -> Result<Self> {
+    pub(crate) fn new(options: &GroupOptions<'a>) -> Result<Self> {
         let int =
             |number: usize| c_int::try_from(number).map_err(|e| Error(format!("{number} ranks are too many: {e}")));
         let (interface, address) = match options.at {
@@ -234,7 +234,7 @@ impl Gloo {
     ///
     /// # Errors
     /// When one of them does not come within the timeout, and when there is no such address or interface here.
-    pub fn open(store: &TcpStore, options: &GlooOptions<'_>) -> Result<Self> {
+    pub fn open(store: &TcpStore, options: &GroupOptions<'_>) -> Result<Self> {
         let raw = RawOptions::new(options)?;
         // SAFETY: the store is open.
         let handle = opened(|out| unsafe { zae_gloo_open(store.0, &raw, out) })?;

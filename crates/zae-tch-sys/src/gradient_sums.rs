@@ -6,7 +6,7 @@ use std::{ffi::c_void, ptr::NonNull};
 use tch::Tensor;
 
 #[cfg(feature = "nccl")]
-use crate::c10d::{GlooOptions, RawOptions, TcpStore};
+use crate::c10d::{GroupOptions, RawOptions, TcpStore};
 use crate::{
     c10d::{Gloo, Handle, opened},
     error::Result,
@@ -53,7 +53,7 @@ impl GradientSums {
     /// # Errors
     /// When there is no GPU.
     #[cfg(feature = "nccl")]
-    pub fn over_nccl(store: &TcpStore, options: &GlooOptions<'_>) -> Result<Self> {
+    pub fn over_nccl(store: &TcpStore, options: &GroupOptions<'_>) -> Result<Self> {
         let raw = RawOptions::new(options)?;
         // SAFETY: the store is open.
         opened(|out| unsafe { zae_sums_over_nccl(store.handle(), &raw, out) }).map(Self)

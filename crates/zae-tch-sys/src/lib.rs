@@ -59,7 +59,7 @@ mod version;
 
 pub use adam::{AdamStep, AdamTensors, adam_step};
 pub use autocast::Autocast;
-pub use c10d::{Gloo, GlooAddress, GlooOptions, TcpStore};
+pub use c10d::{Gloo, GlooAddress, GroupOptions, TcpStore};
 pub use cuda::open_cuda;
 pub use error::{Error, Result, short_errors};
 pub use foreach::{norm, scale_, scale_by_, unscale_};

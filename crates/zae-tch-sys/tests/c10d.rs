@@ -8,7 +8,7 @@ use std::{
 };
 
 use tch::{Device, Kind, Tensor};
-use zae_tch_sys::{Gloo, GlooAddress, GlooOptions, TcpStore};
+use zae_tch_sys::{Gloo, GlooAddress, GroupOptions, TcpStore};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -24,7 +24,7 @@ fn stores() -> (TcpStore, TcpStore) {
 }
 
 fn join(store: &TcpStore, rank: usize, at: GlooAddress<'_>, timeout: Duration) -> zae_tch_sys::Result<Gloo> {
-    Gloo::open(store, &GlooOptions { prefix: "test", rank, world_size: 2, timeout, at })
+    Gloo::open(store, &GroupOptions { prefix: "test", rank, world_size: 2, timeout, at })
 }
 
 /// What two ranks return.

@@ -257,11 +257,11 @@ fn two_ranks_train_the_same_with_and_without_it_also_after_one_has_failed() {
 #[cfg(feature = "nccl")]
 #[test]
 fn nccl_takes_a_gpu() {
-    use zae_tch_sys::{GlooAddress, GlooOptions, GradientSums, TcpStore, open_cuda};
+    use zae_tch_sys::{GlooAddress, GradientSums, GroupOptions, TcpStore, open_cuda};
 
     let timeout = Duration::from_secs(10);
     let store = TcpStore::open("127.0.0.1", 0, true, timeout).unwrap();
-    let options = GlooOptions { prefix: "nccl", rank: 0, world_size: 1, timeout, at: GlooAddress::Host("127.0.0.1") };
+    let options = GroupOptions { prefix: "nccl", rank: 0, world_size: 1, timeout, at: GlooAddress::Host("127.0.0.1") };
     let opened = GradientSums::over_nccl(&store, &options);
     if !(open_cuda() && tch::Cuda::is_available()) {
         let error = opened.unwrap_err().to_string();

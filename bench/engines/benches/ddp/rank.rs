@@ -14,7 +14,7 @@ use zae_bench_peers::{
 };
 use zae_core::process_group::{ProcessGroup, World};
 use zae_tch::C10dGroup;
-use zae_tch_sys::{Gloo, GlooAddress, GlooOptions, TcpStore};
+use zae_tch_sys::{Gloo, GlooAddress, GroupOptions, TcpStore};
 
 pub(crate) const RANKS: usize = 2;
 pub(crate) const WORKLOAD: &str = "cnn32";
@@ -69,7 +69,7 @@ fn sums(mut turns: Turns, group: &C10dGroup, port: u16) {
     // Rank 0 serves it to the group already.
     let store = TcpStore::open(HOST, port, false, timeout).unwrap();
     let at = GlooAddress::Host(HOST);
-    let options = GlooOptions { prefix: "raw", rank: group.rank(), world_size: RANKS, timeout, at };
+    let options = GroupOptions { prefix: "raw", rank: group.rank(), world_size: RANKS, timeout, at };
     let mut raw = Gloo::open(&store, &options).unwrap();
     let mut laps = 0;
     while let Some(times) = turns.next_lap() {

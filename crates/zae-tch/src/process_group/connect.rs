@@ -7,7 +7,7 @@ use std::{
 };
 
 use zae_core::{error::Fallible, process_group::World};
-use zae_tch_sys::{Error, Gloo, GlooAddress, GlooOptions, GradientSums};
+use zae_tch_sys::{Error, Gloo, GlooAddress, GradientSums, GroupOptions};
 
 use super::{
     address,
@@ -135,9 +135,9 @@ pub(super) fn gradients(notes: &Notes, address: IpAddr, is_on_gpu: bool) -> Resu
     })
 }
 
-fn with_options<R>(notes: &Notes, prefix: &str, address: IpAddr, open: impl FnOnce(&GlooOptions<'_>) -> R) -> R {
+fn with_options<R>(notes: &Notes, prefix: &str, address: IpAddr, open: impl FnOnce(&GroupOptions<'_>) -> R) -> R {
     let (address, interface) = (address.to_string(), interface());
-    open(&GlooOptions {
+    open(&GroupOptions {
         prefix,
         rank: notes.rank,
         world_size: notes.world_size,

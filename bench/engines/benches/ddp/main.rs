@@ -17,6 +17,8 @@
 //!
 //! - `ceiling`: two of our trainers that do not know of each other.
 //! - `gloo`: two ranks of our trainer, with `DataParallel` and `C10dGroup`.
+//! - `gloo_after`: the same with a group that the learner does not know, so that gradients are summed when all are there, and not
+//!   while the backward pass goes on.
 //! - `mpi`: the same with `MpiGroup`, started by `mpirun`.
 //! - `pytorch_ddp`: `DistributedDataParallel` over Gloo as it comes, in a hand-written loop with `AdamW(fused=True)`.
 //! - `pytorch_ceiling`: the same loop, twice, without it.
@@ -34,6 +36,7 @@
 //! - `ddp_of_ceiling_gloo`, `ddp_of_ceiling_mpi`: wall time of a step of `ceiling`, over one of ours. 1 is perfect.
 //! - `pytorch_ddp_of_ceiling`: the same of PyTorch, with its own ceiling.
 //! - `ddp_samples_over_pytorch_ddp`: samples per second of `gloo` over those of `pytorch_ddp`. More is better.
+//! - `ddp_after_over_early`: wall time of a step of `gloo_after` over one of `gloo`. More speaks for summing early.
 //! - `ddp_step_us_{name}`: wall time of a step; `ddp_step_cpu_us_{name}` is CPU time of all threads of a process. Where it grows
 //!   less than wall time, ranks have waited for each other.
 //! - `all_reduce_over_raw_gloo`: time of `all_reduce_sum` over that of the call below it, by turns in the same two processes.
@@ -56,7 +59,7 @@ use std::process::ExitCode;
 
 use pairs::{
     Laps,
-    Way::{self, Ceiling, Gloo, Mpi, PyTorchCeiling, PyTorchDdp, Sums},
+    Way::{self, Ceiling, Gloo, GlooAfter, Mpi, PyTorchCeiling, PyTorchDdp, Sums},
 };
 use zae_bench_engines::{python::Python, worker};
 use zae_bench_peers::stats::Median;
@@ -81,6 +84,7 @@ fn print_training(laps: &Laps) {
         print(laps, name, "ratio", |block| block(ceiling)[0] / block(way)[0]);
     }
     print(laps, "ddp_samples_over_pytorch_ddp", "ratio", |block| block(PyTorchDdp)[0] / block(Gloo)[0]);
+    print(laps, "ddp_after_over_early", "ratio", |block| block(GlooAfter)[0] / block(Gloo)[0]);
     for way in &laps.ways {
         print(laps, &format!("ddp_step_us_{}", way.name()), "us", |block| block(*way)[0]);
         print(laps, &format!("ddp_step_cpu_us_{}", way.name()), "us", |block| block(*way)[1]);
@@ -111,7 +115,7 @@ fn main() -> ExitCode {
         }
     };
     let [training, sums] = if std::env::args().any(|arg| arg == "--quick") { QUICK } else { BLOCKS };
-    let mut ways = vec![Ceiling, Gloo, PyTorchDdp, PyTorchCeiling];
+    let mut ways = vec![Ceiling, Gloo, GlooAfter, PyTorchDdp, PyTorchCeiling];
     if cfg!(feature = "mpi") {
         ways.push(Mpi);
     }

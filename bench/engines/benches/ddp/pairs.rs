@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use Way::{Ceiling, Gloo, Mpi, PyTorchCeiling, PyTorchDdp, Sums};
+use Way::{Ceiling, Gloo, GlooAfter, Mpi, PyTorchCeiling, PyTorchDdp, Sums};
 use zae_bench_engines::{
     python::Python,
     worker::{Worker, again},
@@ -30,6 +30,7 @@ const STEPS: u64 = 5;
 pub(crate) enum Way {
     Ceiling,
     Gloo,
+    GlooAfter,
     Mpi,
     PyTorchCeiling,
     PyTorchDdp,
@@ -41,6 +42,7 @@ impl Way {
         match self {
             Ceiling => "ceiling",
             Gloo => "gloo",
+            GlooAfter => "gloo_after",
             Mpi => "mpi",
             PyTorchCeiling => "pytorch_ceiling",
             PyTorchDdp => "pytorch_ddp",
@@ -58,7 +60,7 @@ impl Way {
         };
         match self {
             Mpi => vec![mpirun(&ours("-"))],
-            Ceiling | Gloo | Sums => ["0", "1"].map(ours).into(),
+            Ceiling | Gloo | GlooAfter | Sums => ["0", "1"].map(ours).into(),
             PyTorchCeiling => ["0", "1"].map(|rank| script(rank, &[])).into(),
             PyTorchDdp => ["0", "1"].map(|rank| script(rank, std::slice::from_ref(&port))).into(),
         }
@@ -157,7 +159,9 @@ impl Laps {
                 way.name()
             );
         }
-        for (way, other, allowed) in [(Gloo, PyTorchDdp, 1e-4), (Ceiling, PyTorchCeiling, 1e-4), (Gloo, Mpi, 1e-12)] {
+        for (way, other, allowed) in
+            [(Gloo, PyTorchDdp, 1e-4), (Ceiling, PyTorchCeiling, 1e-4), (Gloo, GlooAfter, 1e-12), (Gloo, Mpi, 1e-12)]
+        {
             let of = |way| self.place(way).map(|place| &losses[place]);
             for (own, theirs) in of(way).into_iter().flatten().zip(of(other).into_iter().flatten()) {
                 let apart = (own / theirs - 1.0).abs();

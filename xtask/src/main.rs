@@ -231,8 +231,14 @@ fn with_python() -> Result<(), String> {
     })
 }
 
+/// Headers of CUDA that nothing else here needs.
+const CUDA_HEADERS: [&str; 3] =
+    ["nvidia-cuda-cccl==13.3.5.0.6", "nvidia-cuda-crt==13.0.88", "nvidia-cusolver==12.0.4.66"];
+
 fn with_nccl() -> Result<(), String> {
     let python = python::interpreter(&python::TORCH)?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"];
+    python::run(Command::new(&python).args(pip).args(CUDA_HEADERS), "it needs network, and room on the disk")?;
     let libtorch = python::packages(&python)?.join("torch");
     run(&NCCL, |cargo| {
         cargo.env("LIBTORCH", &libtorch);

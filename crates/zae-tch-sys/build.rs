@@ -32,6 +32,7 @@ fn build() -> Result<(), String> {
 
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    let nccl = env::var_os("CARGO_FEATURE_NCCL").is_some();
     let mut shims = cc::Build::new();
     shims
         .cpp(true)
@@ -45,11 +46,11 @@ fn build() -> Result<(), String> {
         .define("USE_DISTRIBUTED", None)
         .define("USE_C10D_GLOO", None)
         .files(["src/c10d.cpp", "src/gradient_sums.cpp", "src/shim.cpp"]);
-    if env::var_os("CARGO_FEATURE_NCCL").is_some() {
+    if nccl {
         shims.define("USE_C10D_NCCL", None).includes(cuda_headers(&lib)?).file("src/nccl.cpp");
     }
     shims.try_compile("zae_tch_shim").map_err(|e| e.to_string())?;
-    if env::var_os("CARGO_FEATURE_NCCL").is_some() {
+    if nccl {
         println!("cargo::rustc-link-lib=dylib=torch_cuda");
         println!("cargo::rustc-link-lib=dylib=c10_cuda");
     }

@@ -24,7 +24,7 @@ impl Overlap {
     /// Nothing if it is another group, or a parameter's gradient is one that it does not sum.
     pub(crate) fn of(group: &Arc<dyn ProcessGroup>, variables: &[Variable], device: Device) -> Fallible<Option<Self>> {
         let Some(c10d) = as_c10d(&**group) else { return Ok(None) };
-        let places = trainable(variables);
+        let places: Vec<_> = trainable(variables).collect();
         let is_summed = |tensor: &Tensor| tensor.kind() == Kind::Float && tensor.device() == device;
         if !places.iter().all(|i| is_summed(&variables[*i].tensor)) {
             return Ok(None);
@@ -37,13 +37,14 @@ impl Overlap {
 
     /// Whether it is what [`Overlap::of`] would make.
     pub(crate) fn is_of(&self, group: &Arc<dyn ProcessGroup>, variables: &[Variable], device: Device) -> bool {
-        Arc::ptr_eq(&self.group, group) && self.device == device && self.places == trainable(variables)
+        Arc::ptr_eq(&self.group, group) && self.device == device && trainable(variables).eq(self.places.iter().copied())
     }
 
     /// The backward pass that comes is the last of the window.
     pub(crate) fn begin(&self, variables: &[Variable]) -> Fallible {
-        let others = || trainable(variables).into_iter().find(|i| !self.places.contains(i));
-        if let Some(i) = others() {
+        // They are in order.
+        let is_new = |i: &usize| self.places.binary_search(i).is_err();
+        if let Some(i) = trainable(variables).find(is_new) {
             let name = &variables[i].name;
             return Err(format!(
                 "`{name}` was frozen when the run began, and is not now: on several processes what is trained stays the same \
@@ -72,9 +73,9 @@ fn as_c10d(group: &dyn ProcessGroup) -> Option<&C10dGroup> {
     (group as &dyn Any).downcast_ref()
 }
 
-fn trainable(variables: &[Variable]) -> Vec<usize> {
+fn trainable(variables: &[Variable]) -> impl Iterator<Item = usize> {
     let all = variables.iter().enumerate().filter(|(_, variable)| variable.trainable());
-    all.map(|(i, _)| i).collect()
+    all.map(|(i, _)| i)
 }
 
 /// How many of these parameters make each piece.

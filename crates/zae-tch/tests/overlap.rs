@@ -21,7 +21,7 @@ use zae_core::{
     process_group::{ProcessGroup, Reduction, World},
     step::Step,
     task::{At, Task},
-    testing::Connect,
+    testing::{Connect, Unknown},
     trainer::{NonFinite, Trainer},
 };
 use zae_tch::{AdamW, C10dGroup, Sgd, TchLearner};
@@ -183,33 +183,9 @@ impl Task for Own {
     }
 }
 
-/// A group that a learner does not know.
-struct Plain(Arc<C10dGroup>);
-
-impl ProcessGroup for Plain {
-    fn rank(&self) -> usize {
-        self.0.rank()
-    }
-    fn world_size(&self) -> usize {
-        self.0.world_size()
-    }
-    fn all_reduce_sum(&self, values: &mut [f32]) -> Fallible {
-        self.0.all_reduce_sum(values)
-    }
-    fn all_gather(&self, own: &[u8]) -> Fallible<Vec<Vec<u8>>> {
-        self.0.all_gather(own)
-    }
-    fn broadcast(&self, bytes: &mut Vec<u8>, from: usize) -> Fallible {
-        self.0.broadcast(bytes, from)
-    }
-    fn abort(&self, reason: &str) {
-        self.0.abort(reason);
-    }
-}
-
 fn trainer(group: &Arc<C10dGroup>, overlap: bool, fail: Option<(usize, u64)>) -> Trainer<Own> {
     let task = Own { fail: Mutex::new(fail), rank: group.rank() };
-    let group: Arc<dyn ProcessGroup> = if overlap { group.clone() } else { Arc::new(Plain(group.clone())) };
+    let group: Arc<dyn ProcessGroup> = if overlap { group.clone() } else { Arc::new(Unknown(group.clone())) };
     Trainer::new(task, TchLearner::new(net, AdamW::new(), Device::Cpu))
         .seed(3)
         .scheduler(0.01)

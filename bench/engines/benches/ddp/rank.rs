@@ -13,8 +13,8 @@ use zae_bench_peers::{
     order::order,
 };
 use zae_core::{
-    error::Fallible,
     process_group::{ProcessGroup, World},
+    testing::Unknown,
 };
 use zae_tch::C10dGroup;
 use zae_tch_sys::{Gloo, GlooAddress, GroupOptions, TcpStore};
@@ -59,30 +59,6 @@ fn connect(rank: u64, port: u16) -> Arc<C10dGroup> {
     let mut world = World::new(rank as usize, RANKS);
     world.master = Some((HOST.to_owned(), port));
     C10dGroup::connect(&world).unwrap()
-}
-
-/// A group that the learner does not know: the trainer sums gradients when all are there.
-struct Unknown(Arc<C10dGroup>);
-
-impl ProcessGroup for Unknown {
-    fn rank(&self) -> usize {
-        self.0.rank()
-    }
-    fn world_size(&self) -> usize {
-        self.0.world_size()
-    }
-    fn all_reduce_sum(&self, values: &mut [f32]) -> Fallible {
-        self.0.all_reduce_sum(values)
-    }
-    fn all_gather(&self, own: &[u8]) -> Fallible<Vec<Vec<u8>>> {
-        self.0.all_gather(own)
-    }
-    fn broadcast(&self, bytes: &mut Vec<u8>, from: usize) -> Fallible {
-        self.0.broadcast(bytes, from)
-    }
-    fn abort(&self, reason: &str) {
-        self.0.abort(reason);
-    }
 }
 
 /// Trains; the trainer takes this rank's part of the batches.

@@ -65,6 +65,6 @@ pub use checks::{conformance, f16_conformance, ranks_conformance};
 pub use cross_check::{CrossCheck, CrossStep, cross_check};
 pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
 pub use notices::Notices;
-pub use ranks::{Connect, ThreadRank, check_group, overlapping_thread_ranks, thread_ranks};
+pub use ranks::{Connect, ThreadRank, Unknown, check_group, overlapping_thread_ranks, thread_ranks};
 pub use recorder::{Recorded, Recorder};
 pub use run::{FixtureTask, gradients, parameters};

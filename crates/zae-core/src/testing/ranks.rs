@@ -142,6 +142,30 @@ impl ProcessGroup for ThreadRank {
     }
 }
 
+/// A group that no learner knows, whatever it is: so gradients are summed when all are there, and not while they are computed.
+pub struct Unknown(pub Arc<dyn ProcessGroup>);
+
+impl ProcessGroup for Unknown {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+    fn world_size(&self) -> usize {
+        self.0.world_size()
+    }
+    fn all_reduce_sum(&self, values: &mut [f32]) -> Fallible {
+        self.0.all_reduce_sum(values)
+    }
+    fn all_gather(&self, own: &[u8]) -> Fallible<Vec<Vec<u8>>> {
+        self.0.all_gather(own)
+    }
+    fn broadcast(&self, bytes: &mut Vec<u8>, from: usize) -> Fallible {
+        self.0.broadcast(bytes, from)
+    }
+    fn abort(&self, reason: &str) {
+        self.0.abort(reason);
+    }
+}
+
 /// An add-on that brings a trainer its processes, and nothing else.
 pub struct Connect(pub Parallel);
 

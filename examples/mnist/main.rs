@@ -17,7 +17,7 @@ use std::{path::PathBuf, time::Instant};
 
 use clap::{Args, FromArgMatches, ValueEnum};
 use zae_engine::{
-    data::{Idx, Subset},
+    data::{Idx, Normalize, Subset},
     prelude::*,
 };
 
@@ -31,6 +31,7 @@ type Numbers = (Vec<f32>, Vec<i64>);
 struct Images {
     pixels: Idx,
     labels: Idx,
+    normalize: Normalize,
 }
 
 impl Source for Images {
@@ -44,8 +45,7 @@ impl Source for Images {
         let mut y: Vec<i64> = Vec::with_capacity(samples.len());
         for sample in samples {
             let row = self.pixels.row(sample.index).ok_or("there are fewer images than labels")?;
-            // The mean and the standard deviation of the training images.
-            x.extend(row.iter().map(|&byte| (f32::from(byte) / 255.0 - 0.1307) / 0.3081));
+            self.normalize.extend(&mut x, row);
             y.push(i64::from(self.labels.data[sample.index]));
         }
         Ok((x, y))
@@ -123,7 +123,9 @@ where
 {
     let images = |part: &str| -> Fallible<Images> {
         let read = |kind: &str| download::file(data, &format!("{part}-{kind}-ubyte"), mirror.as_deref());
-        Ok(Images { pixels: read("images-idx3")?, labels: read("labels-idx1")? })
+        // The mean and the standard deviation of the training images.
+        let normalize = Normalize::new(0.1307, 0.3081)?;
+        Ok(Images { pixels: read("images-idx3")?, labels: read("labels-idx1")?, normalize })
     };
     // The last 5,000 of the training images decide nothing here but what the bar shows.
     let [train, valid]: [Subset<_>; 2] = images("train")?.ordered_split([55_000, 5_000])?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::prelude::*;
 use zae_engine::{
-    data::{Idx, Sample, Source},
+    data::{Idx, Normalize, Sample, Source},
     error::Fallible,
     rng::seed_for,
 };
@@ -56,17 +56,35 @@ impl Images {
     }
 }
 
+/// What makes numbers of the bytes of a row, and appends them.
+pub(crate) type Convert = fn(&mut Vec<f32>, &[u8]);
+
 /// The mean and standard deviation are those that everybody uses for MNIST.
-fn normalised(pixel: u8) -> f32 {
-    f32::from(pixel) * (1.0 / 255.0 / 0.3081) - 0.1307 / 0.3081
+fn normalize() -> Normalize {
+    Normalize::new(0.1307, 0.3081).unwrap()
+}
+
+/// What comes with `DataLoader`.
+pub(crate) fn ours(x: &mut Vec<f32>, row: &[u8]) {
+    normalize().extend(x, row);
+}
+
+/// The loop that one writes.
+pub(crate) fn by_hand(x: &mut Vec<f32>, row: &[u8]) {
+    let normalize = normalize();
+    x.extend(row.iter().map(|&pixel| normalize.one(pixel)));
 }
 
 /// What all loaders make of their rows.
-pub(crate) fn tensors<'a>(rows: impl ExactSizeIterator<Item = (&'a [u8], u8)>, device: &Device) -> Batch {
+pub(crate) fn tensors<'a>(
+    rows: impl ExactSizeIterator<Item = (&'a [u8], u8)>,
+    convert: Convert,
+    device: &Device,
+) -> Batch {
     let n = rows.len();
     let (mut x, mut y) = (Vec::with_capacity(n * WIDTH), Vec::with_capacity(n));
     for (row, label) in rows {
-        x.extend(row.iter().map(|&pixel| normalised(pixel)));
+        convert(&mut x, row);
         y.push(i64::from(label));
     }
     let x = Tensor::from_data(TensorData::new(x, [n, WIDTH]), device);
@@ -86,5 +104,5 @@ impl Source for Images {
 
 /// What is made of bytes, on the thread that gathered them.
 pub(crate) fn of_bytes((pixels, labels): Bytes, device: &Device) -> Batch {
-    tensors(pixels.chunks_exact(WIDTH).zip(labels), device)
+    tensors(pixels.chunks_exact(WIDTH).zip(labels), ours, device)
 }

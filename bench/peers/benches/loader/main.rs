@@ -7,14 +7,16 @@
 //!
 //! # What runs
 //!
-//! An epoch of 60,000 images of 784 bytes, shuffled, in batches of 64: bytes become normalised `f32` in one buffer, by the
-//! same function everywhere, and that a tensor on the CPU (Flex); labels likewise. The consumer lets go of each batch at
+//! An epoch of 60,000 images of 784 bytes, shuffled, in batches of 64: bytes become normalised `f32` in one buffer, the same
+//! bits everywhere, and that a tensor on the CPU (Flex); labels likewise. The consumer lets go of each batch at
 //! once. Threads that make batches are started within the epoch.
 //!
 //! - `ours`: `DataLoader` over a `Source` that copies rows out of one array, which `.map(..)` turns into tensors, with 0, 1 and 2
-//!   workers.
-//! - `burn`: Burn's `DataLoader` with as many, over its `InMemDataset` of images, as its examples do.
-//! - `burn_by_index`: the same over a data set of numbers; its batcher copies rows as our source does. It shows what is due
+//!   workers. `Normalize` makes the numbers.
+//! - `burn`: Burn's `DataLoader` with as many, over its `InMemDataset` of images, as its examples do. Its batcher makes the numbers
+//!   in a loop into one buffer, which is faster than the tensor operations of its examples.
+//! - `burn_normalize`: the same with our `Normalize`.
+//! - `burn_by_index`: that again over a data set of numbers; its batcher copies rows as our source does. It shows what is due
 //!   to the loaders themselves.
 //!
 //! Before anything is timed an epoch of each is read in full: the sum over its samples must be the same for all, and that
@@ -25,10 +27,9 @@
 //! A round is an epoch of each, in random order; rounds give ratios of neighbours in time. What is printed is the median
 //! over the rounds and its 95 % interval, as `name value unit [low high]`:
 //!
-//! - `loader_samples_per_s_w{n}`, `burn_samples_per_s_w{n}`, `burn_by_index_samples_per_s_w{n}`: with n workers.
-//! - `loader_over_burn_w{n}`, `loader_over_burn_by_index_w{n}`: ratio of rates.
-//! - `loader_over_burn`, `loader_over_burn_by_index`: the same of whichever number of workers is the best of each round, for
-//!   both.
+//! - `loader_samples_per_s_w{n}`, `burn_samples_per_s_w{n}` and so on: with n workers.
+//! - `loader_over_burn_w{n}` and so on: ratio of rates.
+//! - `loader_over_burn` and so on: the same of whichever number of workers is the best of each round, for both.
 //! - `loader_seek_us`: from asking for batch 10,000,000 of a shuffled data set of a billion samples to having it, with the
 //!   default of one worker, which is started for it; `loader_seek_us_w0` without.
 //! - `loader_mb_at_1e9_samples`: what such a loader and ten thousand of its batches add to the peak memory of the process.
@@ -58,7 +59,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub(crate) type Batch = (Tensor<2>, Tensor<1, Int>);
 
 const WORKERS: [usize; 3] = [0, 1, 2];
-const NAMES: [&str; 3] = ["loader", "burn", "burn_by_index"];
+const NAMES: [&str; 4] = ["loader", "burn", "burn_normalize", "burn_by_index"];
 
 /// Gives every batch of an epoch to the consumer.
 type Epoch = Box<dyn Fn(u64, &mut dyn FnMut(Batch))>;
@@ -88,7 +89,8 @@ fn main() {
     let large = large::measure();
     let images = Arc::new(folder.map_or_else(Images::made_up, |folder| Images::read(&folder)));
     let mut epochs: Vec<Epoch> = WORKERS.iter().map(|&workers| ours(&images, workers)).collect();
-    epochs.extend(theirs::in_memory(&images));
+    epochs.extend(theirs::in_memory(&images, images::by_hand));
+    epochs.extend(theirs::in_memory(&images, images::ours));
     epochs.extend(theirs::by_index(&images));
     println!("loader_checksum {} hash", check::epochs(&epochs, WORKERS.len()));
 

@@ -12,7 +12,7 @@ use burn::{
 
 use crate::{
     Batch, Epoch, WORKERS,
-    images::{BATCH, Images, LEN, of_bytes, tensors},
+    images::{BATCH, Convert, Images, LEN, of_bytes, tensors},
 };
 
 #[derive(Clone, Debug)]
@@ -21,11 +21,11 @@ struct Image {
     label: u8,
 }
 
-struct OfImages;
+struct OfImages(Convert);
 
 impl Batcher<Image, Batch> for OfImages {
     fn batch(&self, items: Vec<Image>, device: &Device) -> Batch {
-        tensors(items.iter().map(|image| (image.pixels.as_slice(), image.label)), device)
+        tensors(items.iter().map(|image| (image.pixels.as_slice(), image.label)), self.0, device)
     }
 }
 
@@ -47,9 +47,9 @@ where
     Box::new(move |_, consume| loader.iter().for_each(|batch| consume(batch.unwrap())))
 }
 
-pub(crate) fn in_memory(images: &Arc<Images>) -> [Epoch; 3] {
+pub(crate) fn in_memory(images: &Arc<Images>, convert: Convert) -> [Epoch; 3] {
     let image = |i| Image { pixels: images.row(i).to_vec(), label: images.label(i) };
-    WORKERS.map(|workers| epoch(OfImages, (0..LEN).map(image).collect(), workers))
+    WORKERS.map(|workers| epoch(OfImages(convert), (0..LEN).map(image).collect(), workers))
 }
 
 pub(crate) fn by_index(images: &Arc<Images>) -> [Epoch; 3] {

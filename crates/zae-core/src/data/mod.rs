@@ -5,7 +5,8 @@
 //!
 //! Other orders are those of a [`Sampler`] ([`WeightedSampler`], or your own) or of a [`BatchSampler`]
 //! ([`BucketBatchSampler`], [`TokenBatchSampler`]). What is random in samples comes from [`Sample::rng`], or goes into
-//! [`Dataset::transform`]. [`Pad`] makes one array of sequences.
+//! [`Dataset::transform`]. [`Pad`] makes one array of sequences, [`Normalize`]
+//! numbers of bytes.
 
 mod batch_sampler;
 mod collate;
@@ -15,6 +16,7 @@ mod idx;
 mod limit;
 mod loader;
 mod map;
+mod normalize;
 mod pad;
 mod passes;
 mod permutation;
@@ -38,6 +40,7 @@ pub use idx::Idx;
 pub use limit::{Limit, Overfit};
 pub use loader::{Batches, Draw, FromFn, Loader, from_fn};
 pub use map::Map;
+pub use normalize::Normalize;
 pub use pad::{Pad, Padded};
 pub use passes::Passes;
 pub use permutation::Permutation;

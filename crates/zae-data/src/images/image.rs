@@ -3,7 +3,7 @@
 use std::{io::Cursor, path::Path};
 
 use image::{DynamicImage, ImageReader, imageops::FilterType};
-use zae_core::error::Fallible;
+use zae_core::{data::Normalize, error::Fallible};
 
 use crate::files::cannot_read;
 
@@ -108,6 +108,34 @@ impl Image {
         let plane = |c| self.pixels.iter().skip(c).step_by(channels).map(|&byte| f32::from(byte) / 255.0);
         (0..channels).flat_map(plane).collect()
     }
+
+    /// The same, normalised by a mean and a standard deviation of each channel.
+    ///
+    /// ```
+    /// # use zae_core::{data::Normalize, error::Fallible};
+    /// # fn planes(image: &zae_data::Image) -> Fallible<Vec<f32>> {
+    /// let of_imagenet = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
+    /// let channels = of_imagenet.map(|(mean, std)| Normalize::new(mean, std));
+    /// image.to_normalized_planes(&channels.into_iter().collect::<Fallible<Vec<_>>>()?)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When there are more or fewer of them than channels.
+    pub fn to_normalized_planes(&self, channels: &[Normalize]) -> Fallible<Vec<f32>> {
+        let (given, has) = (channels.len(), self.channels.count());
+        if given != has {
+            return Err(
+                format!("{given} means and standard deviations for {has} channels: give one pair for each").into()
+            );
+        }
+        let mut planes = Vec::with_capacity(self.pixels.len());
+        for (c, normalize) in channels.iter().enumerate() {
+            let plane: Vec<u8> = self.pixels.iter().skip(c).step_by(has).copied().collect();
+            normalize.extend(&mut planes, &plane);
+        }
+        Ok(planes)
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +148,13 @@ mod tests {
     fn planes_are_one_channel_each() {
         let image = Image { pixels: vec![0, 51, 102, 153, 204, 255], width: 2, height: 1, channels: Channels::Rgb };
         assert_eq!(image.to_planes(), [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
+        let channels = [(0.0, 1.0), (0.5, 0.5), (0.0, 0.5)].map(|(mean, std)| Normalize::new(mean, std).unwrap());
+        let planes = image.to_normalized_planes(&channels).unwrap();
+        for (number, expected) in planes.into_iter().zip([0.0, 0.6, -0.6, 0.6, 0.8, 2.0]) {
+            assert!((number - expected).abs() < 1e-6, "{number} {expected}");
+        }
+        let error = image.to_normalized_planes(&channels[..1]).unwrap_err().to_string();
+        assert_eq!(error, "1 means and standard deviations for 3 channels: give one pair for each");
         assert_eq!(image.resize(2, 1).unwrap(), image);
         assert_eq!(image.resize(6, 5).unwrap().pixels.len(), 6 * 5 * 3);
         assert!(image.resize(0, 5).unwrap_err().to_string().contains("give 1 or more for both"));

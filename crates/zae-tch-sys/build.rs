@@ -45,7 +45,7 @@ fn build() -> Result<(), String> {
         .define("_GLIBCXX_USE_CXX11_ABI", &*abi)
         .define("USE_DISTRIBUTED", None)
         .define("USE_C10D_GLOO", None)
-        .files(["src/c10d.cpp", "src/gradient_sums.cpp", "src/shim.cpp"]);
+        .files(["src/batch_norm.cpp", "src/c10d.cpp", "src/gradient_sums.cpp", "src/shim.cpp"]);
     if nccl {
         shims.define("USE_C10D_NCCL", None).includes(cuda_headers(&lib)?).file("src/nccl.cpp");
     }

@@ -367,6 +367,28 @@ pub trait Learner: Engine {
         Ok(false)
     }
 
+    /// Whether layers of the model exchange something with the other processes while it is computed, as a synchronised batch norm
+    /// does; they are connected for it then. All processes ask at the same time, before each run. `false`, the default: none does.
+    ///
+    /// # Errors
+    /// When they cannot be connected. The processes have lost each other then.
+    fn connect_layers(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {
+        let _ = group;
+        Ok(false)
+    }
+
+    /// Whether all processes compute a micro-batch at the same time from now on, each its own, forward and backward: only then
+    /// layers exchange something.
+    fn in_step(&mut self, all: bool) {
+        let _ = all;
+    }
+
+    /// This process does not go on with the micro-batch, and the others are not to wait for its layers: theirs fail. Returns whether
+    /// they have left before: then it is their doing if this one has failed.
+    fn leave_layers(&mut self) -> bool {
+        false
+    }
+
     /// How many pieces of the window's gradients are on their way.
     fn sums_begun(&self) -> u64 {
         0

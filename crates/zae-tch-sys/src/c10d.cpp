@@ -1,6 +1,7 @@
 // PyTorch's library for processes that work together (c10d), as C functions: its store over TCP, and its group over Gloo.
 // How functions fail: `guarded.hpp`.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -49,6 +50,9 @@ class Quiet {
   static inline int count = 0, before = 0;
 };
 
+// So many bytes of each rank are not worth going around for.
+constexpr size_t FEW = 1024;
+
 // The caller's memory as a tensor. Whoever makes one waits for the work on it.
 at::Tensor lent(const void *first, size_t length, at::ScalarType kind) {
   return at::from_blob(const_cast<void *>(first), {static_cast<int64_t>(length)}, at::TensorOptions(kind));
@@ -62,7 +66,35 @@ void all_reduce(Gloo *gloo, at::Tensor tensor) {
   finish(gloo->group->allreduce(tensors));
 }
 
+// In as many rounds as the number of ranks has binary digits (Bruck's algorithm): in each, a rank has twice as much as before.
+// These are messages, which c10d sends from this thread; its own gathering goes around all ranks, and through a thread of its own,
+// which has to be woken.
+void gather_in_rounds(Gloo &gloo, const at::Tensor &own, at::Tensor all) {
+  const int rank = gloo.group->getRank(), size = gloo.group->getSize();
+  // By the distance from this rank.
+  auto found = at::empty_like(all);
+  found[0].copy_(own);
+  for (int have = 1, round = 0; have < size; have *= 2, round++) {
+    const int more = std::min(have, size - have);
+    std::vector<at::Tensor> theirs{found.narrow(0, have, more)}, ours{found.narrow(0, 0, more)};
+    auto received = gloo.group->recv(theirs, (rank + have) % size, round);
+    auto sent = gloo.group->send(ours, (rank - have + size) % size, round);
+    received->wait(gloo.timeout);
+    sent->wait(gloo.timeout);
+  }
+  all.copy_(found.roll(rank, 0));
+}
+
 } // namespace
+
+void all_gather(Gloo &gloo, const at::Tensor &own, at::Tensor all) {
+  // Gloo sends nothing for nothing.
+  if (own.numel() == 0) return;
+  at::NoGradGuard no_grad;
+  if (own.nbytes() <= FEW) return gather_in_rounds(gloo, own, std::move(all));
+  auto input = own;
+  finish(gloo.group->_allgather_base(all, input));
+}
 
 extern "C" {
 
@@ -127,7 +159,8 @@ const char *zae_gloo_open(const Store *store, const GroupOptions *how, Gloo **gl
                                    ? c10d::ProcessGroupGloo::createDeviceForInterface(how->interface.text())
                                    : c10d::ProcessGroupGloo::createDeviceForHostname(how->address.text()));
     auto prefixed = c10::make_intrusive<c10d::PrefixStore>(how->prefix.text(), store->tcp);
-    *gloo = new Gloo{c10::make_intrusive<c10d::ProcessGroupGloo>(prefixed, how->rank, how->world_size, options)};
+    *gloo = new Gloo{c10::make_intrusive<c10d::ProcessGroupGloo>(prefixed, how->rank, how->world_size, options),
+                     Millis(how->timeout)};
   });
 }
 
@@ -153,9 +186,8 @@ const char *zae_gloo_all_reduce(Gloo *gloo, const at::Tensor *tensor) {
 // `all` is world size times as long as `own`.
 const char *zae_gloo_all_gather(Gloo *gloo, Bytes own, uint8_t *all) {
   return guarded([&] {
-    auto output = lent(all, own.length * gloo->group->getSize(), at::kByte);
-    auto input = lent(own.first, own.length, at::kByte);
-    finish(gloo->group->_allgather_base(output, input));
+    const int64_t length = own.length, size = gloo->group->getSize();
+    all_gather(*gloo, lent(own.first, length, at::kByte), lent(all, size * length, at::kByte).view({size, length}));
   });
 }
 

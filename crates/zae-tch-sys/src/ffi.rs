@@ -135,6 +135,14 @@ pub(crate) fn returned(call: impl FnOnce(&mut Out) -> Status) -> Result<Tensor> 
     Ok(unsafe { Tensor::from_ptr(out.0) })
 }
 
+/// The three tensors that a function makes.
+pub(crate) fn three(call: impl FnOnce(&mut [Out; 3]) -> Status) -> Result<[Tensor; 3]> {
+    let mut out = [const { Out(ptr::null_mut()) }; 3];
+    call(&mut out).ok()?;
+    // SAFETY: as above, of each.
+    Ok(out.map(|out| unsafe { Tensor::from_ptr(out.0) }))
+}
+
 /// The gradients of parameters, in their order.
 pub(crate) fn grads(params: &[&Tensor]) -> Result<Vec<Option<Tensor>>> {
     let mut out: Vec<Out> = params.iter().map(|_| Out(ptr::null_mut())).collect();

@@ -19,6 +19,7 @@
 //! - [`manual_seed`], [`rng_state`], [`set_rng_state`]: the generator of one device.
 //! - [`Autocast`]: mixed precision, until the guard is dropped.
 //! - [`TcpStore`], [`Gloo`]: processes that work together. [`GradientSums`]: their gradients, while others are computed.
+//!   [`BatchNormLane`]: their statistics.
 //! - [`open_cuda`]: one program for machines with and without a GPU. [`version`]: which LibTorch that is.
 //! - [`keep_memory`]: no page of the system's is cleared twice. [`short_errors`]: messages without a C++ stack.
 //!
@@ -43,6 +44,7 @@
 
 mod adam;
 mod autocast;
+mod batch_norm;
 mod c10d;
 mod cuda;
 mod error;
@@ -59,6 +61,7 @@ mod version;
 
 pub use adam::{AdamStep, AdamTensors, adam_step};
 pub use autocast::Autocast;
+pub use batch_norm::{BatchNormLane, BatchNormed};
 pub use c10d::{Gloo, GlooAddress, GroupOptions, TcpStore};
 pub use cuda::open_cuda;
 pub use error::{Error, Result, short_errors};

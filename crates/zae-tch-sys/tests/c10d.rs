@@ -1,8 +1,9 @@
 //! The store and the group of c10d, with threads as ranks.
 #![allow(clippy::unwrap_used)]
 
+mod ranks;
+
 use std::{
-    net::TcpListener,
     thread,
     time::{Duration, Instant},
 };
@@ -10,17 +11,12 @@ use std::{
 use tch::{Device, Kind, Tensor};
 use zae_tch_sys::{Gloo, GlooAddress, GroupOptions, TcpStore};
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+use ranks::{TIMEOUT, all, served};
 
 /// A store that is served, and another connection to it.
 fn stores() -> (TcpStore, TcpStore) {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // Somebody may be faster.
-        if let Ok(server) = TcpStore::open("127.0.0.1", port, true, TIMEOUT) {
-            return (server, TcpStore::open("127.0.0.1", port, false, TIMEOUT).unwrap());
-        }
-    }
+    let (server, port) = served();
+    (server, TcpStore::open("127.0.0.1", port, false, TIMEOUT).unwrap())
 }
 
 fn join(store: &TcpStore, rank: usize, at: GlooAddress<'_>, timeout: Duration) -> zae_tch_sys::Result<Gloo> {
@@ -82,6 +78,25 @@ fn two_ranks_sum_gather_and_broadcast() {
         gloo.all_gather(&[rank as u8, 7]).unwrap()
     });
     assert_eq!(found, [vec![0, 7, 1, 7], vec![0, 7, 1, 7]]);
+}
+
+#[test]
+fn any_number_of_ranks_gathers_few_bytes_and_many() {
+    for world_size in [1, 2, 3, 4, 5, 8, 11] {
+        let found = all(world_size, |rank, mut gloo| {
+            let of = |rank: usize, i: usize| (rank * 31 + i * 7 + 1) as u8;
+            // In between there is another call, and nothing at all.
+            for (i, length) in [(0, 1), (1, 256), (2, 0), (3, 1024), (4, 1025), (5, 5), (6, 100_000), (7, 256)] {
+                let gathered = gloo.all_gather(&vec![of(rank, i); length]).unwrap();
+                let expected: Vec<u8> = (0..world_size).flat_map(|rank| vec![of(rank, i); length]).collect();
+                assert_eq!(gathered, expected, "{length} bytes of {world_size} ranks");
+                let mut sum = [rank as f32];
+                gloo.all_reduce_f32(&mut sum).unwrap();
+                assert_eq!(sum, [(0..world_size).sum::<usize>() as f32]);
+            }
+        });
+        assert_eq!(found.len(), world_size);
+    }
 }
 
 #[test]

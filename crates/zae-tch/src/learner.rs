@@ -22,25 +22,29 @@ use zae_core::{
     scaler::GradScaler,
     task::Mode,
 };
+use zae_tch_sys::BatchNormLane;
 
 use crate::{
     built::{Build, Built},
     device::{self, is_synchronous},
     gradients, lend,
     optimizer::Optimizer,
-    overlap::Overlap,
+    overlap::{self, Overlap},
     panics::plain,
     precision,
     process_group::C10dGroup,
     saved::{self, Buffers, short},
     scalars,
     shadow::Shadows,
+    sync_batch_norm,
     window::Window,
 };
 
 const NOT_BUILT: &str = "the model is not built yet: `init` comes first";
 const NO_OPTIMIZER: &str = "this learner has no optimizer: make it with `TchLearner::new` to train, not with \
                             `TchLearner::without_optimizer`";
+const NO_LANE: &str = "ranks exchange the statistics of a `SyncBatchNorm` over c10d: start them with `torchrun` or the variables that \
+                       it sets, or take `nn::batch_norm2d`";
 const UNTRACKED: &str = "the loss does not depend on the model's parameters: compute it with the model that `train_step` is \
                          given, without `no_grad` or `detach`, and do not freeze all of them";
 
@@ -72,6 +76,10 @@ pub struct TchLearner<M> {
     layout: Option<Arc<Layout>>,
     buffers: Buffers,
     overlap: Option<Overlap>,
+    /// What connects its layers, and for which group.
+    lane: Option<(Arc<dyn ProcessGroup>, BatchNormLane)>,
+    /// All ranks compute a micro-batch.
+    in_step: bool,
 }
 
 impl<M: 'static> TchLearner<M> {
@@ -119,6 +127,8 @@ impl<M: 'static> TchLearner<M> {
             layout: None,
             buffers: Buffers::default(),
             overlap: None,
+            lane: None,
+            in_step: false,
         }
     }
 
@@ -267,7 +277,8 @@ impl<M: 'static> Learner for TchLearner<M> {
     fn train<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
         let built = there(&self.built)?;
         let _autocast = precision::enter(self.precision, self.device)?;
-        plain(|| f(&built.model))
+        let lane = self.lane.as_ref().filter(|_| self.in_step).map(|(_, lane)| lane);
+        plain(|| sync_batch_norm::within(lane, || f(&built.model)))
     }
 
     fn eval<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
@@ -366,6 +377,30 @@ impl<M: 'static> Learner for TchLearner<M> {
             self.overlap = Overlap::of(group, variables, self.device)?;
         }
         Ok(self.overlap.is_some())
+    }
+
+    /// Those that are a [`SyncBatchNorm`](crate::SyncBatchNorm), over a [`C10dGroup`].
+    fn connect_layers(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {
+        if !sync_batch_norm::are_there() {
+            return Ok(false);
+        }
+        if !self.lane.as_ref().is_some_and(|(of, lane)| Arc::ptr_eq(of, group) && !lane.is_closed()) {
+            let lane = overlap::as_c10d(&**group).ok_or(NO_LANE)?.connect_layers()?;
+            self.lane = Some((group.clone(), lane));
+        }
+        Ok(true)
+    }
+
+    fn in_step(&mut self, all: bool) {
+        self.in_step = all;
+    }
+
+    fn leave_layers(&mut self) -> bool {
+        self.in_step = false;
+        let Some((_, lane)) = self.lane.take() else { return false };
+        let left = lane.is_closed();
+        lane.close();
+        left
     }
 
     fn sums_begun(&self) -> u64 {

@@ -49,7 +49,8 @@
 //!   the store are constants, and in no state.
 //! - Its random generator on the CPU is one per process: draw nothing from it in a loader's workers.
 //! - `Precision::Bf16` and `F16` are autocast, as PyTorch has it: weights, gradients and the optimizer stay in `f32`.
-//! - Where a launcher says where rank 0 is, processes are connected by PyTorch's c10d: [`C10dGroup`].
+//! - Where a launcher says where rank 0 is, processes are connected by PyTorch's c10d: [`C10dGroup`]. A batch norm over the
+//!   batches of all of them is [`SyncBatchNorm`].
 //! - The bits of a run depend on the number of threads and on the processor, as those of PyTorch do.
 //! - What was only reasoned about, for want of a GPU: everything that is on CUDA.
 //!
@@ -74,6 +75,7 @@ pub mod process_group;
 mod saved;
 mod scalars;
 mod shadow;
+mod sync_batch_norm;
 pub mod tensor_dataset;
 mod variables;
 mod window;
@@ -83,4 +85,5 @@ pub use learner::TchLearner;
 pub use metrics::{accuracy, class_counts, confusion_matrix, correct, regression_sums, scored, top_k_correct};
 pub use optimizer::{Adam, AdamW, Optimizer, Sgd};
 pub use process_group::C10dGroup;
+pub use sync_batch_norm::{SyncBatchNorm, sync_batch_norm};
 pub use tensor_dataset::TensorDataset;

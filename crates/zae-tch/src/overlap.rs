@@ -69,7 +69,7 @@ impl Overlap {
     }
 }
 
-fn as_c10d(group: &dyn ProcessGroup) -> Option<&C10dGroup> {
+pub(crate) fn as_c10d(group: &dyn ProcessGroup) -> Option<&C10dGroup> {
     (group as &dyn Any).downcast_ref()
 }
 

@@ -2,12 +2,11 @@
 //! learner of its own.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{
-    net::TcpListener,
-    sync::{Arc, Mutex},
-    thread,
-    time::Duration,
-};
+mod ranks;
+
+use std::sync::{Arc, Mutex};
+#[cfg(feature = "nccl")]
+use std::time::Duration;
 
 use tch::{
     Device, Kind, Tensor,
@@ -18,13 +17,15 @@ use zae_core::{
     engine::Engine,
     error::Fallible,
     learner::{Clip, Learner, Update},
-    process_group::{ProcessGroup, Reduction, World},
+    process_group::{ProcessGroup, Reduction},
     step::Step,
     task::{At, Task},
     testing::{Connect, Unknown},
     trainer::{NonFinite, Trainer},
 };
 use zae_tch::{AdamW, C10dGroup, Sgd, TchLearner};
+
+use ranks::on_ranks;
 
 /// The second weight alone is more than the first piece has.
 const WIDE: i64 = 600;
@@ -67,25 +68,6 @@ impl Net {
 fn batch(i: u64, rare: bool) -> Batch {
     let numbers: Vec<f32> = (0..24).map(|n| ((n * 7 + i * 13) % 11) as f32 / 11.0 - 0.4).collect();
     (Tensor::from_slice(&numbers).reshape([3, 8]), rare)
-}
-
-/// Each thread is a rank, with a group.
-fn on_ranks<R: Send>(world_size: usize, work: impl Fn(Arc<C10dGroup>) -> R + Sync) -> Vec<R> {
-    // A port of the system's, which rank 0 takes a moment later; some other program may have been faster.
-    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    thread::scope(|scope| {
-        let start = |rank| {
-            let work = &work;
-            scope.spawn(move || {
-                let mut world = World::new(rank, world_size);
-                world.master = Some(("127.0.0.1".to_owned(), port));
-                world.timeout = Duration::from_secs(60);
-                work(C10dGroup::connect(&world).unwrap())
-            })
-        };
-        let threads: Vec<_> = (0..world_size).map(start).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
 }
 
 fn gradients(learner: &mut TchLearner<Net>) -> Vec<(String, Vec<f32>)> {

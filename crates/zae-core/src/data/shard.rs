@@ -33,6 +33,15 @@ impl Shard {
         let place = u128::from(micro_batch) % window;
         place * self.world_size as u128 / window == self.rank as u128
     }
+
+    /// How many batches every process has of a window in which there are so many.
+    pub(crate) fn of_each(&self, there: u64) -> u64 {
+        let (world, window) = (self.world_size.max(1) as u128, u128::from(self.window.max(1)));
+        // The first place of a process: the batches before are those of others.
+        let first = |rank: u128| (rank * window).div_ceil(world);
+        let own = |rank| u128::from(there).clamp(first(rank), first(rank + 1)) - first(rank);
+        (0..world).map(own).min().unwrap_or_default() as u64
+    }
 }
 
 #[cfg(test)]
@@ -61,6 +70,14 @@ mod tests {
             let most = counts.iter().max().copied().unwrap_or_default();
             let fewest = counts.iter().min().copied().unwrap_or_default();
             prop_assert!(most - fewest <= 1);
+        }
+
+        #[test]
+        fn what_each_has_is_what_the_one_with_fewest_has(world_size in 1usize..20, window in 1u64..60, there in 0u64..60) {
+            let there = there.min(window);
+            let of = |rank| (0..there).filter(|i| Shard::new(rank, world_size, window).has(*i)).count() as u64;
+            let fewest = (0..world_size).map(of).min().unwrap_or_default();
+            prop_assert_eq!(Shard::new(0, world_size, window).of_each(there), fewest);
         }
     }
 }

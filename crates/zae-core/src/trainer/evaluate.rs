@@ -118,14 +118,11 @@ impl<T: Task> Trainer<T> {
                     t.each("finish", AddOn::finish)?;
                     t.part_well()
                 });
-                if let Err(error) = &ended {
-                    self.tell_ranks(error);
-                }
-                result = ended.and(result);
+                result = ended.map_err(|error| self.tell_ranks(error)).and(result);
             }
-            Err(error) => {
-                self.tell_ranks(error);
-                self.report(error);
+            Err(_) => {
+                result = result.map_err(|error| self.tell_ranks(error));
+                result.as_ref().err().into_iter().for_each(|error| self.report(error));
             }
         }
         self.signals = None;

@@ -319,12 +319,10 @@ impl<T: Task> Trainer<T> {
     /// Before any work: what was set up wrongly is said, signals become requests, the run folder and the first weights
     /// are made.
     fn open(&mut self) -> Result<(), Error> {
-        let opened = self.guard(Self::prepare);
-        if let Err(error) = &opened {
-            self.tell_ranks(error);
+        self.guard(Self::prepare).map_err(|error| {
             self.signals = None;
-        }
-        opened
+            self.tell_ranks(error)
+        })
     }
 
     fn prepare(&mut self) -> Result<(), Error> {

@@ -43,6 +43,8 @@ pub(super) struct Ranks {
     pub(super) replicated: bool,
     /// The learner sums gradients while it computes them.
     pub(super) overlaps: bool,
+    /// Layers of the model exchange something within a micro-batch.
+    pub(super) in_step: bool,
     /// Gradients on their way.
     pub(super) flat: Vec<f32>,
     pub(super) tree: Tree,
@@ -241,47 +243,58 @@ impl<T: Task> Trainer<T> {
         if let Err(error) = &result {
             let reason = error.to_string();
             self.ranks.give_up(&reason);
+            self.learner.leave_layers();
         }
         result
     }
 
-    /// Tells the other ranks of an error that only this one knows.
-    pub(super) fn tell_ranks(&mut self, error: &Error) {
+    /// Tells the other ranks of an error that only this one knows. Returns what this rank's call fails with: that of another rank, if
+    /// this one's is no more than that the other has left a micro-batch.
+    pub(super) fn tell_ranks(&mut self, error: Error) -> Error {
         let known = matches!(error, Error::Remote { .. } | Error::Interrupted { .. });
         if known || self.ranks.told || self.ranks.lost {
-            return;
+            return error;
         }
-        let Some(group) = self.ranks.group().cloned() else { return };
+        let Some(group) = self.ranks.group().cloned() else { return error };
+        // First: others may wait in their layers.
+        let left = self.learner.leave_layers();
         let mut all = [0.0; 10];
         all[0] = 1.0;
-        // An error of this exchange comes second.
-        if let Err(second) = self.guard(|t| t.sum(&*group, &mut all)) {
-            tracing::error!(error = %second, "the other ranks could not be told of an error");
-            return;
-        }
-        self.part(Some(error));
+        let told = self.guard(|t| t.sum(&*group, &mut all));
+        let others = match told {
+            Ok(()) => self.part(Some((error.to_string(), left))),
+            Err(second) => {
+                tracing::error!(error = %second, "the other ranks could not be told of an error");
+                second
+            }
+        };
+        if left { others } else { error }
     }
 
-    /// All ranks know that one has failed: they hand each other what was read until then, and learn why.
-    fn part(&mut self, own: Option<&Error>) -> Error {
+    /// All ranks know that one has failed: they hand each other what was read until then, and learn why. `own` is this rank's
+    /// reason, and whether it comes of another's.
+    fn part(&mut self, own: Option<(String, bool)>) -> Error {
         self.ranks.told = true;
         let Some(group) = self.ranks.group().cloned() else { return self.fail("there are no other ranks") };
+        self.learner.leave_layers();
         let read = self.guard(|t| t.at(Stage::Read, |t| t.pending.read(&t.learner)));
         let rows = if read.is_ok() { self.pending.shared() } else { Shared::default() };
         // Some may have begun to sum the gradients of a window that others will not come to.
         let begun = self.learner.sums_begun();
         let told = self.together(|t| {
-            let told = gather(&*group, &(own.map(ToString::to_string), rows, begun))?;
+            let told = gather(&*group, &(own, rows, begun))?;
             t.learner.finish_sums(told.iter().map(|(.., begun)| *begun).max().unwrap_or(0))?;
             Ok(told)
         });
         match told {
             Ok(told) => {
-                let (messages, rows): (Vec<_>, Vec<_>) =
-                    told.into_iter().map(|(message, rows, _)| (message, rows)).unzip();
+                let (reasons, rows): (Vec<_>, Vec<_>) =
+                    told.into_iter().map(|(reason, rows, _)| (reason, rows)).unzip();
                 self.pending.take_all(Shared::common(rows));
-                let first = messages.into_iter().enumerate().find_map(|(rank, message)| Some((rank, message?)));
-                let (rank, message) = first.unwrap_or((0, "it has failed, and does not say how".to_owned()));
+                let all = reasons.into_iter().enumerate().filter_map(|(rank, reason)| Some((rank, reason?)));
+                let first = all.min_by_key(|(rank, (_, follows))| (*follows, *rank));
+                let unknown = || (0, "it has failed, and does not say how".to_owned());
+                let (rank, message) = first.map_or_else(unknown, |(rank, (message, _))| (rank, message));
                 Error::Remote { rank, message }
             }
             Err(error) => {

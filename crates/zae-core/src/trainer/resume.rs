@@ -92,11 +92,7 @@ impl<T: Task> Trainer<T> {
     pub fn resume(&mut self) -> Result<(), Error> {
         self.open()?;
         self.signals = None;
-        let resumed = self.guard(Self::resume_from_add_ons);
-        if let Err(error) = &resumed {
-            self.tell_ranks(error);
-        }
-        resumed
+        self.guard(Self::resume_from_add_ons).map_err(|error| self.tell_ranks(error))
     }
 
     /// Asks the add-ons for the newest snapshot, until that has worked: a program that tries again must not start over.

@@ -85,7 +85,7 @@ impl<T: Task> Trainer<T> {
         self.open()?;
         let result = self.guard(|t| {
             t.meet()?;
-            t.overlap_sums()?;
+            t.connect_learner()?;
             if let Some(signal) = t.signal() {
                 return Err(Error::Interrupted { signal });
             }
@@ -117,8 +117,8 @@ impl<T: Task> Trainer<T> {
             t.snapshot_if_wanted(Moment::Step)?;
             Ok(metrics)
         });
-        if let Err(error) = &result {
-            self.tell_ranks(error);
+        let result = result.map_err(|error| self.tell_ranks(error));
+        if result.is_err() {
             self.abandon();
         }
         self.signals = None;
@@ -134,7 +134,7 @@ impl<T: Task> Trainer<T> {
         let result = self.guard(|t| {
             t.resume_from_add_ons()?;
             t.meet()?;
-            t.overlap_sums()?;
+            t.connect_learner()?;
             t.state.progress.start_clock();
             let outcome = match work(t) {
                 Err(Error::Interrupted { signal }) => Outcome::Interrupted { signal },
@@ -153,12 +153,10 @@ impl<T: Task> Trainer<T> {
             tracing::info!(outcome = ?run.outcome, step = t.state.progress.step, "the run has ended");
             Ok(run)
         });
+        let result = result.map_err(|error| self.tell_ranks(error));
         // Add-ons that were told of the end are not told of an error, for nothing but one of them has failed.
-        if let Err(error) = &result {
-            self.tell_ranks(error);
-            if !ended {
-                self.report(error);
-            }
+        if let (Err(error), false) = (&result, ended) {
+            self.report(error);
         }
         self.state.progress.stop_clock();
         self.signals = None;
@@ -225,6 +223,13 @@ impl<T: Task> Trainer<T> {
         (plan.epoch_micro_batches, plan.window) = (batches, window);
         self.state.epoch_batches = batches.map(|batches| (from.epoch, batches));
         let draw = Draw::new(self.state.seed, from);
+        if self.ranks.in_step && batches.is_none() {
+            return Err(Error::Misuse(format!(
+                "the loader does not say how many batches epoch {} has, and a layer that exchanges statistics has to know in which \
+                 windows every rank has one: implement `Loader::micro_batches`, or give a loader that knows its length",
+                from.epoch
+            )));
+        }
         let shard = self.ranks.shard(window);
         let mut batches: Ahead<'_, T::Batch> = self.at(Stage::Data, |_| Ok(train.shard(&draw, shard)?.peekable()))?;
         if batches.peek().is_none() {

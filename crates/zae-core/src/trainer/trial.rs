@@ -77,9 +77,6 @@ impl<T: Task> Trainer<T> {
 
     /// The other ranks are told of an error.
     fn told<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
-        if let Err(error) = &result {
-            self.tell_ranks(error);
-        }
-        result
+        result.map_err(|error| self.tell_ranks(error))
     }
 }

@@ -24,6 +24,7 @@ impl<T: Task> Trainer<T> {
         self.site.step = self.state.progress.step;
         let window = self.state.progress.plan.window;
         let (mut done, mut weights, mut over) = (0, 0.0, false);
+        let mut in_step = self.in_step(first);
         let mut unit = self.state.unit;
         let by_tree = self.by_tree();
         while done < window && !over {
@@ -35,7 +36,9 @@ impl<T: Task> Trainer<T> {
             if let Some(batch) = batch {
                 let unit = if alone { None } else { Some(&mut unit) };
                 let completes = self.completes(cursor.micro_batch, last, alone);
-                let weight = self.micro_batch(cursor, batch, unit, completes)?;
+                let all = in_step > 0;
+                in_step = in_step.saturating_sub(1);
+                let weight = self.micro_batch(cursor, batch, unit, completes, all)?;
                 if by_tree && !alone && weight > 0.0 {
                     self.put_in_tree(cursor.micro_batch)?;
                 }
@@ -81,13 +84,15 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Adds the gradient of one micro-batch, and returns its weight. That is divided by the `unit`, which the first weight
-    /// decides; a micro-batch that is alone in its window has neither. `last` is what the learner is told.
+    /// decides; a micro-batch that is alone in its window has neither. `last` is what the learner is told, and so is whether `all`
+    /// ranks compute one.
     fn micro_batch(
         &mut self,
         cursor: Cursor,
         batch: T::Batch,
         unit: Option<&mut Option<f64>>,
         last: bool,
+        all: bool,
     ) -> Result<f64, Error> {
         let at = At {
             mode: Mode::Train,
@@ -98,6 +103,9 @@ impl<T: Task> Trainer<T> {
         };
         self.at(Stage::Place, |t| {
             t.learner.seed(at.engine_seed());
+            if all {
+                t.learner.in_step(true);
+            }
             let batch = t.learner.place(batch, Mode::Train);
             t.enter(Stage::TrainStep);
             // In one match: two `?` would each move the step.
@@ -107,7 +115,7 @@ impl<T: Task> Trainer<T> {
             };
             let weight = step.checked_weight()?;
             t.enter(Stage::Backward);
-            let loss = if weight == 0.0 {
+            let loss = if weight == 0.0 && !all {
                 t.learner.detach(step.loss)
             } else {
                 let factor = unit.map_or(1.0, |unit| weight / *unit.get_or_insert_with(|| power_of_two_near(weight)));
@@ -116,6 +124,9 @@ impl<T: Task> Trainer<T> {
                     Some(part) => t.learner.backward_part(part, step.loss, factor, last)?,
                 }
             };
+            if all {
+                t.learner.in_step(false);
+            }
             t.site.stage = Stage::TrainStep;
             t.pending.push_loss(loss, weight);
             t.pending.push_metrics(&t.learner, step.metrics.drain(..))?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use zae_core::{error::Fallible, process_group::World};
-use zae_tch_sys::{Error, Gloo, GlooAddress, GradientSums, GroupOptions};
+use zae_tch_sys::{BatchNormLane, Error, Gloo, GlooAddress, GradientSums, GroupOptions};
 
 use super::{
     address,
@@ -133,6 +133,12 @@ pub(super) fn gradients(notes: &Notes, address: IpAddr, is_on_gpu: bool) -> Resu
         let _ = is_on_gpu;
         GradientSums::new(Gloo::open(&notes.store, options)?)
     })
+}
+
+/// Connects all ranks over connections for the layers of a model, the `number`th ones.
+pub(super) fn layers(notes: &Notes, address: IpAddr, number: u64) -> Result<BatchNormLane, Error> {
+    let prefix = format!("{}/layers/{number}", notes.prefix);
+    with_options(notes, &prefix, address, |options| BatchNormLane::new(Gloo::open(&notes.store, options)?))
 }
 
 fn with_options<R>(notes: &Notes, prefix: &str, address: IpAddr, open: impl FnOnce(&GroupOptions<'_>) -> R) -> R {

@@ -19,7 +19,7 @@ use zae_core::{
     process_group::{ProcessGroup, World},
     watch::Watch,
 };
-use zae_tch_sys::{Gloo, GradientSums};
+use zae_tch_sys::{BatchNormLane, Gloo, GradientSums};
 
 use self::{
     notes::{Cause, Notes},
@@ -58,6 +58,8 @@ struct Open {
     history: History,
     /// Gradients travel over connections of their own, once a learner has asked for it.
     sums: Option<GradientSums>,
+    /// How many times layers were connected: each has a name of its own in the store.
+    lanes: u64,
 }
 
 impl C10dGroup {
@@ -69,7 +71,7 @@ impl C10dGroup {
     pub fn connect(world: &World) -> Fallible<Arc<Self>> {
         let (gloo, notes, address) = connect::connect(world)?;
         let (rank, world_size) = (world.rank, world.world_size);
-        let open = Mutex::new(Some(Open { gloo, history: History::default(), sums: None }));
+        let open = Mutex::new(Some(Open { gloo, history: History::default(), sums: None, lanes: 0 }));
         let (failure, whereabouts) = (OnceLock::new(), OnceLock::new());
         Ok(Arc::new(Self { rank, world_size, open, notes, address, failure, whereabouts }))
     }
@@ -94,6 +96,14 @@ impl C10dGroup {
                 }
             };
             Ok(open.sums.insert(sums).set(params, pieces)?)
+        })
+    }
+
+    /// Connects layers of a model, over connections of their own. A call of all ranks.
+    pub(crate) fn connect_layers(&self) -> Fallible<BatchNormLane> {
+        self.call(Call::Layers, |open| {
+            open.lanes += 1;
+            Ok(connect::layers(&self.notes, self.address, open.lanes)?)
         })
     }
 

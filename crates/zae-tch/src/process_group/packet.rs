@@ -19,6 +19,8 @@ pub(super) enum Call {
     SumOfTensor(usize),
     /// Pieces of gradients, which are on their way.
     Gradients,
+    /// Connecting the layers of a model.
+    Layers,
     /// So many bytes of this rank.
     Gather(usize),
     /// Of this rank.
@@ -31,6 +33,7 @@ impl fmt::Display for Call {
             Self::Sum(numbers) => write!(f, "the sum of {numbers} numbers"),
             Self::SumOfTensor(numbers) => write!(f, "the sum of a tensor of {numbers} numbers"),
             Self::Gradients => write!(f, "the sum of gradients"),
+            Self::Layers => write!(f, "connecting the layers of the model"),
             Self::Gather(bytes) => write!(f, "gathering {bytes} bytes of each rank"),
             Self::Broadcast(from) => write!(f, "the broadcast of rank {from}"),
         }
@@ -50,6 +53,7 @@ impl History {
             Call::Gather(_) => (3, 0),
             Call::Broadcast(from) => (4, from),
             Call::Gradients => (5, 0),
+            Call::Layers => (6, 0),
         };
         for word in [kind, size as u64] {
             self.0 = (self.0 ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);

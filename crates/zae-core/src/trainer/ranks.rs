@@ -43,7 +43,7 @@ pub(super) struct Ranks {
     pub(super) replicated: bool,
     /// The learner sums gradients while it computes them.
     pub(super) overlaps: bool,
-    /// Gradients on their way.
+    /// Memory for gradients on their way, if the group needs any.
     pub(super) flat: Vec<f32>,
     pub(super) tree: Tree,
 }

@@ -4,6 +4,7 @@ mod failing;
 mod notice;
 mod patience;
 mod shared;
+mod sum;
 mod thread;
 mod word;
 
@@ -11,14 +12,11 @@ use std::{sync::Arc, time::Duration};
 
 use zae_core::{
     error::Fallible,
-    process_group::{ProcessGroup, World},
+    process_group::{ProcessGroup, Sum, World},
 };
 
 use shared::{Lane, Shared};
-
-/// How many numbers are summed at a time: 4 MB, for which a copy and the sum go on at the same time, and which two warm
-/// buffers hold however large the model is.
-const CHUNK: usize = 1 << 20;
+use sum::ChunkedSum;
 
 /// A handle of MPI's processes.
 ///
@@ -87,18 +85,16 @@ impl ProcessGroup for MpiGroup {
 
     /// A NaN stays one, but which of its bits are set may differ between ranks.
     fn all_reduce_sum(&self, values: &mut [f32]) -> Fallible {
-        let mut lane = self.lane()?;
-        let chunks = values.len().div_ceil(CHUNK);
-        // While one chunk is being summed, the next one is copied. An empty slice is a call too, as the other ranks make one.
-        let mut sent = 0;
-        for done in 0..chunks.max(1) {
-            while sent < chunks.max(1) && sent < done + 2 {
-                lane.send_chunk(values.chunks(CHUNK).nth(sent).unwrap_or_default())?;
-                sent += 1;
-            }
-            lane.take_sums(values.chunks_mut(CHUNK).nth(done).unwrap_or_default())?;
-        }
-        Ok(())
+        let mut sum = ChunkedSum::begin(self.lane()?);
+        sum.give(values)?;
+        sum.take(values)?;
+        sum.end()
+    }
+
+    /// What is given is copied once, to memory of the process that is kept, and summed in chunks of 4 MB while the next ones are
+    /// being filled. `memory` is left as it is.
+    fn begin_sum<'a>(&'a self, _memory: &'a mut Vec<f32>) -> Fallible<Box<dyn Sum + 'a>> {
+        Ok(Box::new(ChunkedSum::begin(self.lane()?)))
     }
 
     fn all_gather(&self, own: &[u8]) -> Fallible<Vec<Vec<u8>>> {

@@ -35,7 +35,7 @@ fn a_rank() {
     };
     tracing::subscriber::set_global_default(Log).unwrap();
     let (_, mut world) = launcher::from_env().unwrap();
-    if matches!(&*does, "stopped" | "stopped midway" | "late" | "sum stopped" | "sum late") {
+    if matches!(&*does, "stopped" | "stopped midway" | "late" | "sum stopped" | "sum late" | "early sum") {
         world.timeout = Duration::from_secs(2);
     }
     let done = act(&does, &world);
@@ -65,6 +65,7 @@ fn act(does: &str, world: &World) -> Fallible {
         }
         "large" => told(large(&group)),
         "sums" => told(sums::stream(&group)),
+        "early sum" => told(sums::early(&group)),
         "longer sum" => told(sums::longer(&group)),
         "twice" => {
             told(check_group(&group))?;

@@ -4,6 +4,7 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -80,7 +81,27 @@ pub(super) fn stream(group: &MpiGroup) -> Fallible {
     }
     assert!(memory.capacity() == 0);
     warm(group)?;
+    back(group)?;
     turns(group)
+}
+
+/// What is summed is taken before the last number has come: that of rank 1 comes when all others have taken a chunk.
+fn back(group: &MpiGroup) -> Fallible {
+    let rank = group.rank();
+    let (mut memory, mut own) = (Vec::new(), numbers(rank, 5 * CHUNK / 2));
+    let mut sum = group.begin_sum(&mut memory)?;
+    if rank == 1 {
+        sum.give(&own[..2 * CHUNK])?;
+        wait_for(&(0..group.world_size()).filter(|rank| *rank != 1).collect::<Vec<_>>())?;
+        sum.give(&own[2 * CHUNK..])?;
+    } else {
+        sum.give(&own)?;
+    }
+    let (first, last) = own.split_at_mut(CHUNK);
+    sum.take(first)?;
+    touch(rank)?;
+    sum.take(last)?;
+    sum.end()
 }
 
 /// From the second sum on, there is memory.
@@ -139,6 +160,13 @@ pub(super) fn half(group: &MpiGroup, then: &str) -> Fallible {
     give(&mut *sum, &own[..3 * CHUNK / 2], 300_007)?;
     match then {
         "dropped" => drop(sum),
+        "panicked" => {
+            let panics = AssertUnwindSafe(move || {
+                let _left = sum;
+                panic!("a bug")
+            });
+            let _ = catch_unwind::<_, ()>(panics);
+        }
         "aborted" => {
             group.abort("out of paper");
             drop(sum);
@@ -165,4 +193,20 @@ pub(super) fn longer(group: &MpiGroup) -> Fallible {
     sum.give(&own)?;
     sum.take(&mut taken)?;
     sum.end()
+}
+
+/// Of all ranks but one, a whole chunk is on its way before the next number comes. The one makes another call, and so they hear
+/// of each other.
+pub(super) fn early(group: &MpiGroup) -> Fallible {
+    if group.rank() == 1 {
+        let done = group.all_gather(&[1]).map(drop);
+        touch(1)?;
+        return done;
+    }
+    let (mut memory, mut own) = (Vec::new(), numbers(group.rank(), CHUNK + 1));
+    let mut sum = group.begin_sum(&mut memory)?;
+    sum.give(&own[..CHUNK])?;
+    wait_for(&[1])?;
+    sum.give(&own[CHUNK..])?;
+    sum.take(&mut own)
 }

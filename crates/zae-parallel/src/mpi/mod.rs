@@ -23,13 +23,14 @@ use sum::ChunkedSum;
 /// One thread of the process owns MPI, from its start to its end: it makes every call, and waits without holding a core. All
 /// groups of a process are handles of it, for MPI starts once per process; so several trainers in one program take turns.
 ///
-/// Gradients are copied to that thread and back: a call of MPI cannot be taken back, and memory that was lent to one that never
-/// ends could never be used again.
+/// Gradients are copied to that thread and back, in chunks of which the first are summed while the last are still being gathered
+/// ([`begin_sum`](ProcessGroup::begin_sum)): a call of MPI cannot be taken back, and memory that was lent to one that never ends
+/// could never be used again.
 ///
 /// # What ends how
 /// - A rank that does not come within the timeout, does something else than the others, or whose program ends while the others
 ///   wait for it: every call on every rank fails from then on, with the same error, which names the rank.
-/// - [`abort`](ProcessGroup::abort): the same, at once, with the reason.
+/// - [`abort`](ProcessGroup::abort): the same, at once, with the reason. So it is when a sum is left before its end.
 /// - After such a failure MPI cannot be ended in an orderly way. When the process ends, it gives the others a few seconds to
 ///   tell their error too, and then has MPI end the job: the exit status of `mpirun` is not 0, whatever the programs returned.
 /// - A rank that is killed: `mpirun` ends the others at once. So does `srun` with `--kill-on-bad-exit`; without, they fail

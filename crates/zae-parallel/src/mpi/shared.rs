@@ -49,6 +49,10 @@ impl Failure {
     pub(super) fn get(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    fn check(&self) -> Fallible {
+        self.get().map_or(Ok(()), |reason| Err(reason.into()))
+    }
 }
 
 /// What one call at a time has.
@@ -146,9 +150,7 @@ impl Shared {
         }
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         // Only then: what a call that failed has left in the channel is never looked at.
-        if let Some(reason) = self.failure.get() {
-            return Err(reason.into());
-        }
+        self.failure.check()?;
         *self.holder() = own;
         Ok(Lane { shared: self, table, timeout })
     }
@@ -227,10 +229,13 @@ impl Lane<'_> {
     }
 
     fn send(&self, call: Call) -> Fallible {
+        // Between two chunks the group may have failed: nobody gathers any more for it.
+        self.shared.failure.check()?;
         self.shared.orders.send(Order::Call(call, self.timeout)).map_err(|_| "MPI's thread has ended".into())
     }
 
     fn answer(&mut self) -> Fallible<Answer> {
+        self.shared.failure.check()?;
         let limit = limit(self.timeout);
         match self.table.answers.recv_timeout(limit) {
             Ok(answer) => Ok(answer?),

@@ -6,8 +6,8 @@ use zae_core::{error::Fallible, process_group::Sum};
 
 use super::shared::Lane;
 
-/// How many numbers are summed at a time: 4 MB, which are as quick as all at once, and a small part of the time that a model
-/// takes whose sum is to be hidden behind its gathering.
+/// How many numbers are summed at a time: 4 MB, beside which the word of all ranks that each chunk begins with is little, and
+/// most of a large model is under way while the rest is being gathered.
 pub(super) const CHUNK: usize = 1 << 20;
 /// How many chunks MPI's thread has: while one is summed, the next one waits for it, and the caller fills a third. Who gathers
 /// faster than MPI sums would fill more and more of them.

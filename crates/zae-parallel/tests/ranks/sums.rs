@@ -154,6 +154,10 @@ pub(super) fn half(group: &MpiGroup, then: &str) -> Fallible {
         let done = give(&mut *sum, &own, 300_007).and_then(|()| take(&mut *sum, &mut taken, 400_009));
         let done = done.and_then(|()| sum.end());
         touch(group.rank())?;
+        // Whoever goes on all the same waits for nobody.
+        for _ in 0..9 {
+            assert!(sum.take(&mut taken).is_err() && sum.end().is_err());
+        }
         return done;
     }
     let mut sum = group.begin_sum(&mut memory)?;

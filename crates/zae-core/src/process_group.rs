@@ -1,6 +1,10 @@
 //! [`ProcessGroup`]: the processes that train one model together. Bytes between them are carried by somebody else's library
 //! (MPI, c10d): an implementation is a handle of it.
 
+mod sum;
+
+pub use sum::Sum;
+
 use std::{any::Any, sync::Arc, time::Duration};
 
 use crate::{error::Fallible, watch::Watch};
@@ -21,6 +25,18 @@ pub trait ProcessGroup: Any + Send + Sync {
     /// # Errors
     /// When a rank is gone, or does not come within the group's timeout; the message names the rank where that is known.
     fn all_reduce_sum(&self, values: &mut [f32]) -> Fallible;
+
+    /// As [`ProcessGroup::all_reduce_sum`], of numbers that are there one after another: those given first may be summed while
+    /// the others are still being gathered. It is one call, up to [`Sum::end`]; this thread makes no other before that.
+    ///
+    /// `memory` is for what a group has to keep, and is warm if it is the same for every sum. By default all numbers are kept
+    /// there, and summed when the first sum is taken.
+    ///
+    /// # Errors
+    /// When the group has failed before.
+    fn begin_sum<'a>(&'a self, memory: &'a mut Vec<f32>) -> Fallible<Box<dyn Sum + 'a>> {
+        Ok(Box::new(sum::Gathered::new(self, memory)))
+    }
 
     /// What every rank gave, by rank. Ranks may give different lengths, none included.
     ///

@@ -30,4 +30,4 @@ pub use launcher::Launcher;
 #[cfg(feature = "mpi")]
 pub use mpi::MpiGroup;
 #[doc(no_inline)]
-pub use zae_core::process_group::{Parallel, ProcessGroup, Reduction, World};
+pub use zae_core::process_group::{Parallel, ProcessGroup, Reduction, Sum, World};

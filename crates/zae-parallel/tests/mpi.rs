@@ -107,6 +107,48 @@ fn what_is_large_arrives_in_pieces() {
 }
 
 #[test]
+fn a_sum_goes_on_while_numbers_come() {
+    for world_size in 1..=3 {
+        let job = job(world_size, "sums");
+        assert!(job.status.success(), "{}", job.said);
+        job.assert_say(0..world_size, "all is well");
+    }
+}
+
+#[test]
+fn a_chunk_is_on_its_way_before_the_next_number_comes() {
+    let job = job(3, "early sum");
+    job.assert_failed();
+    job.assert_say(0..3, "error: rank 0 is in all_reduce_sum of 1048576 numbers, rank 1 in all_gather");
+}
+
+#[test]
+fn a_sum_of_other_lengths_ends_on_all_ranks() {
+    let job = job(3, "longer sum");
+    job.assert_failed();
+    job.assert_say(0..3, "error: rank 0 is in all_reduce_sum of 0 numbers, rank 1 in all_reduce_sum of 1 numbers");
+}
+
+#[test]
+fn a_sum_that_a_rank_leaves_ends_on_all_ranks() {
+    let given_up = "error: rank 1 has given up: ";
+    for (then, ranks, text) in [
+        ("dropped", &[0, 1, 2][..], format!("{given_up}it has left a sum before its end")),
+        ("panicked", &[0, 1, 2], format!("{given_up}it has left a sum before its end")),
+        ("aborted", &[0, 1, 2], format!("{given_up}out of paper")),
+        ("stopped", &[0, 2], "error: rank 1 has not come to all_reduce_sum within 2s".to_owned()),
+        ("late", &[0, 1, 2], "error: rank 1 has not come to all_reduce_sum within 2s".to_owned()),
+        ("ended", &[0, 2], "error: the program of rank 1 has ended, while rank 0 waits for it in".to_owned()),
+        ("killed", &[], String::new()),
+    ] {
+        let job = job(3, &format!("sum {then}"));
+        job.assert_failed();
+        job.assert_say(ranks.iter().copied(), &text);
+        assert!(!job.said.contains("all is well"), "{then}: {}", job.said);
+    }
+}
+
+#[test]
 fn several_groups_of_one_process_are_one_mpi() {
     let job = job(2, "twice");
     assert!(job.status.success(), "{}", job.said);

@@ -211,6 +211,7 @@ pub fn check_group(group: &dyn ProcessGroup) -> Fallible {
         let all = group.all_gather(&bits)?;
         ensure(all.iter().all(|theirs| *theirs == bits), "ranks have different sums")?;
     }
+    check_sums(group)?;
     let mut nothing = [-0.0f32, 0.0, f32::NAN, f32::INFINITY];
     group.all_reduce_sum(&mut nothing)?;
     ensure(nothing[0].to_bits() == (-0.0f32).to_bits(), "-0.0 on all ranks has become 0.0")?;
@@ -242,6 +243,25 @@ pub fn check_group(group: &dyn ProcessGroup) -> Fallible {
         let mut value = [i as f32];
         group.all_reduce_sum(&mut value)?;
         ensure(value == [(i * world) as f32], "calls get out of step")?;
+    }
+    Ok(())
+}
+
+/// Sums of numbers that are there one after another. These are exact, in whatever order ranks are added.
+fn check_sums(group: &dyn ProcessGroup) -> Fallible {
+    let number = |rank: usize, i: usize| ((i * 7 + rank) % 1013) as f32;
+    let mut memory = Vec::new();
+    for len in [0, 1, 1000, 70_001, 5] {
+        let own: Vec<f32> = (0..len).map(|i| number(group.rank(), i)).collect();
+        let exact: Vec<f32> = (0..len).map(|i| (0..group.world_size()).map(|rank| number(rank, i)).sum()).collect();
+        let mut taken = vec![f32::NAN; len];
+        let mut sum = group.begin_sum(&mut memory)?;
+        own.chunks(301).try_for_each(|part| sum.give(part))?;
+        taken.chunks_mut(401).try_for_each(|part| sum.take(part))?;
+        sum.end()?;
+        if taken != exact {
+            return Err(format!("{len} numbers that come one after another have a wrong sum").into());
+        }
     }
     Ok(())
 }

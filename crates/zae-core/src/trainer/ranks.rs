@@ -45,7 +45,7 @@ pub(super) struct Ranks {
     pub(super) overlaps: bool,
     /// Layers of the model exchange something within a micro-batch.
     pub(super) in_step: bool,
-    /// Gradients on their way.
+    /// Memory for gradients on their way, if the group needs any.
     pub(super) flat: Vec<f32>,
     pub(super) tree: Tree,
 }

@@ -8,7 +8,7 @@ use crate::{
     engine::Engine,
     error::{Error, Fallible, Stage},
     learner::Learner,
-    process_group::{ProcessGroup, Reduction},
+    process_group::{ProcessGroup, Reduction, Sum},
     progress::Cursor,
     task::Task,
 };
@@ -81,7 +81,10 @@ impl<T: Task> Trainer<T> {
         let place = micro_batch % self.state.progress.plan.window;
         self.at(Stage::Backward, |t| {
             let mut gradients = Vec::new();
-            read(&mut t.learner, &mut gradients)?;
+            t.learner.gradients(&mut |_, values| {
+                gradients.extend_from_slice(values);
+                Ok(())
+            })?;
             t.learner.zero_grad();
             t.ranks.tree.add(place, gradients);
             t.ranks.tree.merge(place + 1);
@@ -123,7 +126,11 @@ impl<T: Task> Trainer<T> {
         }
         let tree = self.by_tree() && !alone;
         let group = self.ranks.group().cloned();
-        self.together(|t| {
+        let mut flat = std::mem::take(&mut self.ranks.flat);
+        let memory = &mut flat;
+        // If this fails half way, it is dropped after all ranks were told why: they hear that, and not that a sum was left.
+        let mut sum = None;
+        let done = self.together(|t| {
             let factor = match &group {
                 Some(group) if t.state.unit.is_none() && !alone => t.same_unit(&**group, unit)?,
                 Some(_) => 1.0,
@@ -132,27 +139,34 @@ impl<T: Task> Trainer<T> {
                     1.0
                 }
             };
-            let mut flat = std::mem::take(&mut t.ranks.flat);
             if tree {
-                t.ranks.tree.merge(u64::MAX);
-                if let Some(group) = &group {
-                    t.ranks.tree.join(&**group, factor)?;
-                }
-                flat = t.ranks.tree.take().ok_or("no rank has a gradient")?;
-            } else if let Some(group) = &group {
-                t.learner.expect_gradients()?;
-                read(&mut t.learner, &mut flat)?;
-                scale(&mut flat, factor);
-                group.all_reduce_sum(&mut flat)?;
-            } else {
-                return Ok(());
+                return t.sum_by_tree(group.as_deref(), factor);
             }
+            let Some(group) = &group else { return Ok(()) };
             t.learner.expect_gradients()?;
-            write(&mut t.learner, &flat)?;
-            t.ranks.flat = flat;
+            stream(&mut t.learner, &mut **sum.insert(group.begin_sum(memory)?), factor)
+        });
+        drop(sum);
+        self.ranks.flat = flat;
+        done.map(|()| summed)
+    }
+
+    /// Sums the gradients that are kept apart.
+    fn sum_by_tree(&mut self, group: Option<&dyn ProcessGroup>, factor: f64) -> Fallible {
+        let tree = &mut self.ranks.tree;
+        tree.merge(u64::MAX);
+        if let Some(group) = group {
+            tree.join(group, factor)?;
+        }
+        let sums = tree.take().ok_or("no rank has a gradient")?;
+        let mut rest = &sums[..];
+        self.learner.expect_gradients()?;
+        write(&mut self.learner, sums.len(), |values| {
+            let (own, later) = rest.split_at(values.len());
+            values.copy_from_slice(own);
+            rest = later;
             Ok(())
-        })?;
-        Ok(summed)
+        })
     }
 
     /// The power of two by which weights are divided is that of the window's first micro-batch: ranks have taken that of their
@@ -163,23 +177,27 @@ impl<T: Task> Trainer<T> {
     }
 }
 
-/// The gradients there are, one behind the other.
-fn read(engine: &mut impl Engine, flat: &mut Vec<f32>) -> Fallible {
-    flat.clear();
+/// The gradients there are become their sums. One is on its way to the other ranks while the next is read, and is written while
+/// others come back.
+fn stream(engine: &mut impl Engine, sum: &mut dyn Sum, factor: f64) -> Fallible {
+    let mut given = 0;
     engine.gradients(&mut |_, values| {
-        flat.extend_from_slice(values);
-        Ok(())
-    })
+        given += values.len();
+        scale(values, factor);
+        sum.give(values)
+    })?;
+    write(engine, given, |values| sum.take(values))?;
+    sum.end()
 }
 
-fn write(engine: &mut impl Engine, mut flat: &[f32]) -> Fallible {
+/// The gradients there are become what is taken, of which there is as much as this rank has given.
+fn write(engine: &mut impl Engine, given: usize, mut take: impl FnMut(&mut [f32]) -> Fallible) -> Fallible {
+    let mut left = given;
     engine.gradients(&mut |info, values| {
-        let (own, rest) = flat.split_at_checked(values.len()).ok_or_else(|| {
+        left = left.checked_sub(values.len()).ok_or_else(|| {
             format!("`{}` is one gradient more than this rank has given: the ranks have different models", info.name)
         })?;
-        values.copy_from_slice(own);
-        flat = rest;
-        Ok(())
+        take(values)
     })
 }
 
@@ -248,9 +266,43 @@ impl Tree {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        engine::{ParamInfo, Visit},
+        testing::thread_ranks,
+    };
+
+    /// Lends these gradients, and next time one more.
+    struct Grows(Vec<f32>);
+
+    impl Engine for Grows {
+        fn name(&self) -> &'static str {
+            "grows"
+        }
+        fn gradients(&mut self, visit: Visit<'_>) -> Fallible {
+            for (name, value) in ["a", "b", "c"].into_iter().zip(&mut self.0) {
+                visit(&ParamInfo::new(name, &[1], true), std::slice::from_mut(value))?;
+            }
+            self.0.push(7.0);
+            Ok(())
+        }
+        fn parameters(&mut self, _: Visit<'_>) -> Fallible {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_gradient_that_was_not_given_is_named() {
+        let (group, mut memory) = (&thread_ranks(1, Duration::from_secs(60))[0], Vec::new());
+        let mut engine = Grows(vec![1.5, -0.25]);
+        let error = stream(&mut engine, &mut *group.begin_sum(&mut memory).unwrap(), 0.5).unwrap_err().to_string();
+        assert_eq!(error, "`c` is one gradient more than this rank has given: the ranks have different models");
+        assert_eq!(engine.0, [0.75, -0.125, 7.0]);
+    }
 
     /// The sum of some leaves of a window, of which each process has a part.
     fn sum(leaves: &[Option<f32>], world_size: usize) -> Option<f32> {

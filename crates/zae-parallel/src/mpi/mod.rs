@@ -4,6 +4,7 @@ mod failing;
 mod notice;
 mod patience;
 mod shared;
+mod sum;
 mod thread;
 mod word;
 
@@ -11,27 +12,25 @@ use std::{sync::Arc, time::Duration};
 
 use zae_core::{
     error::Fallible,
-    process_group::{ProcessGroup, World},
+    process_group::{ProcessGroup, Sum, World},
 };
 
 use shared::{Lane, Shared};
-
-/// How many numbers are summed at a time: 4 MB, for which a copy and the sum go on at the same time, and which two warm
-/// buffers hold however large the model is.
-const CHUNK: usize = 1 << 20;
+use sum::ChunkedSum;
 
 /// A handle of MPI's processes.
 ///
 /// One thread of the process owns MPI, from its start to its end: it makes every call, and waits without holding a core. All
 /// groups of a process are handles of it, for MPI starts once per process; so several trainers in one program take turns.
 ///
-/// Gradients are copied to that thread and back: a call of MPI cannot be taken back, and memory that was lent to one that never
-/// ends could never be used again.
+/// Gradients are copied to that thread and back, in chunks of which the first are summed while the last are still being gathered
+/// ([`begin_sum`](ProcessGroup::begin_sum)): a call of MPI cannot be taken back, and memory that was lent to one that never ends
+/// could never be used again.
 ///
 /// # What ends how
 /// - A rank that does not come within the timeout, does something else than the others, or whose program ends while the others
 ///   wait for it: every call on every rank fails from then on, with the same error, which names the rank.
-/// - [`abort`](ProcessGroup::abort): the same, at once, with the reason.
+/// - [`abort`](ProcessGroup::abort): the same, at once, with the reason. So it is when a sum is left before its end.
 /// - After such a failure MPI cannot be ended in an orderly way. When the process ends, it gives the others a few seconds to
 ///   tell their error too, and then has MPI end the job: the exit status of `mpirun` is not 0, whatever the programs returned.
 /// - A rank that is killed: `mpirun` ends the others at once. So does `srun` with `--kill-on-bad-exit`; without, they fail
@@ -87,18 +86,16 @@ impl ProcessGroup for MpiGroup {
 
     /// A NaN stays one, but which of its bits are set may differ between ranks.
     fn all_reduce_sum(&self, values: &mut [f32]) -> Fallible {
-        let mut lane = self.lane()?;
-        let chunks = values.len().div_ceil(CHUNK);
-        // While one chunk is being summed, the next one is copied. An empty slice is a call too, as the other ranks make one.
-        let mut sent = 0;
-        for done in 0..chunks.max(1) {
-            while sent < chunks.max(1) && sent < done + 2 {
-                lane.send_chunk(values.chunks(CHUNK).nth(sent).unwrap_or_default())?;
-                sent += 1;
-            }
-            lane.take_sums(values.chunks_mut(CHUNK).nth(done).unwrap_or_default())?;
-        }
-        Ok(())
+        let mut sum = ChunkedSum::begin(self.lane()?);
+        sum.give(values)?;
+        sum.take(values)?;
+        sum.end()
+    }
+
+    /// What is given is copied once, to memory of the process that is kept, and summed in chunks of 4 MB while the next ones are
+    /// being filled. `memory` is left as it is.
+    fn begin_sum<'a>(&'a self, _memory: &'a mut Vec<f32>) -> Fallible<Box<dyn Sum + 'a>> {
+        Ok(Box::new(ChunkedSum::begin(self.lane()?)))
     }
 
     fn all_gather(&self, own: &[u8]) -> Fallible<Vec<Vec<u8>>> {

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{self, Receiver, Sender},
     },
-    thread,
+    thread::{self, ThreadId},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use zae_core::error::Fallible;
 
 use super::{
     failing::GRACE,
+    sum::CHUNK,
     thread::{Answer, Call, Communication, Order, Started},
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     patience: AtomicU64,
     failure: Arc<Failure>,
     table: Mutex<Table>,
+    /// The thread that has the table.
+    holder: Mutex<Option<ThreadId>>,
 }
 
 /// Why the group is of no more use: the first reason counts.
@@ -46,13 +49,17 @@ impl Failure {
     pub(super) fn get(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    fn check(&self) -> Fallible {
+        self.get().map_or(Ok(()), |reason| Err(reason.into()))
+    }
 }
 
 /// What one call at a time has.
 struct Table {
     answers: Receiver<Result<Answer, String>>,
-    /// Numbers to be summed, and their sums: warm, for they are used in every step.
-    spare: Vec<(Vec<f32>, Vec<f32>)>,
+    /// Memory for numbers to be summed, and for their sums: warm, for it is used in every step.
+    spare: Vec<Vec<f32>>,
 }
 
 /// The thread, started if it is not yet.
@@ -80,6 +87,7 @@ pub(super) fn start(timeout: Duration) -> Fallible<Arc<Shared>> {
         patience: AtomicU64::new(millis(timeout)),
         failure,
         table: Mutex::new(Table { answers, spare: Vec::new() }),
+        holder: Mutex::default(),
     });
     *shared = Some(made.clone());
     #[cfg(unix)]
@@ -136,12 +144,19 @@ impl Shared {
 
     /// For one call; others wait for their turn.
     pub(super) fn lane(&self, timeout: Duration) -> Fallible<Lane<'_>> {
+        let own = Some(thread::current().id());
+        if *self.holder() == own {
+            return Err("this thread has begun a sum that is not at its end: it would wait for itself".into());
+        }
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         // Only then: what a call that failed has left in the channel is never looked at.
-        match self.failure.get() {
-            Some(reason) => Err(reason.into()),
-            None => Ok(Lane { shared: self, table, timeout }),
-        }
+        self.failure.check()?;
+        *self.holder() = own;
+        Ok(Lane { shared: self, table, timeout })
+    }
+
+    fn holder(&self) -> MutexGuard<'_, Option<ThreadId>> {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,24 +167,49 @@ pub(super) struct Lane<'a> {
     timeout: Duration,
 }
 
+impl Drop for Lane<'_> {
+    fn drop(&mut self) {
+        *self.shared.holder() = None;
+    }
+}
+
 impl Lane<'_> {
-    pub(super) fn send_chunk(&mut self, values: &[f32]) -> Fallible {
-        let (mut numbers, sums) = self.table.spare.pop().unwrap_or_default();
-        numbers.clear();
-        numbers.reserve_exact(values.len());
-        numbers.extend_from_slice(values);
+    /// Memory for a chunk, with whatever was in it. What is never written takes none.
+    fn memory(&mut self) -> Vec<f32> {
+        self.table.spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK))
+    }
+
+    /// Such memory, for numbers to be summed.
+    pub(super) fn empty(&mut self) -> Vec<f32> {
+        let mut memory = self.memory();
+        memory.clear();
+        memory
+    }
+
+    /// Keeps such memory for the next chunk.
+    pub(super) fn keep(&mut self, memory: Vec<f32>) {
+        self.table.spare.push(memory);
+    }
+
+    pub(super) fn send_chunk(&mut self, numbers: Vec<f32>) -> Fallible {
+        let sums = self.memory();
         self.send(Call::Sum { numbers, sums })
     }
 
-    pub(super) fn take_sums(&mut self, into: &mut [f32]) -> Fallible {
+    /// The sums of the first chunk that was sent and not taken.
+    pub(super) fn take_sums(&mut self) -> Fallible<Vec<f32>> {
         match self.answer()? {
-            Answer::Sum { numbers, sums } if sums.len() == into.len() => {
-                into.copy_from_slice(&sums);
-                self.table.spare.push((numbers, sums));
-                Ok(())
+            Answer::Sum { numbers, sums } if sums.len() == numbers.len() => {
+                self.keep(numbers);
+                Ok(sums)
             }
             _ => Err(self.mixed_up()),
         }
+    }
+
+    /// This rank cannot go on with its call.
+    pub(super) fn give_up(&self, reason: &str) {
+        self.shared.give_up(format!("rank {} has given up: {reason}", self.shared.rank));
     }
 
     pub(super) fn gather(&mut self, own: Vec<u8>) -> Fallible<Vec<Vec<u8>>> {
@@ -189,10 +229,13 @@ impl Lane<'_> {
     }
 
     fn send(&self, call: Call) -> Fallible {
+        // Between two chunks the group may have failed: nobody gathers any more for it.
+        self.shared.failure.check()?;
         self.shared.orders.send(Order::Call(call, self.timeout)).map_err(|_| "MPI's thread has ended".into())
     }
 
     fn answer(&mut self) -> Fallible<Answer> {
+        self.shared.failure.check()?;
         let limit = limit(self.timeout);
         match self.table.answers.recv_timeout(limit) {
             Ok(answer) => Ok(answer?),

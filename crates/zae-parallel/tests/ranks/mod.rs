@@ -2,6 +2,8 @@
 // Stopping and killing oneself, and ending with one's parent, are the system's; a rank's status is part of what is tested.
 #![allow(unsafe_code, clippy::exit)]
 
+mod sums;
+
 use std::{
     fmt,
     path::PathBuf,
@@ -33,7 +35,7 @@ fn a_rank() {
     };
     tracing::subscriber::set_global_default(Log).unwrap();
     let (_, mut world) = launcher::from_env().unwrap();
-    if matches!(&*does, "stopped" | "stopped midway" | "late") {
+    if matches!(&*does, "stopped" | "stopped midway" | "late" | "sum stopped" | "sum late" | "early sum") {
         world.timeout = Duration::from_secs(2);
     }
     let done = act(&does, &world);
@@ -62,6 +64,9 @@ fn act(does: &str, world: &World) -> Fallible {
             }
         }
         "large" => told(large(&group)),
+        "sums" => told(sums::stream(&group)),
+        "early sum" => told(sums::early(&group)),
+        "longer sum" => told(sums::longer(&group)),
         "twice" => {
             told(check_group(&group))?;
             drop(group);
@@ -163,7 +168,10 @@ fn act(does: &str, world: &World) -> Fallible {
                 told(group.all_gather(&[1]).map(drop))
             }
         }
-        _ => panic!("what is {does}?"),
+        _ => match does.strip_prefix("sum ") {
+            Some(then) => told(sums::half(&group, then)),
+            None => panic!("what is {does}?"),
+        },
     }
 }
 

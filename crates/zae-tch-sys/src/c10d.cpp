@@ -92,8 +92,8 @@ void all_gather(Gloo &gloo, const at::Tensor &own, at::Tensor all) {
   if (own.numel() == 0) return;
   at::NoGradGuard no_grad;
   if (own.nbytes() <= FEW) return gather_in_rounds(gloo, own, std::move(all));
-  auto input = own;
-  finish(gloo.group->_allgather_base(all, input));
+  auto input = own.view({-1}), output = all.view({-1});
+  finish(gloo.group->_allgather_base(output, input));
 }
 
 extern "C" {

@@ -153,8 +153,8 @@ const char *zae_gloo_open(const Store *store, const GroupOptions *how, Gloo **gl
   return guarded([&] {
     Quiet quiet;
     auto options = c10d::ProcessGroupGloo::Options::create(Millis(how->timeout));
-    // Calls come one at a time.
-    options->threads = 1;
+    // The last piece of gradients does not wait for the one before.
+    options->threads = 2;
     options->devices.push_back(how->interface.length
                                    ? c10d::ProcessGroupGloo::createDeviceForInterface(how->interface.text())
                                    : c10d::ProcessGroupGloo::createDeviceForHostname(how->address.text()));

@@ -5,7 +5,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use tch::nn::{Path, VarStore};
+use tch::{
+    Device,
+    nn::{Path, VarStore},
+};
 use zae_core::{
     error::{Fallible, Panicked},
     learner::{MODEL, SavedTensor, StateDict},
@@ -52,6 +55,18 @@ impl<M> Built<M> {
             .into());
         }
         Ok(Self { model, store, variables })
+    }
+
+    /// Moves it with its gradients.
+    pub(crate) fn move_to(&mut self, device: Device) -> Fallible {
+        let grads: Vec<_> = self.variables.iter().map(|variable| variable.tensor.grad()).collect();
+        // `tch` panics if the memory there does not suffice.
+        catch_unwind(AssertUnwindSafe(|| self.store.set_device(device)))
+            .map_err(|payload| format!("the model cannot go to {device:?}: {}", Panicked::new(&*payload)))?;
+        for (variable, grad) in self.variables.iter().zip(grads).filter(|(_, grad)| grad.defined()) {
+            zae_tch_sys::set_grad(&variable.tensor, &grad.f_to_device(device).map_err(short)?)?;
+        }
+        Ok(())
     }
 
     /// Notes every name, shape and type of a state that does not fit the model.

@@ -1,50 +1,43 @@
 //! [`TchLearner`]: a model of `tch` with its optimizer on a device.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+mod engine;
+
+use std::sync::Arc;
 
 use tch::{
     Device, Tensor,
     nn::{Path, VarStore},
 };
 use zae_core::{
-    engine::{Engine, Shadow, Visit},
-    error::{Fallible, Panicked},
+    error::Fallible,
     learner::{
         Clip, Layout, Learner, MODEL, OPTIMIZER, Readout, SCALER, SHADOW, StateDict, Stepped, Update, in_part,
         no_such_part,
     },
     misfits::Misfits,
     precision::Precision,
-    process_group::{ProcessGroup, World},
+    process_group::ProcessGroup,
     scaler::GradScaler,
     task::Mode,
 };
-use zae_tch_sys::BatchNormLane;
 
 use crate::{
     built::{Build, Built},
     device::{self, is_synchronous},
-    gradients, lend,
+    gradients,
     optimizer::Optimizer,
-    overlap::{self, Overlap},
     panics::plain,
     precision,
-    process_group::C10dGroup,
     saved::{self, Buffers, short},
     scalars,
     shadow::Shadows,
-    sync_batch_norm,
+    together::Together,
     window::Window,
 };
 
 const NOT_BUILT: &str = "the model is not built yet: `init` comes first";
 const NO_OPTIMIZER: &str = "this learner has no optimizer: make it with `TchLearner::new` to train, not with \
                             `TchLearner::without_optimizer`";
-const NO_LANE: &str = "ranks exchange the statistics of a `SyncBatchNorm` over c10d: start them with `torchrun` or the variables that \
-                       it sets, or take `nn::batch_norm2d`";
 const UNTRACKED: &str = "the loss does not depend on the model's parameters: compute it with the model that `train_step` is \
                          given, without `no_grad` or `detach`, and do not freeze all of them";
 
@@ -75,11 +68,7 @@ pub struct TchLearner<M> {
     shadows: Shadows,
     layout: Option<Arc<Layout>>,
     buffers: Buffers,
-    overlap: Option<Overlap>,
-    /// What connects its layers, and for which group.
-    lane: Option<(Arc<dyn ProcessGroup>, BatchNormLane)>,
-    /// All ranks compute a micro-batch.
-    in_step: bool,
+    together: Together,
 }
 
 impl<M: 'static> TchLearner<M> {
@@ -126,9 +115,7 @@ impl<M: 'static> TchLearner<M> {
             shadows: Shadows::default(),
             layout: None,
             buffers: Buffers::default(),
-            overlap: None,
-            lane: None,
-            in_step: false,
+            together: Together::default(),
         }
     }
 
@@ -177,44 +164,6 @@ fn there<M>(built: &Option<Built<M>>) -> Fallible<&Built<M>> {
     Ok(built.as_ref().ok_or(NOT_BUILT)?)
 }
 
-impl<M: 'static> Engine for TchLearner<M> {
-    fn name(&self) -> &str {
-        "libtorch"
-    }
-
-    /// On the CPU the memory of the gradients itself is lent; on a GPU they travel to the host and back.
-    ///
-    /// A trainable parameter that took no part in the window is lent `-0.0` everywhere, the number that changes no sum.
-    /// It has a gradient afterwards only if the visitor wrote something else.
-    fn gradients(&mut self, visit: Visit<'_>) -> Fallible {
-        let variables = &there(&self.built)?.variables;
-        // Not kept: a visitor may give a parameter its first gradient.
-        lend::gradients(variables, &self.window.take(variables)?, visit)
-    }
-
-    fn parameters(&mut self, visit: Visit<'_>) -> Fallible {
-        lend::parameters(&there(&self.built)?.variables, visit)
-    }
-
-    /// The second sets hold the floating-point parameters and buffers, running statistics included, and are part of the
-    /// state dict, under `shadow/{slot}/`.
-    fn shadow(&mut self, slot: &str, op: Shadow) -> Fallible {
-        self.shadows.apply(&there(&self.built)?.variables, slot, op)
-    }
-
-    fn has_shadow(&self, slot: &str) -> Fallible<bool> {
-        Ok(self.shadows.has(slot))
-    }
-
-    /// By c10d, if the launcher says where rank 0 is: see [`C10dGroup`].
-    fn process_group(&mut self, world: &World) -> Fallible<Option<Arc<dyn ProcessGroup>>> {
-        if world.master.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(C10dGroup::connect(world)?))
-    }
-}
-
 impl<M: 'static> Learner for TchLearner<M> {
     type Model = M;
     type Scalar = Tensor;
@@ -242,13 +191,7 @@ impl<M: 'static> Learner for TchLearner<M> {
         device::check(*device)?;
         precision::check(self.precision, *device)?;
         if let Some(built) = &mut self.built {
-            let grads: Vec<_> = built.variables.iter().map(|variable| variable.tensor.grad()).collect();
-            // `tch` panics if the memory there does not suffice.
-            catch_unwind(AssertUnwindSafe(|| built.store.set_device(*device)))
-                .map_err(|payload| format!("the model cannot go to {device:?}: {}", Panicked::new(&*payload)))?;
-            for (variable, grad) in built.variables.iter().zip(grads).filter(|(_, grad)| grad.defined()) {
-                zae_tch_sys::set_grad(&variable.tensor, &grad.f_to_device(*device).map_err(short)?)?;
-            }
+            built.move_to(*device)?;
         }
         self.window.changed();
         self.optimizer.as_mut().map_or(Ok(()), |optimizer| optimizer.move_to(*device)).map_err(short)?;
@@ -277,8 +220,7 @@ impl<M: 'static> Learner for TchLearner<M> {
     fn train<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
         let built = there(&self.built)?;
         let _autocast = precision::enter(self.precision, self.device)?;
-        let lane = self.lane.as_ref().filter(|_| self.in_step).map(|(_, lane)| lane);
-        plain(|| sync_batch_norm::within(lane, || f(&built.model)))
+        plain(|| self.together.layers(|| f(&built.model)))
     }
 
     fn eval<R>(&mut self, f: impl FnOnce(&M) -> R) -> Fallible<R> {
@@ -291,8 +233,8 @@ impl<M: 'static> Learner for TchLearner<M> {
     /// The weight, and the scale of the gradient scaler, multiply the loss before the backward pass.
     fn backward(&mut self, loss: Tensor, weight: f64, last: bool) -> Fallible<Tensor> {
         let (value, weighted) = self.weighted(loss, weight)?;
-        if let (true, Some(overlap)) = (last, &self.overlap) {
-            overlap.begin(&there(&self.built)?.variables)?;
+        if last {
+            self.together.begin(&there(&self.built)?.variables)?;
         }
         weighted.f_backward().map_err(short)?;
         if !self.window.has_gradients(&there(&self.built)?.variables) {
@@ -373,43 +315,28 @@ impl<M: 'static> Learner for TchLearner<M> {
     /// large as those of PyTorch's `DistributedDataParallel`.
     fn overlap(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {
         let variables = &there(&self.built)?.variables;
-        if !self.overlap.as_ref().is_some_and(|overlap| overlap.is_of(group, variables, self.device)) {
-            self.overlap = Overlap::of(group, variables, self.device)?;
-        }
-        Ok(self.overlap.is_some())
+        self.together.overlap(group, variables, self.device)
     }
 
     /// Those that are a [`SyncBatchNorm`](crate::SyncBatchNorm), over a [`C10dGroup`].
     fn connect_layers(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {
-        if !sync_batch_norm::are_there() {
-            return Ok(false);
-        }
-        if !self.lane.as_ref().is_some_and(|(of, lane)| Arc::ptr_eq(of, group) && !lane.is_closed()) {
-            let lane = overlap::as_c10d(&**group).ok_or(NO_LANE)?.connect_layers()?;
-            self.lane = Some((group.clone(), lane));
-        }
-        Ok(true)
+        self.together.connect_layers(group)
     }
 
     fn in_step(&mut self, all: bool) {
-        self.in_step = all;
+        self.together.in_step = all;
     }
 
     fn leave_layers(&mut self) -> bool {
-        self.in_step = false;
-        let Some((_, lane)) = self.lane.take() else { return false };
-        let left = lane.is_closed();
-        lane.close();
-        left
+        self.together.leave_layers()
     }
 
     fn sums_begun(&self) -> u64 {
-        self.overlap.as_ref().map_or(0, |overlap| overlap.begun() as u64)
+        self.together.begun()
     }
 
     fn finish_sums(&mut self, pieces: u64) -> Fallible {
-        let pieces = usize::try_from(pieces).unwrap_or(usize::MAX);
-        self.overlap.as_ref().filter(|_| pieces > 0).map_or(Ok(()), |overlap| overlap.finish(pieces))
+        self.together.finish(pieces)
     }
 
     fn layout(&mut self) -> Fallible<Arc<Layout>> {

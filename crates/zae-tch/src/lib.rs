@@ -77,6 +77,7 @@ mod scalars;
 mod shadow;
 mod sync_batch_norm;
 pub mod tensor_dataset;
+mod together;
 mod variables;
 mod window;
 

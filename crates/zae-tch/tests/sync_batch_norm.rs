@@ -144,22 +144,25 @@ fn ranked(task: Fit, group: Arc<dyn ProcessGroup>, sync: bool, accumulate: u64) 
     alone(task, sync, accumulate).add_on(Connect::new(Some(group), Reduction::Fast, 0))
 }
 
-/// Weights and running statistics, by name.
-fn tensors(trainer: &mut Trainer<Fit>) -> Vec<(String, Vec<f32>)> {
+/// The numbers of a tensor of this name.
+type Named = (String, Vec<f32>);
+
+/// Weights and running statistics.
+fn tensors(trainer: &mut Trainer<Fit>) -> Vec<Named> {
     let state = trainer.state_dict().unwrap();
     let of_model = state.tensors.iter().filter(|(name, _)| name.starts_with("model/"));
     let floats = |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     of_model.map(|(name, tensor)| (name.clone(), floats(&tensor.data.bytes().unwrap()))).collect()
 }
 
-fn trained(trainer: &mut Trainer<Fit>, data: &Data) -> Vec<(String, Vec<f32>)> {
+fn trained(trainer: &mut Trainer<Fit>, data: &Data) -> Vec<Named> {
     trainer.run(3, data, ()).unwrap();
     tensors(trainer)
 }
 
-fn distance(found: &[(String, Vec<f32>)], expected: &[(String, Vec<f32>)]) -> f32 {
+fn distance(found: &[Named], expected: &[Named]) -> f32 {
     assert_eq!(found.len(), expected.len());
-    let apart = |((name, found), (other, expected)): (&(String, Vec<f32>), &(String, Vec<f32>))| {
+    let apart = |((name, found), (other, expected)): (&Named, &Named)| {
         assert_eq!(name, other);
         found.iter().zip(expected).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
     };
@@ -222,7 +225,7 @@ fn one_batch_after_another_is_the_same_run() {
 
 #[test]
 fn when_a_rank_fails_the_others_learn_why_and_all_can_go_on() {
-    let weights = |mut all: Vec<(String, Vec<f32>)>| {
+    let weights = |mut all: Vec<Named>| {
         // Running statistics have seen the batches of the step that was not made.
         all.retain(|(name, _)| !name.contains("running"));
         all

@@ -311,14 +311,14 @@ impl<M: 'static> Learner for TchLearner<M> {
         Ok(())
     }
 
-    /// Over a [`C10dGroup`], if all trainable parameters are of type `f32` and on the learner's device. The pieces are about as
+    /// Over a [`C10dGroup`](crate::C10dGroup), if all trainable parameters are of type `f32` and on the learner's device. The pieces are about as
     /// large as those of PyTorch's `DistributedDataParallel`.
     fn overlap(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {
         let variables = &there(&self.built)?.variables;
         self.together.overlap(group, variables, self.device)
     }
 
-    /// Those that are a [`SyncBatchNorm`](crate::SyncBatchNorm), over a [`C10dGroup`].
+    /// Those that are a [`SyncBatchNorm`](crate::SyncBatchNorm), over a [`C10dGroup`](crate::C10dGroup).
     fn connect_layers(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {
         self.together.connect_layers(group)
     }

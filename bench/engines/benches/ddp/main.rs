@@ -23,6 +23,7 @@
 //! - `pytorch_ddp`: `DistributedDataParallel` over Gloo as it comes, in a hand-written loop with `AdamW(fused=True)`.
 //! - `pytorch_ceiling`: the same loop, twice, without it.
 //! - `sums`: nothing but sums of as many numbers as the network has, by `C10dGroup` and by the Gloo of `zae-tch-sys`.
+//! - `words`: nothing but words, as ranks exchange them twice a step, and 1,025 bytes, which c10d gathers in its ring.
 //!
 //! At the end the mean losses of both ranks have to be equal, and close to those of PyTorch's DDP; those of the ceilings too,
 //! rank by rank.
@@ -41,6 +42,7 @@
 //!   less than wall time, ranks have waited for each other.
 //! - `all_reduce_over_raw_gloo`: time of `all_reduce_sum` over that of the call below it, by turns in the same two processes.
 //!   Less is better. `all_reduce_us` is that of the first.
+//! - `word_over_ring`: the same of a word, over the ring of c10d; `word_us`. The processes have nothing else to do here.
 //!
 //! Run it on an idle machine with two cores or more: ranks wait for each other in every step, so whatever takes a core from
 //! one of them stops both. Where a process runs is left to the system, as it is under `torchrun`.
@@ -59,7 +61,7 @@ use std::process::ExitCode;
 
 use pairs::{
     Laps,
-    Way::{self, Ceiling, Gloo, GlooAfter, Mpi, PyTorchCeiling, PyTorchDdp, Sums},
+    Way::{self, Ceiling, Gloo, GlooAfter, Mpi, PyTorchCeiling, PyTorchDdp, Sums, Words},
 };
 use zae_bench_engines::{python::Python, worker};
 use zae_bench_peers::stats::Median;
@@ -123,5 +125,8 @@ fn main() -> ExitCode {
     let laps = Laps::of(vec![Sums], sums, &python);
     print(&laps, "all_reduce_over_raw_gloo", "ratio", |block| block(Sums)[0] / block(Sums)[1]);
     print(&laps, "all_reduce_us", "us", |block| block(Sums)[0]);
+    let laps = Laps::of(vec![Words], sums, &python);
+    print(&laps, "word_over_ring", "ratio", |block| block(Words)[0] / block(Words)[1]);
+    print(&laps, "word_us", "us", |block| block(Words)[0]);
     ExitCode::SUCCESS
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use Way::{Ceiling, Gloo, GlooAfter, Mpi, PyTorchCeiling, PyTorchDdp, Sums};
+use Way::{Ceiling, Gloo, GlooAfter, Mpi, PyTorchCeiling, PyTorchDdp, Sums, Words};
 use zae_bench_engines::{
     python::Python,
     worker::{Worker, again},
@@ -35,6 +35,7 @@ pub(crate) enum Way {
     PyTorchCeiling,
     PyTorchDdp,
     Sums,
+    Words,
 }
 
 impl Way {
@@ -47,6 +48,7 @@ impl Way {
             PyTorchCeiling => "pytorch_ceiling",
             PyTorchDdp => "pytorch_ddp",
             Sums => "sums",
+            Words => "words",
         }
     }
 
@@ -60,7 +62,7 @@ impl Way {
         };
         match self {
             Mpi => vec![mpirun(&ours("-"))],
-            Ceiling | Gloo | GlooAfter | Sums => ["0", "1"].map(ours).into(),
+            Ceiling | Gloo | GlooAfter | Sums | Words => ["0", "1"].map(ours).into(),
             PyTorchCeiling => ["0", "1"].map(|rank| script(rank, &[])).into(),
             PyTorchDdp => ["0", "1"].map(|rank| script(rank, std::slice::from_ref(&port))).into(),
         }

@@ -35,6 +35,7 @@ pub(crate) fn work(words: &[String]) {
     let connect = || connect(rank, port.parse().unwrap());
     match &**way {
         "sums" => sums(turns, &connect(), port.parse().unwrap()),
+        "words" => exchange(turns, &connect(), port.parse().unwrap()),
         "gloo" => {
             turns.watch();
             turns::finish(train_with(connect(), steps));
@@ -66,29 +67,44 @@ fn train_with(group: Arc<dyn ProcessGroup>, steps: u64) -> f64 {
     ours::train(workload(), &(0..steps * RANKS as u64), Some(group))
 }
 
-/// Sums of as many zeros as the network has numbers, as often as it is told to: what they take by the group, and by the call
-/// below it.
-fn sums(mut turns: Turns, group: &C10dGroup, port: u16) {
+/// Sums of as many zeros as the network has numbers: by the group, and by the call below it.
+fn sums(turns: Turns, group: &C10dGroup, port: u16) {
     let vs = nn::VarStore::new(Device::Cpu);
     let _net = workload().net(&vs.root());
     let mut numbers = vec![0.0; vs.trainable_variables().iter().map(tch::Tensor::numel).sum()];
+    let mut raw = raw(group, port);
+    by_turns(turns, |is_first| {
+        if is_first { group.all_reduce_sum(&mut numbers).unwrap() } else { raw.all_reduce_f32(&mut numbers).unwrap() }
+    });
+}
+
+/// Words: as ranks exchange them, and around the ring, which Gloo takes for a few bytes more.
+fn exchange(turns: Turns, group: &C10dGroup, port: u16) {
+    let mut raw = raw(group, port);
+    by_turns(turns, |is_first| {
+        if is_first { group.sum(&mut [0.0; 10]).unwrap() } else { drop(raw.all_gather(&[0; 1025]).unwrap()) }
+    });
+}
+
+/// Another Gloo between the same ranks.
+fn raw(group: &C10dGroup, port: u16) -> Gloo {
     let timeout = Duration::from_secs(60);
     // Rank 0 serves it to the group already.
     let store = TcpStore::open(HOST, port, false, timeout).unwrap();
     let at = GlooAddress::Host(HOST);
     let options = GroupOptions { prefix: "raw", rank: group.rank(), world_size: RANKS, timeout, at };
-    let mut raw = Gloo::open(&store, &options).unwrap();
+    Gloo::open(&store, &options).unwrap()
+}
+
+/// Does two things as often as it is told to, by turns.
+fn by_turns(mut turns: Turns, mut work: impl FnMut(bool)) {
     let mut laps = 0;
     while let Some(times) = turns.next_lap() {
         let mut took = [0.0; 2];
         for time in 0..times {
             for way in order(2, laps, time) {
                 let start = Start::now();
-                if way == 0 {
-                    group.all_reduce_sum(&mut numbers).unwrap();
-                } else {
-                    raw.all_reduce_f32(&mut numbers).unwrap();
-                }
+                work(way == 0);
                 took[way] += start.lap(times).wall;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! An engine is a type that implements [`Engine`](crate::engine::Engine) (what add-ons may do) and
 //! [`Learner`](crate::learner::Learner) (what the trainer drives), and [`Place`](crate::place::Place) for its tensors.
-//! [`reference`] is a complete one in plain Rust.
+//! [`mod@reference`] is a complete one in plain Rust.
 //!
 //! # The order of calls
 //!

@@ -311,8 +311,8 @@ impl<M: 'static> Learner for TchLearner<M> {
         Ok(())
     }
 
-    /// Over a [`C10dGroup`](crate::C10dGroup), if all trainable parameters are of type `f32` and on the learner's device. The pieces are about as
-    /// large as those of PyTorch's `DistributedDataParallel`.
+    /// Over a [`C10dGroup`](crate::C10dGroup), if all trainable parameters are of type `f32` and on the learner's device. The
+    /// pieces are about as large as those of PyTorch's `DistributedDataParallel`.
     fn overlap(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {
         let variables = &there(&self.built)?.variables;
         self.together.overlap(group, variables, self.device)

@@ -21,9 +21,9 @@ use zae_core::rng::{Pcg64Mcg, Rng};
 
 const WORLD: usize = 2;
 
-fn start(folder: &Path, fault: Option<(usize, &str)>) -> Ranks {
+fn start(folder: &Path, fault: Option<(usize, &str)>, normed: bool) -> Ranks {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    Job { folder, world_size: WORLD, steps: STEPS, master: ("127.0.0.1", port), fault }.start(here)
+    Job { folder, world_size: WORLD, steps: STEPS, master: ("127.0.0.1", port), fault, normed }.start(here)
 }
 
 fn has_stopped(ranks: &Ranks, rank: usize) -> bool {
@@ -32,15 +32,15 @@ fn has_stopped(ranks: &Ranks, rank: usize) -> bool {
 }
 
 /// Runs to the end, and returns what came out on each rank.
-fn finish(folder: &Path) -> Vec<Vec<u8>> {
-    start(folder, None).ends()
+fn finish(folder: &Path, normed: bool) -> Vec<Vec<u8>> {
+    start(folder, None, normed).ends()
 }
 
 /// Runs until the fault; whether it came before the end.
-fn fails(folder: &Path, faulty: usize, spec: &str, rng: &mut Pcg64Mcg) -> bool {
+fn fails(folder: &Path, faulty: usize, spec: &str, normed: bool, rng: &mut Pcg64Mcg) -> bool {
     let other = 1 - faulty;
     let whenever = spec.is_empty();
-    let mut ranks = start(folder, Some((faulty, spec)));
+    let mut ranks = start(folder, Some((faulty, spec)), normed);
     if whenever {
         while ranks.said(faulty, "works").is_none() {
             assert!(ranks.children[faulty].try_wait().unwrap().is_none());
@@ -63,7 +63,9 @@ fn fails(folder: &Path, faulty: usize, spec: &str, rng: &mut Pcg64Mcg) -> bool {
     }
     let since = Instant::now();
     let Err(error) = ranks.outcome(other, since) else { return false };
-    let patience = if spec.starts_with("stop") { TIMEOUT + SOON } else { SOON };
+    let stops = spec.starts_with("stop");
+    // Who waits in a layer asks once more before the other is given up.
+    let patience = if stops { TIMEOUT * (1 + u32::from(normed)) + SOON } else { SOON };
     assert!(of_itself || since.elapsed() < patience, "`{spec}` was noticed after {:?}: {error}", since.elapsed());
     assert!(error.contains(&format!("rank {faulty}")), "`{spec}`: {error}");
     if faulty > 0 && spec.starts_with("stop") {
@@ -82,15 +84,15 @@ fn fails(folder: &Path, faulty: usize, spec: &str, rng: &mut Pcg64Mcg) -> bool {
 fn a_run_whose_rank_0_is_killed_within_a_save_ends_with_the_bits_of_the_undisturbed_one() {
     let stride = if env::var_os("ZAE_FAULTS").is_some() { 1 } else { 29 };
     let whole = tempfile::tempdir().unwrap();
-    let expected = finish(whole.path());
+    let expected = finish(whole.path(), false);
     let mut killed = 0;
     for operation in (1..).step_by(stride) {
         let folder = tempfile::tempdir().unwrap();
-        if !fails(folder.path(), 0, &format!("disk {operation}"), &mut Pcg64Mcg::new(0)) {
+        if !fails(folder.path(), 0, &format!("disk {operation}"), false, &mut Pcg64Mcg::new(0)) {
             break;
         }
         killed += 1;
-        assert!(finish(folder.path()) == expected, "other bits after operation {operation}");
+        assert!(finish(folder.path(), false) == expected, "other bits after operation {operation}");
     }
     assert!(killed > 3, "saves take no {} file operations", 3 * stride);
     println!("rank 0 was killed at {killed} file operations: all ended with the same bits");
@@ -98,9 +100,19 @@ fn a_run_whose_rank_0_is_killed_within_a_save_ends_with_the_bits_of_the_undistur
 
 #[test]
 fn a_run_whose_ranks_fail_ends_with_the_bits_of_the_undisturbed_one() {
+    random_faults(false);
+}
+
+/// Ranks wait for each other within a batch norm too.
+#[test]
+fn so_does_one_whose_batch_norms_are_of_all_ranks() {
+    random_faults(true);
+}
+
+fn random_faults(normed: bool) {
     let faults: u64 = env::var("ZAE_FAULTS").map_or(16, |faults| faults.parse().unwrap());
     let whole = tempfile::tempdir().unwrap();
-    let expected = finish(whole.path());
+    let expected = finish(whole.path(), normed);
     assert!(expected[0].len() > 1000 && expected.iter().all(|end| *end == expected[0]), "the ranks part");
     let mut rng = Pcg64Mcg::new(7);
     let mut below = |n: u64| u64::from(rng.next_u32()) % n;
@@ -118,9 +130,9 @@ fn a_run_whose_ranks_fail_ends_with_the_bits_of_the_undisturbed_one() {
             let spec = if kind == "whenever" { String::new() } else { format!("{kind} {mode} {step}") };
             let faulty = below(2) as usize;
             i += 1;
-            fired += u64::from(fails(folder.path(), faulty, &spec, &mut Pcg64Mcg::new(u128::from(i))));
+            fired += u64::from(fails(folder.path(), faulty, &spec, normed, &mut Pcg64Mcg::new(u128::from(i))));
         }
-        assert!(finish(folder.path()) == expected, "other bits after faults of run {runs}");
+        assert!(finish(folder.path(), normed) == expected, "other bits after faults of run {runs}");
         assert!(i < 4 * faults + 16, "hardly any fault fires");
     }
     println!("{fired} faults in {runs} runs of {WORLD} ranks: all ended with the same bits");

@@ -49,7 +49,7 @@ impl Hosts {
 
     /// Two ranks on each.
     fn start(&self, folder: &Path, steps: u64) -> Ranks {
-        let job = Job { folder, world_size: 4, steps, master: (&self.address, 29_500), fault: None };
+        let job = Job { folder, world_size: 4, steps, master: (&self.address, 29_500), fault: None, normed: false };
         job.start(|rank| {
             let mut command = Command::new("ip");
             command.args(["netns", "exec", &self.names[rank / 2]]).arg(here(rank).get_program());
@@ -72,7 +72,14 @@ fn two_hosts_train_as_one_and_miss_each_other_when_the_cable_is_cut() {
     };
     let [alone, together, slow, cut] = [(); 4].map(|()| tempfile::tempdir().unwrap());
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let job = Job { folder: alone.path(), world_size: 4, steps: STEPS, master: ("127.0.0.1", port), fault: None };
+    let job = Job {
+        folder: alone.path(),
+        world_size: 4,
+        steps: STEPS,
+        master: ("127.0.0.1", port),
+        fault: None,
+        normed: false,
+    };
     let expected = job.start(here).ends();
     assert!(hosts.start(together.path(), STEPS).ends() == expected, "two hosts end elsewhere");
 

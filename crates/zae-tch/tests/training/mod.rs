@@ -1,5 +1,7 @@
 //! What a rank of a test does: it trains, saves, and fails when it is told to; and how a test starts several.
 
+mod normed;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -11,9 +13,10 @@ use std::{
 
 use zae_checkpoint::{StateManager, disk::Disk};
 use zae_core::{
+    data::Loader,
     error::Fallible,
     process_group::{Reduction, World},
-    task::{At, Mode},
+    task::{At, Mode, Task},
     testing::{
         Architecture, Connect, Fixture, FixtureTask, Samples,
         reference::{Batch, Reference},
@@ -93,36 +96,50 @@ fn rank() {
     };
     let spec = env::var("ZAE_FAULT").unwrap();
     let manager = StateManager::new().every_steps(3).disk(disk(&spec));
-    let reference = Reference { asynchronous: false };
-    let task = FixtureTask::new(&reference).before(move |at| fault(&spec, at));
     let group = C10dGroup::connect(&world).unwrap();
     say("works", b"");
-    let mut trainer = Trainer::new(task, reference.learner(Architecture::Full))
+    let add_ons = (Connect::new(Some(group), Reduction::Fast, 0), manager);
+    let result = if env::var_os("ZAE_NORMED").is_some() {
+        train(
+            Trainer::new(normed::Normed(spec), normed::learner()).add_on(add_ons),
+            folder,
+            normed::data(17),
+            normed::data(7),
+        )
+    } else {
+        let reference = Reference { asynchronous: false };
+        let task = FixtureTask::new(&reference).before(move |at| fault(&spec, at));
+        let trainer = Trainer::new(task, reference.learner(Architecture::Full)).add_on(add_ons);
+        train(trainer, folder, data(17, 1), data(7, 2))
+    };
+    match result {
+        Ok(end) => say("end", &end),
+        Err(error) => say("error", error.as_bytes()),
+    }
+}
+
+/// What comes out.
+fn train<T: Task>(
+    trainer: Trainer<T>,
+    folder: &Path,
+    train: impl Loader<T::Batch>,
+    valid: impl Loader<T::Batch>,
+) -> Result<Vec<u8>, String> {
+    let mut trainer = trainer
         .run_dir(folder.join("run"))
         .seed(11)
         .scheduler(0.01)
         .accumulate(2)
         .log_every(3)
         .validate(Every::Steps(4))
-        .handle_signals(false)
-        .add_on((Connect::new(Some(group), Reduction::Fast, 0), manager));
+        .handle_signals(false);
     let steps = env::var("ZAE_STEPS").unwrap().parse().unwrap();
-    let result = trainer.run(Until::steps(steps), data(17, 1), data(7, 2));
-    match result {
-        Ok(_) => {
-            let snapshot = trainer.snapshot().unwrap();
-            let weights: Vec<u8> = snapshot
-                .learner
-                .tensors
-                .iter()
-                .filter(|(name, _)| !name.contains("running"))
-                .flat_map(|(_, tensor)| tensor.data.bytes().unwrap().into_owned())
-                .collect();
-            let history = format!("{:?}", snapshot.run.history.without_clock());
-            say("end", &[weights, history.into_bytes()].concat());
-        }
-        Err(error) => say("error", error.to_string().as_bytes()),
-    }
+    trainer.run(Until::steps(steps), train, valid).map_err(|error| error.to_string())?;
+    let snapshot = trainer.snapshot().unwrap();
+    let tensors = snapshot.learner.tensors.iter().filter(|(name, _)| !name.contains("running"));
+    let weights: Vec<u8> = tensors.flat_map(|(_, tensor)| tensor.data.bytes().unwrap().into_owned()).collect();
+    let history = format!("{:?}", snapshot.run.history.without_clock());
+    Ok([weights, history.into_bytes()].concat())
 }
 
 /// The ranks of a run, killed when this goes.
@@ -140,12 +157,14 @@ pub(crate) struct Job<'a> {
     pub(crate) master: (&'a str, u16),
     /// The rank that fails, and how.
     pub(crate) fault: Option<(usize, &'a str)>,
+    /// Its ranks exchange statistics of their batches.
+    pub(crate) normed: bool,
 }
 
 impl Job<'_> {
     /// Starts all ranks; `program` is the command that starts this program where a rank is to be.
     pub(crate) fn start(&self, program: impl Fn(usize) -> Command) -> Ranks {
-        let Self { folder, world_size, steps, master: (host, port), fault } = self;
+        let Self { folder, world_size, steps, master: (host, port), fault, normed } = self;
         let start = |rank: usize| {
             ["works", "end", "error"]
                 .iter()
@@ -154,6 +173,7 @@ impl Job<'_> {
                 .args(["--exact", "training::rank", "--nocapture"])
                 .env("ZAE_FAULT", fault.filter(|(faulty, _)| *faulty == rank).map_or("", |(_, spec)| spec))
                 .envs([("ZAE_STEPS", steps.to_string()), ("OMP_NUM_THREADS", "1".to_owned())])
+                .envs(normed.then_some(("ZAE_NORMED", "1")))
                 .env("ZAE_FOLDER", folder)
                 .env("ZAE_RANK", format!("{rank} {world_size} {host} {port}"))
                 .stdout(Stdio::null())

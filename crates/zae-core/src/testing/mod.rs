@@ -12,6 +12,10 @@
 //! steps on an asynchronous one), and `step` or `zero_grad`. Between windows any of `eval`, `snapshot`, `load`,
 //! `to_device`, `model`. Add-ons may call the visitors of `Engine` after `clip` and between windows.
 //!
+//! With several processes, `overlap` and `connect_layers` come before each run. `in_step` is around what every process computes at
+//! the same time: a micro-batch of weight 0 then has a `backward` too. After the last one comes `finish_sums`, if the learner
+//! sums by itself; after a failure, on every process, `leave_layers` and then `finish_sums`, of what any has begun.
+//!
 //! # What has to hold
 //!
 //! - **Parity**: a window of one micro-batch computes exactly what a hand-written loop computes. So `backward` with a

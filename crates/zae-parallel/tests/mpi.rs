@@ -88,31 +88,28 @@ fn read(file: &mut fs::File) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-#[test]
-fn mpi_is_a_group() {
-    for world_size in 1..=4 {
-        let job = job(world_size, "check");
+/// Each of these numbers of ranks does it.
+fn all_is_well(world_sizes: impl IntoIterator<Item = usize>, does: &str) {
+    for world_size in world_sizes {
+        let job = job(world_size, does);
         assert!(job.status.success(), "{}", job.said);
         job.assert_say(0..world_size, "all is well");
     }
+}
+
+#[test]
+fn mpi_is_a_group() {
+    all_is_well(1..=4, "check");
 }
 
 #[test]
 fn what_is_large_arrives_in_pieces() {
-    for world_size in [2, 3] {
-        let job = job(world_size, "large");
-        assert!(job.status.success(), "{}", job.said);
-        job.assert_say(0..world_size, "all is well");
-    }
+    all_is_well([2, 3], "large");
 }
 
 #[test]
 fn a_sum_goes_on_while_numbers_come() {
-    for world_size in 1..=3 {
-        let job = job(world_size, "sums");
-        assert!(job.status.success(), "{}", job.said);
-        job.assert_say(0..world_size, "all is well");
-    }
+    all_is_well(1..=3, "sums");
 }
 
 #[test]
@@ -150,16 +147,12 @@ fn a_sum_that_a_rank_leaves_ends_on_all_ranks() {
 
 #[test]
 fn several_groups_of_one_process_are_one_mpi() {
-    let job = job(2, "twice");
-    assert!(job.status.success(), "{}", job.said);
-    job.assert_say([0, 1], "all is well");
+    all_is_well([2], "twice");
 }
 
 #[test]
 fn the_end_waits_for_a_rank_that_still_works() {
-    let job = job(3, "linger");
-    assert!(job.status.success(), "{}", job.said);
-    job.assert_say(0..3, "all is well");
+    all_is_well([3], "linger");
 }
 
 #[test]

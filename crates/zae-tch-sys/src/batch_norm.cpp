@@ -39,7 +39,7 @@ class Lane : public torch::CustomClassHolder {
     });
   }
 
-  bool lost() {
+  bool closed() {
     std::lock_guard<std::mutex> lock(mutex);
     return !gloo.group;
   }
@@ -149,7 +149,7 @@ void zae_batch_norm_close(LanePtr *lane) {
   (void)guarded([&] { (*lane)->close(); });
 }
 
-bool zae_batch_norm_lost(LanePtr *lane) { return (*lane)->lost(); }
+bool zae_batch_norm_is_closed(LanePtr *lane) { return (*lane)->closed(); }
 
 // Leaves what is normalised, the mean and the unbiased variance.
 const char *zae_batch_norm(LanePtr *lane, const at::Tensor *x, const at::Tensor *weight, const at::Tensor *bias, double eps,

@@ -16,7 +16,7 @@ unsafe extern "C" {
     fn zae_batch_norm_lane(gloo: Handle, lane: &mut *mut c_void) -> Status;
     fn zae_batch_norm_drop(lane: Handle);
     fn zae_batch_norm_close(lane: Handle);
-    fn zae_batch_norm_lost(lane: Handle) -> bool;
+    fn zae_batch_norm_is_closed(lane: Handle) -> bool;
     fn zae_batch_norm(
         lane: Handle,
         x: &C_tensor,
@@ -87,7 +87,7 @@ impl BatchNormLane {
     /// Whether it is closed, by this process or because another one has left.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        unsafe { zae_batch_norm_lost(self.0.0) }
+        unsafe { zae_batch_norm_is_closed(self.0.0) }
     }
 }
 

@@ -111,20 +111,21 @@ impl<T: Task> Trainer<T> {
         Ok(outputs)
     }
 
-    pub(super) fn close<R>(&mut self, mut result: Result<R, Error>) -> Result<R, Error> {
-        match &result {
-            Ok(_) => {
+    pub(super) fn close<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
+        let result = match result {
+            Ok(done) => {
                 let ended = self.guard(|t| {
                     t.each("finish", AddOn::finish)?;
                     t.part_well()
                 });
-                result = ended.map_err(|error| self.tell_ranks(error)).and(result);
+                ended.map(|()| done).map_err(|error| self.tell_ranks(error))
             }
-            Err(_) => {
-                result = result.map_err(|error| self.tell_ranks(error));
-                result.as_ref().err().into_iter().for_each(|error| self.report(error));
+            Err(error) => {
+                let error = self.tell_ranks(error);
+                self.report(&error);
+                Err(error)
             }
-        }
+        };
         self.signals = None;
         result
     }

@@ -141,10 +141,12 @@ fn a_loader_that_gives_more_or_less_than_it_announces() {
             self.1.epoch(draw)
         }
     }
-    for announced in [4, 6] {
+    // In the batch that is the last, or should be: an endless one would never come to the end of its epoch.
+    for (announced, gave, place) in [(4, "gave 4, and more: ", "micro-batch 3"), (6, "gave 5: ", "micro-batch 4")] {
         let mut trainer = trainer(plain());
-        let words = [&format!("announced {announced} batches for epoch 0 and gave 5"), "`None`"];
-        fails(trainer.run(1, Announces(announced, train_data()), ()), &words.map(|w| w as &str));
+        let announces = format!("announced {announced} batches for epoch 0");
+        fails(trainer.run(1, Announces(announced, train_data()), ()), &["data", place, &announces, gave, "`None`"]);
+        assert_eq!(trainer.progress().step(), announced.min(5) - 1);
     }
 }
 

@@ -3,6 +3,7 @@
 mod accumulation;
 mod average;
 mod config;
+mod connect;
 mod evaluate;
 mod fast_dev_run;
 mod hooks;
@@ -13,6 +14,7 @@ mod replicate;
 mod resume;
 mod run;
 mod settings;
+mod tree;
 mod trial;
 mod update_bn;
 mod validate;

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     Trainer,
     hooks::{ask, caught},
-    reduce::Tree,
+    tree::Tree,
 };
 use crate::{
     add_on::{AddOn, Phase},

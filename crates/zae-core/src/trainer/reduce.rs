@@ -3,13 +3,13 @@
 use super::{
     Trainer,
     ranks::{Place, Word, gather, vote},
+    tree::scale,
 };
 use crate::{
     engine::Engine,
     error::{Error, Fallible, Stage},
     learner::Learner,
     process_group::{ProcessGroup, Reduction, Sum},
-    progress::Cursor,
     task::Task,
 };
 
@@ -25,55 +25,6 @@ impl<T: Task> Trainer<T> {
     /// Whether gradients are summed by a tree, and not in the order in which they come.
     pub(super) fn by_tree(&self) -> bool {
         self.state.progress.plan.window > 1 && self.ranks.reduction() == Reduction::Reproducible
-    }
-
-    /// Has the learner sum gradients while it computes others, if it can, and their order is not fixed; and exchange what its layers
-    /// exchange. All ranks come here from what they have done together.
-    pub(super) fn connect_learner(&mut self) -> Result<(), Error> {
-        let Some(group) = self.ranks.group().cloned() else { return Ok(()) };
-        let is_fast = self.ranks.reduction() == Reduction::Fast;
-        if is_fast {
-            self.ranks.overlaps = self.together(|t| t.learner.overlap(&group))?;
-        }
-        self.ranks.in_step = self.together(|t| t.learner.connect_layers(&group))?;
-        if self.ranks.in_step {
-            if !is_fast {
-                return Err(Error::Misuse(
-                    "a layer that exchanges statistics gives other bits on another number of ranks, so `Reduction::Reproducible` \
-                     cannot hold: take `Reduction::Fast`, or a batch norm that does not exchange them"
-                        .to_owned(),
-                ));
-            }
-            // Gradients within the layers are of all ranks' losses, so each divides its weights by the same from the start.
-            self.state.unit.get_or_insert(1.0);
-        }
-        Ok(())
-    }
-
-    /// How many micro-batches of the window that begins here every rank has, for layers that exchange something.
-    pub(super) fn in_step(&self, first: Cursor) -> u64 {
-        if !self.ranks.in_step {
-            return 0;
-        }
-        let plan = &self.state.progress.plan;
-        let left = plan.epoch_micro_batches.map_or(u64::MAX, |all| all.saturating_sub(first.micro_batch));
-        self.ranks.shard(plan.window).of_each(left.min(plan.window))
-    }
-
-    /// Whether it does so in this window, of one micro-batch `alone` or of several: before all ranks know the unit, gradients
-    /// have to be multiplied first.
-    fn overlaps(&self, alone: bool) -> bool {
-        self.ranks.overlaps && (alone || self.state.unit.is_some())
-    }
-
-    /// Whether the gradients of this micro-batch make those of the window complete on this rank, so that they may go: it is the
-    /// `last` one of the window, or the next ones are another rank's.
-    pub(super) fn completes(&self, micro_batch: u64, last: bool, alone: bool) -> bool {
-        if self.ranks.is_one() {
-            return last;
-        }
-        let shard = self.ranks.shard(self.state.progress.plan.window);
-        self.overlaps(alone) && (last || !shard.has(micro_batch + 1))
     }
 
     /// Keeps the gradients of a micro-batch apart, in the tree.
@@ -201,74 +152,11 @@ fn write(engine: &mut impl Engine, given: usize, mut take: impl FnMut(&mut [f32]
     })
 }
 
-fn scale(values: &mut [f32], factor: f64) {
-    if factor != 1.0 {
-        values.iter_mut().for_each(|value| *value *= factor as f32);
-    }
-}
-
-/// Gradients on their way up a binary tree whose leaves are the micro-batches of a window. What is added to what depends on
-/// their places alone; a leaf that is not there adds nothing.
-#[derive(Default)]
-pub(super) struct Tree {
-    /// The parts there are, by the place of their first leaf.
-    parts: Vec<(u64, Vec<f32>)>,
-}
-
-impl Tree {
-    fn add(&mut self, place: u64, gradients: Vec<f32>) {
-        self.parts.push((place, gradients));
-    }
-
-    /// Adds up what can be, if all leaves before `done` are there that ever will be.
-    fn merge(&mut self, done: u64) {
-        let mut level = 1;
-        while self.parts.len() > 1 && level < u64::BITS {
-            let mut i = 0;
-            while i + 1 < self.parts.len() {
-                let [a, b] = [self.parts[i].0, self.parts[i + 1].0].map(|place| place >> level);
-                let is_whole = (a + 1).checked_shl(level).is_none_or(|end| end <= done);
-                if a == b && is_whole {
-                    let (_, right) = self.parts.remove(i + 1);
-                    self.parts[i].1.iter_mut().zip(right).for_each(|(left, right)| *left += right);
-                } else {
-                    i += 1;
-                }
-            }
-            level += 1;
-        }
-    }
-
-    /// The same over all ranks, which are the leaves of what is left of the tree.
-    fn join(&mut self, group: &dyn ProcessGroup, factor: f64) -> Fallible {
-        let mut own = self.take().unwrap_or_default();
-        scale(&mut own, factor);
-        let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let all = group.all_gather(&bytes)?;
-        for (rank, bytes) in all.into_iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
-            let values = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            self.add(rank as u64, values);
-        }
-        self.merge(u64::MAX);
-        Ok(())
-    }
-
-    fn take(&mut self) -> Option<Vec<f32>> {
-        self.parts.pop().map(|(_, gradients)| gradients)
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.parts.clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::time::Duration;
-
-    use proptest::prelude::*;
 
     use super::*;
     use crate::{
@@ -302,40 +190,5 @@ mod tests {
         let error = stream(&mut engine, &mut *group.begin_sum(&mut memory).unwrap(), 0.5).unwrap_err().to_string();
         assert_eq!(error, "`c` is one gradient more than this rank has given: the ranks have different models");
         assert_eq!(engine.0, [0.75, -0.125, 7.0]);
-    }
-
-    /// The sum of some leaves of a window, of which each process has a part.
-    fn sum(leaves: &[Option<f32>], world_size: usize) -> Option<f32> {
-        let mut ranks = Tree::default();
-        for (rank, part) in leaves.chunks(leaves.len() / world_size).enumerate() {
-            let mut tree = Tree::default();
-            for (i, leaf) in part.iter().enumerate() {
-                let place = (rank * part.len() + i) as u64;
-                tree.parts.extend(leaf.map(|leaf| (place, vec![leaf])));
-                tree.merge(place + 1);
-                assert!(tree.parts.len() <= 6, "more sets of gradients than levels");
-            }
-            tree.merge(u64::MAX);
-            ranks.parts.extend(tree.take().map(|sum| (rank as u64, sum)));
-        }
-        ranks.merge(u64::MAX);
-        ranks.take().map(|sum| sum[0])
-    }
-
-    proptest! {
-        #[test]
-        fn how_many_processes_there_are_does_not_show(
-            leaves in prop::collection::vec(prop::option::weighted(0.8, -1e3f32..1e3), 32),
-            there in 1usize..=32,
-        ) {
-            let leaves: Vec<_> = leaves.into_iter().enumerate().map(|(i, leaf)| leaf.filter(|_| i < there)).collect();
-            let one = sum(&leaves, 1);
-            let exact: f64 = leaves.iter().flatten().map(|leaf| f64::from(*leaf)).sum();
-            prop_assert!(one.is_none_or(|one| (f64::from(one) - exact).abs() < 0.1));
-            prop_assert_eq!(one.is_some(), leaves.iter().any(Option::is_some));
-            for world_size in [2, 4, 8, 16, 32] {
-                prop_assert_eq!(sum(&leaves, world_size).map(f32::to_bits), one.map(f32::to_bits));
-            }
-        }
     }
 }

@@ -80,7 +80,25 @@ impl<T: Task> Trainer<T> {
         self.site.cursor.micro_batch += 1;
         let over = batches.peek().is_none();
         self.site.cursor = cursor;
+        self.check_announced(cursor, over)?;
         Ok((batch, over))
+    }
+
+    /// Before anything is computed: ranks whose layers exchange something count on what was announced.
+    fn check_announced(&mut self, Cursor { epoch, micro_batch }: Cursor, over: bool) -> Result<(), Error> {
+        let drawn = micro_batch + 1;
+        let Some(announced) = self.state.progress.plan.epoch_micro_batches else { return Ok(()) };
+        if over == (drawn >= announced) {
+            return Ok(());
+        }
+        let more = if over { "" } else { ", and more" };
+        self.at(Stage::Data, |_| {
+            Err(format!(
+                "the loader announced {announced} batches for epoch {epoch} and gave {drawn}{more}: \
+                 `Loader::micro_batches` must say what `Loader::epoch` gives, or `None`"
+            )
+            .into())
+        })
     }
 
     /// Adds the gradient of one micro-batch, and returns its weight. That is divided by the `unit`, which the first weight
@@ -271,18 +289,7 @@ impl<T: Task> Trainer<T> {
     /// The cursor goes to the start of the next epoch; what the epoch's end owes is noted.
     fn end_of_epoch(&mut self) -> Result<(), Error> {
         let progress = &mut self.state.progress;
-        let Cursor { epoch, micro_batch: drawn } = progress.cursor;
-        if let Some(announced) = progress.plan.epoch_micro_batches
-            && announced != drawn
-        {
-            return self.at(Stage::Data, |_| {
-                Err(format!(
-                    "the loader announced {announced} batches for epoch {epoch} and gave {drawn}: \
-                     `Loader::micro_batches` must say what `Loader::epoch` gives, or `None`"
-                )
-                .into())
-            });
-        }
+        let epoch = progress.cursor.epoch;
         progress.cursor = Cursor { epoch: epoch + 1, micro_batch: 0 };
         self.state.due.epoch_end = true;
         self.state.due.evaluation |= match self.settings.validate {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <mutex>
 #include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -39,9 +40,10 @@ class Lane : public torch::CustomClassHolder {
     });
   }
 
-  bool closed() {
+  // Fails as what has closed it did.
+  void check() {
     std::lock_guard<std::mutex> lock(mutex);
-    return !gloo.group;
+    TORCH_CHECK(gloo.group, failure);
   }
 
   void close() {
@@ -55,7 +57,8 @@ class Lane : public torch::CustomClassHolder {
     TORCH_CHECK(gloo.group, "another rank has left the micro-batch that this one computes");
     try {
       return work();
-    } catch (...) {
+    } catch (const std::exception &error) {
+      failure = error.what();
       gloo.group.reset();
       throw;
     }
@@ -63,6 +66,7 @@ class Lane : public torch::CustomClassHolder {
 
   std::mutex mutex;
   Gloo gloo;
+  std::string failure = "this process has closed it";
 };
 
 using LanePtr = c10::intrusive_ptr<Lane>;
@@ -149,7 +153,10 @@ void zae_batch_norm_close(LanePtr *lane) {
   (void)guarded([&] { (*lane)->close(); });
 }
 
-bool zae_batch_norm_is_closed(LanePtr *lane) { return (*lane)->closed(); }
+// Fails as the call of this lane did that failed.
+const char *zae_batch_norm_check(LanePtr *lane) {
+  return guarded([&] { (*lane)->check(); });
+}
 
 // Leaves what is normalised, the mean and the unbiased variance.
 const char *zae_batch_norm(LanePtr *lane, const at::Tensor *x, const at::Tensor *weight, const at::Tensor *bias, double eps,

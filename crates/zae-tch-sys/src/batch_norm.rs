@@ -16,7 +16,7 @@ unsafe extern "C" {
     fn zae_batch_norm_lane(gloo: Handle, lane: &mut *mut c_void) -> Status;
     fn zae_batch_norm_drop(lane: Handle);
     fn zae_batch_norm_close(lane: Handle);
-    fn zae_batch_norm_is_closed(lane: Handle) -> bool;
+    fn zae_batch_norm_check(lane: Handle) -> Status;
     fn zae_batch_norm(
         lane: Handle,
         x: &C_tensor,
@@ -84,10 +84,12 @@ impl BatchNormLane {
         unsafe { zae_batch_norm_close(self.0.0) }
     }
 
-    /// Whether it is closed, by this process or because another one has left.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        unsafe { zae_batch_norm_is_closed(self.0.0) }
+    /// Whether it is open.
+    ///
+    /// # Errors
+    /// After [`BatchNormLane::close`], and after a call that has failed: with its error.
+    pub fn check(&self) -> Result<()> {
+        unsafe { zae_batch_norm_check(self.0.0) }.ok()
     }
 }
 

@@ -12,11 +12,11 @@
 
 #include <ATen/ATen.h>
 #include <c10/util/Logging.h>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
 #include "gloo.hpp"
 #include "group.hpp"
 #include "guarded.hpp"
+#include "patient_store.hpp"
 
 namespace {
 
@@ -158,8 +158,7 @@ const char *zae_gloo_open(const Store *store, const GroupOptions *how, Gloo **gl
     options->devices.push_back(how->interface.length
                                    ? c10d::ProcessGroupGloo::createDeviceForInterface(how->interface.text())
                                    : c10d::ProcessGroupGloo::createDeviceForHostname(how->address.text()));
-    auto prefixed = c10::make_intrusive<c10d::PrefixStore>(how->prefix.text(), store->tcp);
-    *gloo = new Gloo{c10::make_intrusive<c10d::ProcessGroupGloo>(prefixed, how->rank, how->world_size, options),
+    *gloo = new Gloo{c10::make_intrusive<c10d::ProcessGroupGloo>(store_of(*store, *how), how->rank, how->world_size, options),
                      Millis(how->timeout)};
   });
 }

@@ -3,12 +3,12 @@
 #include <cstdlib>
 #include <memory>
 
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
 #include "gradient_sums.hpp"
 #include "group.hpp"
 #include "guarded.hpp"
+#include "patient_store.hpp"
 
 extern "C" {
 
@@ -19,8 +19,7 @@ const char *zae_sums_over_nccl(const Store *store, const GroupOptions *how, std:
     setenv("TORCH_NCCL_ENABLE_MONITORING", "0", 0);
     auto options = c10d::ProcessGroupNCCL::Options::create(true);
     options->timeout = Millis(how->timeout);
-    auto prefixed = c10::make_intrusive<c10d::PrefixStore>(how->prefix.text(), store->tcp);
-    *sums = sums_over(c10::make_intrusive<c10d::ProcessGroupNCCL>(prefixed, how->rank, how->world_size, options));
+    *sums = sums_over(c10::make_intrusive<c10d::ProcessGroupNCCL>(store_of(*store, *how), how->rank, how->world_size, options));
   });
 }
 

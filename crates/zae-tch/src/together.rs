@@ -56,7 +56,7 @@ impl Together {
         if !sync_batch_norm::are_there() {
             return Ok(false);
         }
-        if !self.lane.as_ref().is_some_and(|(of, lane)| Arc::ptr_eq(of, group) && !lane.is_closed()) {
+        if !self.lane.as_ref().is_some_and(|(of, lane)| Arc::ptr_eq(of, group) && lane.check().is_ok()) {
             let lane = as_c10d(&**group).ok_or(NO_LANE)?.connect_layers()?;
             self.lane = Some((group.clone(), lane));
         }
@@ -71,9 +71,12 @@ impl Together {
 
     pub(crate) fn leave_layers(&mut self) -> bool {
         self.in_step = false;
-        let Some((_, lane)) = self.lane.take() else { return false };
-        let left = lane.is_closed();
+        let Some((group, lane)) = self.lane.take() else { return false };
+        let failed = lane.check();
         lane.close();
-        left
+        if let (Err(error), Some(group)) = (&failed, as_c10d(&*group)) {
+            group.layers_have_failed(error);
+        }
+        failed.is_err()
     }
 }

@@ -18,6 +18,7 @@ use tch::{Kind, Tensor};
 use zae_core::{
     engine::Engine,
     error::Fallible,
+    learner::Learner,
     process_group::{ProcessGroup, World},
     testing::check_group,
 };
@@ -150,6 +151,19 @@ fn scene(scene: &str, world: &World, say: &dyn Fn(&str, &str)) -> Fallible {
             group.all_gather(&[1])?;
             group.sum(&mut [1.0])
         }
+        "connects" => {
+            group.sum(&mut [1.0])?;
+            say("works", "");
+            if world.rank + 1 == world.world_size {
+                // The others wait for it there.
+                thread::sleep(PATIENCE);
+            }
+            let build = |path: &tch::nn::Path<'_>| tch::nn::linear(path, 2, 2, tch::nn::LinearConfig::default());
+            let group: Arc<dyn ProcessGroup> = group;
+            let mut learner = TchLearner::new(build, Sgd::new(), tch::Device::Cpu);
+            learner.init(0)?;
+            learner.overlap(&group).map(|sums| assert!(sums))
+        }
         "out-of-step" => {
             // What Gloo may not notice.
             if world.rank == 1 {
@@ -225,6 +239,20 @@ fn a_rank_that_is_killed_is_missed_at_once() {
         for (error, after) in errors(&mut ranks, lost) {
             let expected = format!("rank {lost} is gone: the sum of 1000 numbers has failed: ");
             assert!(error.starts_with(&expected) && !error.contains(".cc"), "{error}");
+            assert!(after < Duration::from_secs(5), "{after:?}");
+        }
+    }
+}
+
+/// There is no connection yet that could break.
+#[test]
+fn a_rank_that_is_killed_while_others_connect_for_something_more_is_missed_at_once() {
+    for lost in [1, 2] {
+        let mut ranks = Ranks::start("connects", lost + 1, lost + 1, LONG);
+        (0..=lost).for_each(|rank| drop(ranks.says(rank, "works")));
+        ranks.children[lost].kill().unwrap();
+        for (error, after) in errors(&mut ranks, lost) {
+            assert!(error.starts_with(&format!("rank {lost} is gone: the sum of gradients has failed: ")), "{error}");
             assert!(after < Duration::from_secs(5), "{after:?}");
         }
     }

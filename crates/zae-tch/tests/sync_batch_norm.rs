@@ -4,11 +4,11 @@
 mod ranks;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Barrier, Mutex},
     time::{Duration, Instant},
 };
 
-use ranks::on_ranks;
+use ranks::{on_ranks, on_ranks_within};
 use tch::{
     Device, Kind, Tensor,
     nn::{self, Module, ModuleT},
@@ -80,6 +80,8 @@ struct Fit {
     rank: usize,
     wrong: Mutex<Option<(Wrong, usize, u64)>>,
     weightless: Option<u64>,
+    /// It hangs between its layers until the other rank comes here too.
+    hangs: Option<Arc<Barrier>>,
 }
 
 impl Task for Fit {
@@ -96,7 +98,10 @@ impl Task for Fit {
             Some(Wrong::Panic) => panic!("boom"),
             _ => {}
         }
-        let between = || if wrong == Some(Wrong::Between) { Err("boom".into()) } else { Ok(()) };
+        let between = || {
+            self.hangs.iter().for_each(|over| drop(over.wait()));
+            if wrong == Some(Wrong::Between) { Err("boom".into()) } else { Ok(()) }
+        };
         let y = net.forward(&x, at.mode.is_training(), between)?;
         let loss = (y - x.mean_dim(1, true, Kind::Float)).square().mean(Kind::Float);
         if wrong == Some(Wrong::Loss) {
@@ -131,7 +136,7 @@ impl Loader<Tensor> for Data {
 }
 
 fn task(rank: usize) -> Fit {
-    Fit { rank, wrong: Mutex::default(), weightless: None }
+    Fit { rank, wrong: Mutex::default(), weightless: None, hangs: None }
 }
 
 fn alone(task: Fit, sync: bool, accumulate: u64) -> Trainer<Fit> {
@@ -253,6 +258,47 @@ fn when_a_rank_fails_the_others_learn_why_and_all_can_go_on() {
         });
         assert!(all.iter().all(|own| *own == expected), "other weights after {wrong:?}");
     }
+}
+
+/// Of an odd number of batches, the last is of one rank; which that is, both have to know.
+#[test]
+fn a_loader_that_ends_sooner_than_it_announces_leaves_nobody_waiting() {
+    struct Announces(u64, Data);
+    impl Loader<Tensor> for Announces {
+        fn micro_batches(&self, _: u64) -> Option<u64> {
+            Some(self.0)
+        }
+        fn epoch<'a>(&'a self, draw: &Draw) -> Fallible<Batches<'a, Tensor>> {
+            self.1.epoch(draw)
+        }
+    }
+    let since = Instant::now();
+    refused(
+        |group| {
+            let mut trainer = ranked(task(group.rank()), group, true, 1);
+            trainer.run(1, Announces(6, Data::apart(5)), ()).unwrap_err().to_string()
+        },
+        "announced 6 batches for epoch 0 and gave 5",
+    );
+    assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_rank_that_hangs_between_its_layers_is_given_up_where_it_is_waited_for() {
+    let over = Arc::new(Barrier::new(2));
+    let errors = on_ranks_within(Duration::from_secs(4), 2, |group| {
+        let rank = group.rank();
+        let hangs = (rank == 1).then(|| over.clone());
+        let mut trainer = ranked(Fit { hangs, ..task(rank) }, group, true, 1);
+        let error = trainer.run(1, Data::apart(4), ()).unwrap_err().to_string();
+        if rank == 0 {
+            over.wait();
+        }
+        error
+    });
+    let expected =
+        "rank 1 has not come within 4s: the statistics of a `sync_batch_norm`; rank 1 was last heard of in train_step";
+    assert!(errors[0].contains(expected), "{errors:?}");
 }
 
 /// What each of two ranks says.

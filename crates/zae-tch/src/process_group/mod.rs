@@ -1,6 +1,7 @@
 //! [`C10dGroup`]: processes connected by PyTorch's c10d, over Gloo.
 
 mod address;
+mod beside;
 mod connect;
 mod notes;
 mod packet;
@@ -19,9 +20,10 @@ use zae_core::{
     process_group::{ProcessGroup, World},
     watch::Watch,
 };
-use zae_tch_sys::{BatchNormLane, Gloo, GradientSums};
+use zae_tch_sys::{BatchNormLane, Error, Gloo, GradientSums};
 
 use self::{
+    beside::beside,
     notes::{Cause, Notes},
     packet::{Call, Failed, History, PACKET, Packet, packet, parse},
     whereabouts::Whereabouts,
@@ -92,7 +94,8 @@ impl C10dGroup {
                 Some(sums) => sums,
                 None => {
                     let is_on_gpu = params.first().is_some_and(|param| param.device() != Device::Cpu);
-                    connect::gradients(&self.notes, self.address, is_on_gpu)?
+                    let (notes, address) = (self.notes.clone(), self.address);
+                    beside(&mut open.gloo, move || connect::gradients(&notes, address, is_on_gpu))?
                 }
             };
             Ok(open.sums.insert(sums).set(params, pieces)?)
@@ -103,8 +106,18 @@ impl C10dGroup {
     pub(crate) fn connect_layers(&self) -> Fallible<BatchNormLane> {
         self.call(Call::Layers, |open| {
             open.lanes += 1;
-            Ok(connect::layers(&self.notes, self.address, open.lanes)?)
+            let (notes, address, number) = (self.notes.clone(), self.address, open.lanes);
+            beside(&mut open.gloo, move || connect::layers(&notes, address, number))
         })
+    }
+
+    /// If a rank was waited for in vain within these layers, the group has failed: nobody waits for it once more.
+    pub(crate) fn layers_have_failed(&self, error: &Error) {
+        let cause = Cause::of("the statistics of a `sync_batch_norm`", error);
+        let place = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.is_some() && matches!(cause, Cause::Late(_)) {
+            self.fail(place, cause);
+        }
     }
 
     /// What these sums are asked, unless the group is closed.

@@ -63,11 +63,7 @@ impl History {
 
     pub(super) fn check(self, rank: usize, packet: &Packet<'_>) -> Result<(), Failed> {
         let fix = "all have to make the same calls in the same order, and to sum equally many numbers";
-        if packet.history == self {
-            Ok(())
-        } else {
-            Err(Failed::OutOfStep(format!("rank {rank} is out of step: {fix}")))
-        }
+        if packet.history == self { Ok(()) } else { Err(Failed::Plain(format!("rank {rank} is out of step: {fix}"))) }
     }
 }
 
@@ -75,7 +71,7 @@ impl History {
 pub(super) enum Failed {
     Gloo(Error),
     /// The text says all.
-    OutOfStep(String),
+    Plain(String),
 }
 
 impl From<Error> for Failed {
@@ -88,7 +84,7 @@ impl Failed {
     pub(super) fn cause(self, call: Call) -> Cause {
         match self {
             Self::Gloo(error) => Cause::of(&call.to_string(), &error),
-            Self::OutOfStep(text) => Cause::GivenUp(text),
+            Self::Plain(text) => Cause::GivenUp(text),
         }
     }
 }

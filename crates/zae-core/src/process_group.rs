@@ -72,6 +72,7 @@ pub trait ProcessGroup: Any + Send + Sync {
     }
 
     /// Who is to be told what this rank does, if the group lets the others know what a rank did that is missed.
+    /// [`Whereabouts`](crate::watch::Whereabouts) keeps it, and has the words.
     fn watch(&self) -> Option<Arc<dyn Watch>> {
         None
     }

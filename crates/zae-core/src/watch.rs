@@ -1,5 +1,9 @@
 //! [`Watch`]: is told what the training thread does. Meters of time and profilers are made of it.
 
+mod whereabouts;
+
+pub use whereabouts::Whereabouts;
+
 use crate::{error::Stage, progress::Cursor};
 
 /// What the training thread does.

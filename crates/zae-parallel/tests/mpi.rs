@@ -26,6 +26,17 @@ impl Job {
         assert!(!self.status.success(), "the job has failed, but its status is 0:\n{}", self.said);
     }
 
+    /// What each of these ranks says of rank 1, wherever it was itself: the same.
+    fn all_say_of_rank_1(&self, ranks: &[usize]) -> String {
+        let error = |rank: &usize| {
+            let (_, line) = self.said.split_once(&format!("[{rank}] error: "))?;
+            Some(&line[line.find("rank 1")?..line.find('\n')?])
+        };
+        let errors: Vec<_> = ranks.iter().map(error).collect();
+        assert!(errors.iter().all(|error| error.is_some() && *error == errors[0]), "{errors:?}:\n{}", self.said);
+        errors[0].unwrap().to_owned()
+    }
+
     /// Others may say it too: a rank that was stopped goes on for a moment when `mpirun` ends it.
     fn assert_say(&self, ranks: impl IntoIterator<Item = usize>, text: &str) {
         for line in ranks.into_iter().map(|rank| format!("[{rank}] {text}")) {
@@ -175,6 +186,39 @@ fn a_rank_that_comes_too_late_fails_as_the_others_did() {
     let job = job(3, "late");
     job.assert_failed();
     job.assert_say(0..3, "error: rank 1 has not come to all_reduce_sum within 2s");
+}
+
+#[test]
+fn a_rank_that_is_missed_says_where_it_is() {
+    for (place, then, ranks, words) in [
+        ("data 1 4", "hangs", &[0, 2][..], "the data (epoch 1, micro-batch 4, step 4)"),
+        ("step 4", "hangs", &[0, 2], "train_step (epoch 1, micro-batch 4, step 4)"),
+        ("hook 4", "comes too late", &[0, 1, 2], "`on_step_end` of `hooked` (step 3)"),
+    ] {
+        let job = job(3, &format!("trains: {place}: {then}"));
+        job.assert_failed();
+        let said = job.all_say_of_rank_1(ranks);
+        let place = format!(" within 2s; rank 1 was last heard of in {words}");
+        let (missed, seconds) = said.split_once(", for ").unwrap();
+        assert!(missed.starts_with("rank 1 has not come to all_") && missed.ends_with(&place), "{said}");
+        // It was there before the others began to wait.
+        assert!(seconds != "0 s", "{said}");
+    }
+}
+
+#[test]
+fn a_rank_that_is_stopped_is_named_without_a_place() {
+    let job = job(3, "trains: data 1 4: stops");
+    job.assert_failed();
+    let said = job.all_say_of_rank_1(&[0, 2]);
+    assert!(said.starts_with("rank 1 has not come to all_") && said.ends_with(" within 2s"), "{said}");
+}
+
+#[test]
+fn a_rank_that_comes_in_time_is_not_missed() {
+    for place in ["data 1 4", "step 4", "hook 4"] {
+        all_is_well([3], &format!("trains: {place}: comes"));
+    }
 }
 
 #[test]

@@ -73,11 +73,15 @@ impl<T: Task> Trainer<T> {
 
     /// The next batch, if it is this rank's, and whether it is the epoch's last.
     fn draw(&mut self, batches: &mut Ahead<'_, T::Batch>, cursor: Cursor) -> Result<(Option<T::Batch>, bool), Error> {
-        self.site.cursor = cursor;
-        let next = |_: &mut Self| batches.next().unwrap_or_else(|| Err("there is no further batch".into()));
-        let batch = self.at(Stage::Data, next)?;
-        // A panic from here on is about the batch that is drawn ahead.
+        (self.site.stage, self.site.cursor) = (Stage::Data, cursor);
+        let batch = match batches.next() {
+            Some(Ok(batch)) => batch,
+            Some(Err(source)) => return Err(self.fail(source)),
+            None => return Err(self.fail("there is no further batch")),
+        };
+        // That one was drawn ahead before: what takes time, hangs or panics is the one that is drawn ahead now.
         self.site.cursor.micro_batch += 1;
+        self.enter(Stage::Data);
         let over = batches.peek().is_none();
         self.site.cursor = cursor;
         self.check_announced(cursor, over)?;
@@ -92,13 +96,10 @@ impl<T: Task> Trainer<T> {
             return Ok(());
         }
         let more = if over { "" } else { ", and more" };
-        self.at(Stage::Data, |_| {
-            Err(format!(
-                "the loader announced {announced} batches for epoch {epoch} and gave {drawn}{more}: \
-                 `Loader::micro_batches` must say what `Loader::epoch` gives, or `None`"
-            )
-            .into())
-        })
+        Err(self.fail(format!(
+            "the loader announced {announced} batches for epoch {epoch} and gave {drawn}{more}: \
+             `Loader::micro_batches` must say what `Loader::epoch` gives, or `None`"
+        )))
     }
 
     /// Adds the gradient of one micro-batch, and returns its weight. That is divided by the `unit`, which the first weight

@@ -1,6 +1,6 @@
 //! Waiting for the other ranks, and what is done when that is in vain.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use mpi::{
     request::{Request, Scope},
@@ -16,7 +16,7 @@ use super::{
 
 /// How long a process that ends after a failure lets the others tell theirs, before the job is ended.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// How long ranks have to say that they wait too.
+/// How long ranks have to say whether they are there. Those that live say so at once.
 const ROUND_UP: Duration = Duration::from_secs(2);
 
 impl Communication {
@@ -39,7 +39,7 @@ impl Communication {
                     if let Some(reason) = self.failure.get() {
                         self.fail(reason);
                     }
-                    if self.here.iter().filter(|here| **here).count() > 1 {
+                    if self.roll.is_called() {
                         self.round_up(act, patience.limit());
                     }
                 }
@@ -48,22 +48,34 @@ impl Communication {
         }
     }
 
-    /// Somebody has waited for too long: who does not say that he waits too, or has done so, is the one who is missing.
+    /// Somebody has waited for too long: who does not say that he waits too, or has done so, is the one who is missing. It ends
+    /// as soon as all have said whether they are.
     fn round_up(&mut self, act: Act, timeout: Duration) -> ! {
-        notice::tell(&self.comm, &Notice::Here(self.calls));
+        self.say_here();
         let patience = Patience::for_ranks(ROUND_UP);
-        while self.failure.get().is_none() && self.here.contains(&false) && patience.pause() != Waited::TooLong {
+        while self.failure.get().is_none() && !self.roll.is_complete() && patience.pause() != Waited::TooLong {
             self.listen();
         }
-        let missing = |rank: &usize| !self.here[*rank];
-        let missing: Vec<usize> = (0..self.here.len()).filter(missing).collect();
-        let call = act.name();
-        let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
-        self.fail(match &names[..] {
-            [] => format!("the bytes of {call} have not come within {timeout:?}, although all ranks wait for them"),
-            [rank] => format!("rank {rank} has not come to {call} within {timeout:?}"),
-            ranks => format!("ranks {} have not come to {call} within {timeout:?}", ranks.join(", ")),
-        })
+        self.fail(self.roll.verdict(act.name(), timeout))
+    }
+
+    fn say_here(&mut self) {
+        self.roll.here(self.rank);
+        notice::tell(&self.comm, &Notice::Here(self.calls));
+    }
+
+    /// Another rank waits in vain: if that is in a call that this one is done with, this is not the one who is missing. Who has
+    /// not begun it is, and nobody knows better what it does instead.
+    pub(super) fn answer(&mut self) {
+        match mem::take(&mut self.asked) {
+            0 => {}
+            call if call <= self.calls => self.say_here(),
+            _ => {
+                let place = self.whereabouts.text().unwrap_or_default();
+                self.roll.away(self.rank, place.clone());
+                notice::tell(&self.comm, &Notice::Away(place));
+            }
+        }
     }
 
     /// From now on there are only failures. The other ranks are told, so that theirs is the same.
@@ -95,9 +107,12 @@ impl Communication {
     /// Hears what others have told.
     pub(super) fn listen(&mut self) {
         while let Some((rank, notice)) = notice::hear(&self.comm) {
-            self.here[rank] = true;
             match notice {
-                Notice::Here(call) => self.asked = self.asked.max(call),
+                Notice::Here(call) => {
+                    self.asked = self.asked.max(call);
+                    self.roll.here(rank);
+                }
+                Notice::Away(place) => self.roll.away(rank, place),
                 Notice::Failed(reason) => self.failure.set(reason),
                 Notice::Over => self.over[rank] = true,
             }

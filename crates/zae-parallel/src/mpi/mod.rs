@@ -3,6 +3,7 @@
 mod failing;
 mod notice;
 mod patience;
+mod roll;
 mod shared;
 mod sum;
 mod thread;
@@ -13,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 use zae_core::{
     error::Fallible,
     process_group::{ProcessGroup, Sum, World},
+    watch::Watch,
 };
 
 use shared::{Lane, Shared};
@@ -29,7 +31,9 @@ use sum::ChunkedSum;
 ///
 /// # What ends how
 /// - A rank that does not come within the timeout, does something else than the others, or whose program ends while the others
-///   wait for it: every call on every rank fails from then on, with the same error, which names the rank.
+///   wait for it: every call on every rank fails from then on, with the same error, which names the rank. Of one that has not
+///   come but lives, it says what that does instead, if its training thread is [watched](ProcessGroup::watch), as a trainer's is:
+///   `rank 3 was last heard of in the data (epoch 2, micro-batch 71, step 812), for 297 s`.
 /// - [`abort`](ProcessGroup::abort): the same, at once, with the reason. So it is when a sum is left before its end.
 /// - After such a failure MPI cannot be ended in an orderly way. When the process ends, it gives the others a few seconds to
 ///   tell their error too, and then has MPI end the job: the exit status of `mpirun` is not 0, whatever the programs returned.
@@ -109,6 +113,11 @@ impl ProcessGroup for MpiGroup {
         let own = if from == self.rank { std::mem::take(bytes) } else { Vec::new() };
         *bytes = self.lane()?.broadcast(own, from)?;
         Ok(())
+    }
+
+    /// It says what this rank does when another one has waited for it for too long. Until then nobody is told.
+    fn watch(&self) -> Option<Arc<dyn Watch>> {
+        Some(self.shared.whereabouts.clone())
     }
 
     /// The other ranks fail in the call that they wait in, or in their next one, with this reason. This process goes on, so

@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
-use zae_core::error::Fallible;
+use zae_core::{error::Fallible, watch::Whereabouts};
 
 use super::{
     failing::GRACE,
+    notice::LENGTH,
     sum::CHUNK,
     thread::{Answer, Call, Communication, Order, Started},
 };
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     /// The longest timeout of any group, in milliseconds: how long the others' end is waited for.
     patience: AtomicU64,
     failure: Arc<Failure>,
+    /// Where this process's training thread is.
+    pub(super) whereabouts: Arc<Whereabouts>,
     table: Mutex<Table>,
     /// The thread that has the table.
     holder: Mutex<Option<ThreadId>>,
@@ -42,7 +45,9 @@ pub(super) struct Shared {
 pub(super) struct Failure(Mutex<Option<String>>);
 
 impl Failure {
-    pub(super) fn set(&self, reason: String) {
+    /// As much of it as the other ranks can be told, so that all have the same.
+    pub(super) fn set(&self, mut reason: String) {
+        reason.truncate(reason.floor_char_boundary(LENGTH));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
     }
 
@@ -73,8 +78,9 @@ pub(super) fn start(timeout: Duration) -> Fallible<Arc<Shared>> {
     let (reply, answers) = mpsc::channel();
     let (tell, started) = mpsc::channel();
     let failure = Arc::new(Failure::default());
-    let theirs = failure.clone();
-    let work = move || Communication::run(&tell, to_do, reply, theirs);
+    let whereabouts = Arc::<Whereabouts>::default();
+    let (theirs, seen) = (failure.clone(), whereabouts.clone());
+    let work = move || Communication::run(&tell, to_do, reply, theirs, seen);
     thread::Builder::new().name("zae-mpi".into()).spawn(work).map_err(|e| format!("cannot start MPI's thread: {e}"))?;
     let Started { rank, size, library } = started
         .recv_timeout(timeout)
@@ -86,6 +92,7 @@ pub(super) fn start(timeout: Duration) -> Fallible<Arc<Shared>> {
         orders,
         patience: AtomicU64::new(millis(timeout)),
         failure,
+        whereabouts,
         table: Mutex::new(Table { answers, spare: Vec::new() }),
         holder: Mutex::default(),
     });
@@ -253,5 +260,19 @@ impl Lane<'_> {
         let reason = "MPI's thread has answered another call";
         self.shared.failure.set(reason.to_owned());
         reason.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_counts_and_is_no_longer_than_a_notice() {
+        let failure = Failure::default();
+        assert!(failure.check().is_ok());
+        failure.set("ä".repeat(LENGTH));
+        failure.set("another".to_owned());
+        assert_eq!(failure.get(), Some("ä".repeat(LENGTH / 2)));
     }
 }

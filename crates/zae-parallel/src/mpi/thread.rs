@@ -22,11 +22,11 @@ use mpi::{
     topology::SimpleCommunicator,
     traits::{Communicator, CommunicatorCollectives, Root},
 };
-use zae_core::error::Fallible;
+use zae_core::{error::Fallible, watch::Whereabouts};
 
 use super::{
-    notice::{self, Notice},
     patience::Patience,
+    roll::Roll,
     shared::Failure,
     word::{self, Act, CARRIES, WORD},
 };
@@ -71,13 +71,14 @@ pub(super) struct Communication {
     pub(super) orders: Receiver<Order>,
     pub(super) answers: Sender<Result<Answer, String>>,
     pub(super) failure: Arc<Failure>,
+    pub(super) whereabouts: Arc<Whereabouts>,
+    pub(super) rank: usize,
     pub(super) leaving: bool,
     /// How many calls were begun.
     pub(super) calls: u64,
-    /// In which of them another rank waits in vain; 0 if none does.
+    /// In which of them another rank waits in vain and was not answered; 0 if there is none.
     pub(super) asked: u64,
-    /// Ranks that have said something since the waiting for others was given up; this one is among them.
-    pub(super) here: Vec<bool>,
+    pub(super) roll: Roll,
     /// Ranks whose process is about to end after a failure; this one is among them.
     pub(super) over: Vec<bool>,
 }
@@ -89,6 +90,7 @@ impl Communication {
         orders: Receiver<Order>,
         answers: Sender<Result<Answer, String>>,
         failure: Arc<Failure>,
+        whereabouts: Arc<Whereabouts>,
     ) {
         let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else {
             let error = "MPI was started by another part of this program already: leave its start to `MpiGroup`";
@@ -100,9 +102,9 @@ impl Communication {
         let (rank, size) = (comm.rank() as usize, comm.size() as usize);
         let library = environment::library_version().unwrap_or_else(|_| "an unknown MPI".to_owned());
         let library = library.split([',', '\n']).next().unwrap_or_default().trim().to_owned();
-        let mine: Vec<bool> = (0..size).map(|other| other == rank).collect();
-        let mut this =
-            Self { comm, orders, answers, failure, leaving: false, calls: 0, asked: 0, here: mine.clone(), over: mine };
+        let (leaving, calls, asked, roll) = (false, 0, 0, Roll::new(size));
+        let over = (0..size).map(|other| other == rank).collect();
+        let mut this = Self { comm, orders, answers, failure, whereabouts, rank, leaving, calls, asked, roll, over };
         if tell.send(Ok(Started { rank, size, library })).is_err() {
             let late = "MPI has started later than it was waited for";
             this.fail(late.to_owned());
@@ -146,12 +148,9 @@ impl Communication {
             // Nobody has waited for MPI's start.
             Err(RecvTimeoutError::Disconnected) => thread::sleep(LOOK),
         }
+        self.whereabouts.look();
         self.listen();
-        // This one is done with what the other waits in: so it is not the one who is missing. Who has not begun it is.
-        if (1..=self.calls).contains(&self.asked) {
-            self.asked = 0;
-            notice::tell(&self.comm, &Notice::Here(self.calls));
-        }
+        self.answer();
         Order::Look
     }
 
@@ -232,7 +231,7 @@ impl Communication {
     fn together(&mut self, act: Act, len: usize, bytes: &[u8], timeout: Duration) -> Vec<[u64; WORD]> {
         self.calls += 1;
         let own = word::word(act, len, bytes);
-        let mut all = vec![0u64; WORD * self.here.len()];
+        let mut all = vec![0u64; WORD * self.over.len()];
         scope(|scope| {
             let request = self.comm.immediate_all_gather_into(scope, &own[..], &mut all[..]);
             self.wait(request, act, &Patience::for_ranks(timeout));

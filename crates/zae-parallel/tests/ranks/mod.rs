@@ -2,6 +2,7 @@
 // Stopping and killing oneself, and ending with one's parent, are the system's; a rank's status is part of what is tested.
 #![allow(unsafe_code, clippy::exit)]
 
+mod places;
 mod sums;
 
 use std::{
@@ -35,7 +36,9 @@ fn a_rank() {
     };
     tracing::subscriber::set_global_default(Log).unwrap();
     let (_, mut world) = launcher::from_env().unwrap();
-    if matches!(&*does, "stopped" | "stopped midway" | "late" | "sum stopped" | "sum late" | "early sum") {
+    if matches!(&*does, "stopped" | "stopped midway" | "late" | "sum stopped" | "sum late" | "early sum")
+        || does.starts_with("trains: ")
+    {
         world.timeout = Duration::from_secs(2);
     }
     let done = act(&does, &world);
@@ -52,6 +55,9 @@ fn act(does: &str, world: &World) -> Fallible {
     let group = MpiGroup::new(world).inspect_err(|e| say(&format!("[{}] {e}", world.rank)))?;
     let told = |done: Fallible| done.inspect_err(|e| say(&format!("[{}] error: {e}", world.rank)));
     let is_one = world.rank == 1;
+    if let Some(spec) = does.strip_prefix("trains: ") {
+        return told(places::train(group, spec));
+    }
     match does {
         "check" => {
             told(check_group(&group))?;

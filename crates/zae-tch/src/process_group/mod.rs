@@ -26,7 +26,7 @@ use self::{
     beside::beside,
     notes::{Cause, Notes},
     packet::{Call, Failed, History, PACKET, Packet, packet, parse},
-    whereabouts::Whereabouts,
+    whereabouts::Written,
 };
 
 /// Processes that train one model together, on one machine or on several, connected by PyTorch's c10d over Gloo (TCP).
@@ -51,7 +51,7 @@ pub struct C10dGroup {
     /// Where the others reach this process.
     address: IpAddr,
     failure: OnceLock<String>,
-    whereabouts: OnceLock<Arc<Whereabouts>>,
+    written: OnceLock<Written>,
 }
 
 #[derive(Debug)]
@@ -74,8 +74,8 @@ impl C10dGroup {
         let (gloo, notes, address) = connect::connect(world)?;
         let (rank, world_size) = (world.rank, world.world_size);
         let open = Mutex::new(Some(Open { gloo, history: History::default(), sums: None, lanes: 0 }));
-        let (failure, whereabouts) = (OnceLock::new(), OnceLock::new());
-        Ok(Arc::new(Self { rank, world_size, open, notes, address, failure, whereabouts }))
+        let (failure, written) = (OnceLock::new(), OnceLock::new());
+        Ok(Arc::new(Self { rank, world_size, open, notes, address, failure, written }))
     }
 
     /// Each number of a tensor becomes the sum over all ranks, in its place, without a copy by this crate; autograd does not
@@ -230,7 +230,7 @@ impl ProcessGroup for C10dGroup {
 
     /// It writes down what this rank does once a second, at rank 0's store.
     fn watch(&self) -> Option<Arc<dyn Watch>> {
-        Some(self.whereabouts.get_or_init(|| Whereabouts::begin(self.notes.clone())).clone())
+        Some(self.written.get_or_init(|| Written::begin(self.notes.clone())).whereabouts.clone())
     }
 
     fn abort(&self, reason: &str) {
@@ -245,7 +245,7 @@ impl ProcessGroup for C10dGroup {
 
 impl Drop for C10dGroup {
     fn drop(&mut self) {
-        self.whereabouts.get().into_iter().for_each(|whereabouts| whereabouts.end());
+        drop(self.written.take());
         if self.failure.get().is_some() {
             self.notes.wait_for_readers();
         }

@@ -42,8 +42,8 @@ impl Worker {
     /// Starts it.
     pub fn start(name: &'static str, mut command: Command, threads: usize) -> Self {
         let messages = tempfile::tempfile().unwrap();
-        // For what is parallel before anybody has asked LibTorch for a number of threads.
-        command.env("OMP_NUM_THREADS", threads.to_string());
+        // For what is parallel before anybody has asked LibTorch for a number of threads, and for Burn.
+        command.envs(["OMP_NUM_THREADS", "RAYON_NUM_THREADS"].map(|name| (name, threads.to_string())));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(messages.try_clone().unwrap());
         let mut child = command.spawn().unwrap();
         let requests = child.stdin.take();

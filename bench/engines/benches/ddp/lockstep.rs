@@ -45,7 +45,7 @@ impl Sum for Own {
     fn take(&mut self, _: &mut [f32]) -> Fallible {
         Ok(())
     }
-    fn end(self: Box<Self>) -> Fallible {
+    fn end(&mut self) -> Fallible {
         Ok(())
     }
 }

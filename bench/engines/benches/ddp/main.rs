@@ -1,9 +1,10 @@
 //! Our trainer as two processes on LibTorch, against what two processes could do at best, and PyTorch's DDP against the same.
 //!
-//! `cargo bench -p zae-bench-engines --bench ddp [--features mpi] [-- [--quick] [--link RATE]]`
+//! `cargo bench -p zae-bench-engines --bench ddp [--features mpi,burn] [-- [--quick] [--link RATE]]`
 //!
 //! `--quick` makes few blocks. PyTorch is that of the Python which the variable `ZAE_BENCH_PYTHON` names, as for the bench
-//! `engines`. With the feature `mpi`, `mpirun` has to be that of the MPI with which it was built.
+//! `engines`. With the feature `mpi`, `mpirun` has to be that of the MPI with which it was built; with `burn` beside it, two
+//! processes on Burn are measured too, by themselves.
 //!
 //! `--link 4gbit` runs all in a network namespace whose loopback carries no more than that, both directions and all processes
 //! together (Linux, as root, with iproute2). Every name ends in `_4gbit` then.
@@ -19,9 +20,12 @@
 //! - `gloo`: two ranks of our trainer, with `DataParallel` and `C10dGroup`.
 //! - `gloo_after`: the same with a group that the learner does not know, so that gradients are summed when all are there, and not
 //!   while the backward pass goes on.
-//! - `mpi`: the same with `MpiGroup`, started by `mpirun`.
+//! - `lockstep`: the same, but no gradients are exchanged. All that is left is that ranks wait for each other, and their words.
+//! - `mpi`: two ranks with `MpiGroup`, started by `mpirun`.
+//! - `mpi_whole`: the same, but all gradients are gathered before the first is summed, and summed before the first is written back.
 //! - `pytorch_ddp`: `DistributedDataParallel` over Gloo as it comes, in a hand-written loop with `AdamW(fused=True)`.
 //! - `pytorch_ceiling`: the same loop, twice, without it.
+//! - `burn_mpi`, `burn_ceiling`: as `mpi` and `ceiling`, with the same network and optimizer on Burn.
 //! - `sums`: nothing but sums of as many numbers as the network has, by `C10dGroup` and by the Gloo of `zae-tch-sys`.
 //! - `words`: nothing but words, as ranks exchange them twice a step, and 1,025 bytes, which c10d gathers in its ring.
 //!
@@ -35,9 +39,11 @@
 //! lap takes as long as the slower one. Connecting, sending rank 0's weights and the first steps are in no lap.
 //!
 //! - `ddp_of_ceiling_gloo`, `ddp_of_ceiling_mpi`: wall time of a step of `ceiling`, over one of ours. 1 is perfect.
-//! - `pytorch_ddp_of_ceiling`: the same of PyTorch, with its own ceiling.
+//! - `ddp_of_lockstep_gloo`: the same, of `lockstep` over ours: what moving gradients leaves of it.
+//! - `pytorch_ddp_of_ceiling`, `ddp_of_ceiling_burn_mpi`: as the first, each with its own ceiling.
 //! - `ddp_samples_over_pytorch_ddp`: samples per second of `gloo` over those of `pytorch_ddp`. More is better.
 //! - `ddp_after_over_early`: wall time of a step of `gloo_after` over one of `gloo`. More speaks for summing early.
+//! - `ddp_mpi_whole_over_streamed`: wall time of a step of `mpi_whole` over one of `mpi`. More speaks for summing in chunks.
 //! - `ddp_step_us_{name}`: wall time of a step; `ddp_step_cpu_us_{name}` is CPU time of all threads of a process. Where it grows
 //!   less than wall time, ranks have waited for each other.
 //! - `all_reduce_over_raw_gloo`: time of `all_reduce_sum` over that of the call below it, by turns in the same two processes.
@@ -54,14 +60,20 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod link;
+mod lockstep;
 mod pairs;
 mod rank;
+#[cfg(feature = "burn")]
+mod with_burn;
 
 use std::process::ExitCode;
 
 use pairs::{
     Laps,
-    Way::{self, Ceiling, Gloo, GlooAfter, Mpi, PyTorchCeiling, PyTorchDdp, Sums, Words},
+    Way::{
+        self, BurnCeiling, BurnMpi, Ceiling, Gloo, GlooAfter, Lockstep, Mpi, MpiWhole, PyTorchCeiling, PyTorchDdp,
+        Sums, Words,
+    },
 };
 use zae_bench_engines::{python::Python, worker};
 use zae_bench_peers::stats::Median;
@@ -77,16 +89,30 @@ fn print(laps: &Laps, name: &str, unit: &str, figure: impl Fn(&dyn Fn(Way) -> [f
 }
 
 fn print_training(laps: &Laps) {
+    print_of_ceilings(laps);
+    print(laps, "ddp_samples_over_pytorch_ddp", "ratio", |block| block(PyTorchDdp)[0] / block(Gloo)[0]);
+    print(laps, "ddp_after_over_early", "ratio", |block| block(GlooAfter)[0] / block(Gloo)[0]);
+    if laps.ways.contains(&MpiWhole) {
+        print(laps, "ddp_mpi_whole_over_streamed", "ratio", |block| block(MpiWhole)[0] / block(Mpi)[0]);
+    }
+    print_steps(laps);
+}
+
+fn print_of_ceilings(laps: &Laps) {
     let of_ceiling = [
         ("ddp_of_ceiling_gloo", Gloo, Ceiling),
+        ("ddp_lockstep_of_ceiling", Lockstep, Ceiling),
+        ("ddp_of_lockstep_gloo", Gloo, Lockstep),
         ("ddp_of_ceiling_mpi", Mpi, Ceiling),
         ("pytorch_ddp_of_ceiling", PyTorchDdp, PyTorchCeiling),
+        ("ddp_of_ceiling_burn_mpi", BurnMpi, BurnCeiling),
     ];
     for (name, way, ceiling) in of_ceiling.into_iter().filter(|(_, way, _)| laps.ways.contains(way)) {
         print(laps, name, "ratio", |block| block(ceiling)[0] / block(way)[0]);
     }
-    print(laps, "ddp_samples_over_pytorch_ddp", "ratio", |block| block(PyTorchDdp)[0] / block(Gloo)[0]);
-    print(laps, "ddp_after_over_early", "ratio", |block| block(GlooAfter)[0] / block(Gloo)[0]);
+}
+
+fn print_steps(laps: &Laps) {
     for way in &laps.ways {
         print(laps, &format!("ddp_step_us_{}", way.name()), "us", |block| block(*way)[0]);
         print(laps, &format!("ddp_step_cpu_us_{}", way.name()), "us", |block| block(*way)[1]);
@@ -117,11 +143,16 @@ fn main() -> ExitCode {
         }
     };
     let [training, sums] = if std::env::args().any(|arg| arg == "--quick") { QUICK } else { BLOCKS };
-    let mut ways = vec![Ceiling, Gloo, GlooAfter, PyTorchDdp, PyTorchCeiling];
+    let mut ways = vec![Ceiling, Gloo, GlooAfter, Lockstep, PyTorchDdp, PyTorchCeiling];
     if cfg!(feature = "mpi") {
-        ways.push(Mpi);
+        ways.extend([Mpi, MpiWhole]);
     }
     print_training(&Laps::of(ways, training, &python));
+    if cfg!(all(feature = "mpi", feature = "burn")) {
+        let laps = Laps::of(vec![BurnCeiling, BurnMpi], training, &python);
+        print_of_ceilings(&laps);
+        print_steps(&laps);
+    }
     let laps = Laps::of(vec![Sums], sums, &python);
     print(&laps, "all_reduce_over_raw_gloo", "ratio", |block| block(Sums)[0] / block(Sums)[1]);
     print(&laps, "all_reduce_us", "us", |block| block(Sums)[0]);

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use Way::{Ceiling, Gloo, GlooAfter, Mpi, PyTorchCeiling, PyTorchDdp, Sums, Words};
+use Way::{
+    BurnCeiling, BurnMpi, Ceiling, Gloo, GlooAfter, Lockstep, Mpi, MpiWhole, PyTorchCeiling, PyTorchDdp, Sums, Words,
+};
 use zae_bench_engines::{
     python::Python,
     worker::{Worker, again},
@@ -28,10 +30,14 @@ const STEPS: u64 = 5;
 /// A way for two processes to do something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {
+    BurnCeiling,
+    BurnMpi,
     Ceiling,
     Gloo,
     GlooAfter,
+    Lockstep,
     Mpi,
+    MpiWhole,
     PyTorchCeiling,
     PyTorchDdp,
     Sums,
@@ -41,10 +47,14 @@ pub(crate) enum Way {
 impl Way {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            BurnCeiling => "burn_ceiling",
+            BurnMpi => "burn_mpi",
             Ceiling => "ceiling",
             Gloo => "gloo",
             GlooAfter => "gloo_after",
+            Lockstep => "lockstep",
             Mpi => "mpi",
+            MpiWhole => "mpi_whole",
             PyTorchCeiling => "pytorch_ceiling",
             PyTorchDdp => "pytorch_ddp",
             Sums => "sums",
@@ -61,8 +71,8 @@ impl Way {
             python.script("ddp.py", &[&words, port].concat())
         };
         match self {
-            Mpi => vec![mpirun(&ours("-"))],
-            Ceiling | Gloo | GlooAfter | Sums | Words => ["0", "1"].map(ours).into(),
+            BurnMpi | Mpi | MpiWhole => vec![mpirun(&ours("-"))],
+            BurnCeiling | Ceiling | Gloo | GlooAfter | Lockstep | Sums | Words => ["0", "1"].map(ours).into(),
             PyTorchCeiling => ["0", "1"].map(|rank| script(rank, &[])).into(),
             PyTorchDdp => ["0", "1"].map(|rank| script(rank, std::slice::from_ref(&port))).into(),
         }
@@ -154,16 +164,20 @@ impl Laps {
     /// That all have trained the same.
     fn check(&self, losses: &[Vec<f64>]) {
         for (way, losses) in self.ways.iter().zip(losses) {
-            let together = !matches!(way, Ceiling | PyTorchCeiling);
+            let together = !matches!(way, BurnCeiling | Ceiling | PyTorchCeiling);
             assert!(
                 !together || losses.iter().all(|loss| *loss == losses[0]),
                 "{}: mean losses {losses:?}",
                 way.name()
             );
         }
-        for (way, other, allowed) in
-            [(Gloo, PyTorchDdp, 1e-4), (Ceiling, PyTorchCeiling, 1e-4), (Gloo, GlooAfter, 1e-12), (Gloo, Mpi, 1e-12)]
-        {
+        for (way, other, allowed) in [
+            (Gloo, PyTorchDdp, 1e-4),
+            (Ceiling, PyTorchCeiling, 1e-4),
+            (Gloo, GlooAfter, 1e-12),
+            (Gloo, Mpi, 1e-12),
+            (Mpi, MpiWhole, 1e-12),
+        ] {
             let of = |way| self.place(way).map(|place| &losses[place]);
             for (own, theirs) in of(way).into_iter().flatten().zip(of(other).into_iter().flatten()) {
                 let apart = (own / theirs - 1.0).abs();

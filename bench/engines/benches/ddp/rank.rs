@@ -19,6 +19,8 @@ use zae_core::{
 use zae_tch::C10dGroup;
 use zae_tch_sys::{Gloo, GlooAddress, GroupOptions, TcpStore};
 
+use crate::lockstep::Lockstep;
+
 pub(crate) const RANKS: usize = 2;
 pub(crate) const WORKLOAD: &str = "cnn32";
 const HOST: &str = "127.0.0.1";
@@ -28,8 +30,17 @@ pub(crate) fn work(words: &[String]) {
     let [way, steps, rank, port] = words else { panic!("the bench says {words:?}") };
     let steps: u64 = steps.parse().unwrap();
     let turns = Turns::new(1);
-    if way == "mpi" {
-        return over_mpi(turns, steps, port.parse().unwrap());
+    match &**way {
+        "mpi" => return over_mpi(turns, port.parse().unwrap(), |group| train_with(group, steps)),
+        "mpi_whole" => {
+            return over_mpi(turns, port.parse().unwrap(), |group| train_with(Arc::new(Unknown(group)), steps));
+        }
+        #[cfg(feature = "burn")]
+        "burn_mpi" => {
+            let all = 0..steps * RANKS as u64;
+            return over_mpi(turns, port.parse().unwrap(), |group| crate::with_burn::train(&all, Some(group)));
+        }
+        _ => {}
     }
     let rank: u64 = rank.parse().unwrap();
     let connect = || connect(rank, port.parse().unwrap());
@@ -44,9 +55,17 @@ pub(crate) fn work(words: &[String]) {
             turns.watch();
             turns::finish(train_with(Arc::new(Unknown(connect())), steps));
         }
+        "lockstep" => {
+            turns.watch();
+            turns::finish(train_with(Arc::new(Lockstep(connect())), steps));
+        }
         _ => {
             turns.watch();
             let own = (0..steps).map(move |step| step * RANKS as u64 + rank);
+            #[cfg(feature = "burn")]
+            if way == "burn_ceiling" {
+                return turns::finish(crate::with_burn::train(&own, None));
+            }
             turns::finish(ours::train(workload(), &own, None));
         }
     }
@@ -118,7 +137,7 @@ fn by_turns(mut turns: Turns, mut work: impl FnMut(bool)) {
 /// `mpirun` lets rank 0 alone hear what the bench says, and so that one tells the other: not by MPI, for who waits there wakes up
 /// now and then, also while others have their laps.
 #[cfg(feature = "mpi")]
-fn over_mpi(mut turns: Turns, steps: u64, port: u16) {
+fn over_mpi(mut turns: Turns, port: u16, train: impl FnOnce(Arc<dyn ProcessGroup>) -> f64) {
     use std::net::{TcpListener, TcpStream};
 
     let (_, world) = zae_parallel::launcher::from_env().unwrap();
@@ -145,7 +164,7 @@ fn over_mpi(mut turns: Turns, steps: u64, port: u16) {
         send(&stream, next as f64);
         next
     });
-    let mean_loss = train_with(group, steps);
+    let mean_loss = train(group);
     if is_first {
         turns::finish(mean_loss);
     }
@@ -164,6 +183,6 @@ fn receive(mut from: &std::net::TcpStream) -> f64 {
 }
 
 #[cfg(not(feature = "mpi"))]
-fn over_mpi(_: Turns, _: u64, _: u16) {
+fn over_mpi(_: Turns, _: u16, _: impl FnOnce(Arc<dyn ProcessGroup>) -> f64) {
     panic!("this bench was built without the feature `mpi`");
 }

@@ -11,7 +11,7 @@ use std::{
 use crate::ranks;
 
 /// Far longer than any of these takes, also on a machine that is busy.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A job that has ended.
 pub(crate) struct Job {

@@ -98,11 +98,13 @@ const MPI: [Step<'_>; 3] = [
     },
 ];
 
-// With the features of MPI, so that nothing is compiled again.
-const SLURM: Step<'_> = Step {
-    why: "processes that Slurm starts on two nodes, and jobs that it puts back into the queue",
-    arguments: &["test", "--package", "zae-parallel", "--features", "mpi", "--test", "slurm"],
-};
+const SLURM: [Step<'_>; 2] = [
+    Step {
+        why: "processes that Slurm starts on two nodes, and jobs that it puts back into the queue, over MPI",
+        arguments: &["test", "--package", "zae-parallel", "--features", "mpi", "--test", "slurm"],
+    },
+    Step { why: "such jobs over c10d", arguments: &["test", "--package", "zae-tch", "--test", "slurm"] },
+];
 
 // Not among all tests: it compiles LibTorch's bindings once more, and nothing in it that is not tested elsewhere runs without
 // two GPUs.
@@ -233,15 +235,20 @@ fn slurm_complete() -> Result<(), String> {
 
 fn with_slurm() -> Result<(), String> {
     slurm_complete()?;
+    libtorch::install(false)?;
     let cluster = slurm::Cluster::start()?;
-    run(&SLURM, |cargo| cluster.enter(cargo))
+    let enter = |cargo: &mut Command| {
+        find_libtorch(cargo);
+        cluster.enter(cargo);
+    };
+    SLURM.iter().try_for_each(|step| run(step, enter))
 }
 
 fn with_slurm_if_there() -> Result<(), String> {
     match slurm_complete() {
         Ok(()) => with_slurm(),
         Err(missing) => {
-            eprintln!("\n==> SKIPPED: {}\n    {missing}", SLURM.why);
+            eprintln!("\n==> SKIPPED: {}\n    {missing}", SLURM[0].why);
             Ok(())
         }
     }

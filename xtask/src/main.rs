@@ -7,6 +7,7 @@ mod libtorch;
 mod mpi;
 mod path;
 mod python;
+mod slurm;
 
 use std::{
     path::Path,
@@ -97,6 +98,14 @@ const MPI: [Step<'_>; 3] = [
     },
 ];
 
+const SLURM: [Step<'_>; 2] = [
+    Step {
+        why: "processes that Slurm starts on two nodes, and jobs that it puts back into the queue, over MPI",
+        arguments: &["test", "--package", "zae-parallel", "--features", "mpi", "--test", "slurm"],
+    },
+    Step { why: "such jobs over c10d", arguments: &["test", "--package", "zae-tch", "--test", "slurm"] },
+];
+
 // Not among all tests: it compiles LibTorch's bindings once more, and nothing in it that is not tested elsewhere runs without
 // two GPUs.
 const NCCL: Step<'_> = Step {
@@ -137,12 +146,14 @@ fn main() -> ExitCode {
                 .and_then(|()| loggers())
                 .and_then(|()| with_chromium_if_there())
                 .and_then(|()| with_mpi_if_there())
+                .and_then(|()| with_slurm_if_there())
                 .and_then(|()| with_libtorch())
                 .and_then(|()| with_python())
         }
         ["loggers"] => loggers(),
         ["report"] => with_chromium(),
         ["mpi"] => with_mpi(),
+        ["slurm"] => with_slurm(),
         ["tch"] => with_libtorch(),
         ["python"] => with_python(),
         ["nccl"] => with_nccl(),
@@ -153,6 +164,7 @@ fn main() -> ExitCode {
             eprintln!("cargo xtask loggers            runs those of the loggers alone");
             eprintln!("cargo xtask report             runs those of reports in a browser alone");
             eprintln!("cargo xtask mpi                runs those between processes of MPI alone");
+            eprintln!("cargo xtask slurm              runs those of jobs of Slurm alone, on one that it starts");
             eprintln!("cargo xtask tch                runs those of the LibTorch engine alone");
             eprintln!(
                 "cargo xtask python             runs the last of them alone: what PyTorch says about checkpoints"
@@ -211,6 +223,32 @@ fn with_mpi_if_there() -> Result<(), String> {
         Ok(()) => with_mpi(),
         Err(missing) => {
             eprintln!("\n==> SKIPPED: {}\n    {missing}", MPI[0].why);
+            Ok(())
+        }
+    }
+}
+
+fn slurm_complete() -> Result<(), String> {
+    mpi::complete()?;
+    slurm::complete()
+}
+
+fn with_slurm() -> Result<(), String> {
+    slurm_complete()?;
+    libtorch::install(false)?;
+    let cluster = slurm::Cluster::start()?;
+    let enter = |cargo: &mut Command| {
+        find_libtorch(cargo);
+        cluster.enter(cargo);
+    };
+    SLURM.iter().try_for_each(|step| run(step, enter))
+}
+
+fn with_slurm_if_there() -> Result<(), String> {
+    match slurm_complete() {
+        Ok(()) => with_slurm(),
+        Err(missing) => {
+            eprintln!("\n==> SKIPPED: {}\n    {missing}", SLURM[0].why);
             Ok(())
         }
     }

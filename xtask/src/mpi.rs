@@ -5,26 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::path::program;
+use crate::path::{all_there, program};
 
 /// Says what is missing, and how it is installed.
 pub(crate) fn complete() -> Result<(), String> {
-    let missing: Vec<_> = [
+    all_there(&[
         (program("mpicc"), "mpicc", "libopenmpi-dev"),
         (program("mpirun"), "mpirun", "openmpi-bin"),
         (libclang(), "libclang", "libclang-dev"),
-    ]
-    .into_iter()
-    .filter(|(there, ..)| !there)
-    .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let names = |of: fn(&(bool, &'static str, &'static str)) -> &'static str, by: &str| {
-        missing.iter().map(of).collect::<Vec<_>>().join(by)
-    };
-    let (what, packages) = (names(|one| one.1, ", "), names(|one| one.2, " "));
-    Err(format!("there is no {what}: install {packages} (so Debian and Ubuntu call them)"))
+    ])
 }
 
 /// Looks where the crates look that read MPI's headers with it.

@@ -14,7 +14,7 @@ pub enum Launcher {
     Torchrun,
     /// `mpirun` of Open MPI.
     OpenMpi,
-    /// `mpirun` of MPICH, Intel MPI or another one with the Hydra launcher.
+    /// `mpirun` of MPICH, Intel MPI or another one with the Hydra launcher; or `srun --mpi=pmi2`, which says it in the same words.
     Mpich,
     /// `srun` of Slurm.
     Slurm,

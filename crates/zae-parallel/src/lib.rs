@@ -6,7 +6,7 @@
 //! ```text
 //! torchrun --nproc-per-node 4 --no-python target/release/train     # LibTorch: c10d, over Gloo
 //! mpirun -n 4 target/release/train                                 # any engine, with the feature `mpi`
-//! srun -n 4 target/release/train                                   # the same, under Slurm
+//! srun --mpi=pmix -n 4 target/release/train                        # the same, under Slurm
 //! ```
 //!
 //! Bytes between the processes are carried by somebody else's library: by the engine's own where it has one, and by MPI

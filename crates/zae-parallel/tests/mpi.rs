@@ -2,30 +2,14 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod jobs;
 mod ranks;
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::process::CommandExt,
-    process::{Child, Command, ExitStatus},
-    time::{Duration, Instant},
-};
+use std::process::Command;
 
-/// Far longer than any of these takes, also on a machine that is busy.
-const DEADLINE: Duration = Duration::from_secs(120);
-
-/// A job that has ended.
-struct Job {
-    status: ExitStatus,
-    said: String,
-}
+use jobs::{Job, rank_command, run};
 
 impl Job {
-    fn assert_failed(&self) {
-        assert!(!self.status.success(), "the job has failed, but its status is 0:\n{}", self.said);
-    }
-
     /// What each of these ranks says of rank 1, wherever it was itself: the same.
     fn all_say_of_rank_1(&self, ranks: &[usize]) -> String {
         let error = |rank: &usize| {
@@ -36,24 +20,6 @@ impl Job {
         assert!(errors.iter().all(|error| error.is_some() && *error == errors[0]), "{errors:?}:\n{}", self.said);
         errors[0].unwrap().to_owned()
     }
-
-    /// Others may say it too: a rank that was stopped goes on for a moment when `mpirun` ends it.
-    fn assert_say(&self, ranks: impl IntoIterator<Item = usize>, text: &str) {
-        for line in ranks.into_iter().map(|rank| format!("[{rank}] {text}")) {
-            assert!(self.said.contains(&line), "nobody says `{line}`:\n{}", self.said);
-        }
-    }
-}
-
-/// Ranks are this file's program again, of which each runs `ranks::a_rank`.
-fn rank_command(program: &mut Command, does: &str) {
-    program.args(["--exact", "ranks::a_rank", "--ignored", "--nocapture"]).env(ranks::DOES, does);
-    // What the programs of Open MPI need on few cores, and for root; others do not know these variables.
-    for on in ["RMAPS_BASE_OVERSUBSCRIBE", "MPI_YIELD_WHEN_IDLE"] {
-        program.env(format!("OMPI_MCA_{}", on.to_lowercase()), "1");
-    }
-    program.env("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe");
-    program.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
 }
 
 fn job(world_size: usize, does: &str) -> Job {
@@ -61,42 +27,6 @@ fn job(world_size: usize, does: &str) -> Job {
     mpirun.args(["-n", &world_size.to_string()]).arg(std::env::current_exe().unwrap());
     rank_command(&mut mpirun, does);
     run(mpirun)
-}
-
-/// Never takes longer than the deadline, and leaves nothing behind.
-fn run(mut command: Command) -> Job {
-    let mut output = tempfile::tempfile().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    command.env(ranks::FOLDER, folder.path());
-    command.stdout(output.try_clone().unwrap()).stderr(output.try_clone().unwrap()).process_group(0);
-    let mut child = command.spawn().unwrap();
-    let since = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if since.elapsed() > DEADLINE {
-            kill(&mut child);
-            panic!("the job hangs:\n{}", read(&mut output));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    Job { status, said: read(&mut output) }
-}
-
-/// The ranks end with it: see `ranks::a_rank`.
-fn kill(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn read(file: &mut fs::File) -> String {
-    use std::io::{Read, Seek};
-    let _ = file.flush();
-    let mut said = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut said).unwrap();
-    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// Each of these numbers of ranks does it.

@@ -9,7 +9,7 @@ mod sum;
 mod thread;
 mod word;
 
-use std::{sync::Arc, time::Duration};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 
 use zae_core::{
     error::Fallible,
@@ -37,8 +37,8 @@ use sum::ChunkedSum;
 /// - [`abort`](ProcessGroup::abort): the same, at once, with the reason. So it is when a sum is left before its end.
 /// - After such a failure MPI cannot be ended in an orderly way. When the process ends, it gives the others a few seconds to
 ///   tell their error too, and then has MPI end the job: the exit status of `mpirun` is not 0, whatever the programs returned.
-/// - A rank that is killed: `mpirun` ends the others at once. So does `srun` with `--kill-on-bad-exit`; without, they fail
-///   after the timeout.
+/// - A rank that is killed: `mpirun` ends the others at once. So does `srun` with `--mpi=pmix` or `--kill-on-bad-exit`; without,
+///   they fail after the timeout.
 /// - All well: MPI is ended when the process ends, once all ranks are there; so one that goes on alone, for no longer than the
 ///   timeout, is waited for. `std::process::exit` is fine; `std::process::abort` is a failure.
 pub struct MpiGroup {
@@ -55,6 +55,7 @@ impl MpiGroup {
     /// When MPI does not start within the timeout, was started by another part of the program, or sees other processes than the
     /// launcher has started: then the program was built with another MPI than the `mpirun` that started it belongs to.
     pub fn new(world: &World) -> Fallible<Self> {
+        warn_if_untold(world);
         let shared = shared::start(world.timeout)?;
         let (rank, world_size) = (world.rank, world.world_size);
         if shared.size == 1 && world_size > 1 {
@@ -76,6 +77,19 @@ impl MpiGroup {
 
     fn lane(&self) -> Fallible<Lane<'_>> {
         self.shared.lane(self.timeout)
+    }
+}
+
+/// An Open MPI that `srun` has told nothing of the ranks ends the program while it starts, and takes itself for badly built. Others
+/// ask Slurm by themselves, or start as one process: so this cannot be known for an error before.
+fn warn_if_untold(world: &World) {
+    // PMIx and PMI-2 set names of their own; so does `mpirun`, within a job of Slurm too.
+    let is_told = |(name, _): (OsString, _)| name.to_string_lossy().starts_with("PMI");
+    if world.world_size > 1 && std::env::var_os("SLURM_STEP_ID").is_some() && !std::env::vars_os().any(is_told) {
+        tracing::warn!(
+            "`srun` has not told MPI of its {} tasks: if MPI does not start, start with `srun --mpi=pmix`, or with another of `srun --mpi=list`",
+            world.world_size
+        );
     }
 }
 

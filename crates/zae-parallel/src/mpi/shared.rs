@@ -104,14 +104,14 @@ pub(super) fn start(timeout: Duration) -> Fallible<Arc<Shared>> {
     Ok(made)
 }
 
-/// `mpirun` gives each rank one core unless it is told otherwise. Programs with one thread like that, trainers do not.
+/// `mpirun` and `srun` give each rank one core unless they are told otherwise. Programs with one thread like that, trainers do not.
 #[cfg(unix)]
 fn warn_if_bound() {
     // SAFETY: no memory is involved.
     let cores = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     if cores > 1 && thread::available_parallelism().is_ok_and(|mine| mine.get() == 1) {
         tracing::warn!(
-            "this rank is bound to one of {cores} cores, for all of its threads: start with `mpirun --bind-to none`, or with `--map-by slot:PE=n` for n cores per rank"
+            "this rank is bound to one of {cores} cores, for all of its threads: start with `mpirun --bind-to none`, or with `--map-by slot:PE=n` or `srun --cpus-per-task n` for n cores per rank"
         );
     }
 }

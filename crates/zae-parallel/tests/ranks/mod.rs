@@ -3,6 +3,7 @@
 #![allow(unsafe_code, clippy::exit)]
 
 mod places;
+mod saving;
 mod sums;
 
 use std::{
@@ -23,7 +24,7 @@ use zae_parallel::{DataParallel, MpiGroup, World, launcher};
 pub(crate) const DOES: &str = "ZAE_TEST_RANK_DOES";
 pub(crate) const FOLDER: &str = "ZAE_TEST_FOLDER";
 
-/// Not a test: what `mpirun` starts.
+/// Not a test: what `mpirun` and `srun` start.
 #[test]
 #[ignore = "this is a rank of the other tests' jobs"]
 fn a_rank() {
@@ -35,11 +36,16 @@ fn a_rank() {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
     };
     tracing::subscriber::set_global_default(Log).unwrap();
-    let (_, mut world) = launcher::from_env().unwrap();
+    let (launcher, mut world) = launcher::from_env().unwrap();
     if matches!(&*does, "stopped" | "stopped midway" | "late" | "sum stopped" | "sum late" | "early sum")
         || does.starts_with("trains: ")
     {
         world.timeout = Duration::from_secs(2);
+    }
+    if does == "place" {
+        let World { rank, world_size, local_rank, .. } = world;
+        let node = std::env::var("SLURM_NODEID").unwrap_or_default();
+        return say(&format!("place: {launcher}: {rank} of {world_size}, {local_rank} of node {node}"));
     }
     let done = act(&does, &world);
     if does == "abort, and all is well" {
@@ -52,6 +58,9 @@ fn a_rank() {
 }
 
 fn act(does: &str, world: &World) -> Fallible {
+    if let Some(then) = does.strip_prefix("saves") {
+        return saving::train(world.rank, then);
+    }
     let group = MpiGroup::new(world).inspect_err(|e| say(&format!("[{}] {e}", world.rank)))?;
     let told = |done: Fallible| done.inspect_err(|e| say(&format!("[{}] error: {e}", world.rank)));
     let is_one = world.rank == 1;
@@ -133,14 +142,15 @@ fn act(does: &str, world: &World) -> Fallible {
             told(group.all_reduce_sum(&mut [1.0; 5]))
         }
         "abort" | "abort, and all is well" => {
-            group.sum(&mut [1.0])?;
+            // A rank may still be in it when another one, which has its sum, gives up.
+            told(group.sum(&mut [1.0]))?;
             if is_one {
                 group.abort("out of paper");
             }
             told(group.broadcast(&mut vec![1; 1000], 0))
         }
         "abort beside" => std::thread::scope(|scope| {
-            group.sum(&mut [1.0])?;
+            told(group.sum(&mut [1.0]))?;
             if !is_one {
                 // Its own call is never made: the other rank's waits in vain.
                 let error = loop {

@@ -20,7 +20,7 @@ fn end(folder: &Path) -> [Vec<u8>; 2] {
 fn mnist_on_several_ranks_ends_with_the_bits_of_one_process() {
     let data = mnist_files();
     let mut expected = None;
-    for world_size in ["1", "2", "4"] {
+    for world_size in ["1", "2", "4", "8"] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("mpirun");
         command.args(["--oversubscribe", "--bind-to", "none", "-n", world_size]);
@@ -32,11 +32,11 @@ fn mnist_on_several_ranks_ends_with_the_bits_of_one_process() {
             "--epochs",
             "2",
             "--limit-batches",
-            "10",
+            "20",
             "--threads",
             "1",
             "--micro-batches",
-            "4",
+            "8",
             "--reproducible",
         ]);
         let output = command.output().unwrap();

@@ -93,7 +93,7 @@ const MPI: [Step<'_>; 3] = [
     },
     // Without `--package`, as PYTHON.
     Step {
-        why: "the example on 1, 2 and 4 ranks ends with the same bits",
+        why: "the example on 1, 2, 4 and 8 ranks ends with the same bits",
         arguments: &["test", "--features", "mpi", "--test", "mpirun"],
     },
 ];

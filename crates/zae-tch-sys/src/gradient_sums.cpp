@@ -1,7 +1,8 @@
 // Gradients that are summed over processes while the backward pass computes others. How functions fail: `guarded.hpp`.
 //
 // The parameters come in pieces. When the backward pass has the last gradient of a piece, and all pieces before are on their way,
-// this one goes too: c10d sums it on a thread of its own. c10d's own `Reducer` does this for PyTorch, but it divides by the
+// this one goes too: c10d sums it on a thread of its own. A piece of one parameter is its gradient itself; several are copied
+// together. c10d's own `Reducer` does this for PyTorch, but it divides by the
 // number of processes, and every one of them has to have a backward pass in every window.
 
 #include <algorithm>
@@ -29,7 +30,7 @@ constexpr float NOTHING = -0.0F;
 
 struct Param {
   at::Tensor tensor;
-  // Its place in the piece's memory, laid out as the parameter is.
+  // Its place in the piece's memory, laid out as the parameter is. Of one that is a piece by itself, there is one while it travels.
   at::Tensor place;
   size_t piece = 0;
   // Whether the gradient of this window is whole.
@@ -37,6 +38,7 @@ struct Param {
 };
 
 struct Piece {
+  // Of several parameters.
   at::Tensor flat;
   // The parameters from here to there.
   size_t first = 0, end = 0;
@@ -119,13 +121,13 @@ void Sums::set(std::vector<at::Tensor> tensors, const size_t *lengths, size_t co
     piece.first = params.size();
     piece.end = piece.first + lengths[i];
     TORCH_CHECK(lengths[i] > 0 && piece.end <= tensors.size(), "there are more pieces than parameters");
-    int64_t numbers = 0;
+    int64_t numbers = 0, offset = 0;
     for (size_t p = piece.first; p < piece.end; p++) numbers += tensors[p].numel();
-    piece.flat = at::empty({numbers}, tensors[piece.first].options().requires_grad(false));
-    int64_t offset = 0;
+    if (lengths[i] > 1) piece.flat = at::empty({numbers}, tensors[piece.first].options().requires_grad(false));
     for (size_t p = piece.first; p < piece.end; p++) {
       const auto &tensor = tensors[p];
-      params.push_back({tensor, piece.flat.as_strided(tensor.sizes(), tensor.strides(), offset), i, false});
+      const auto place = piece.flat.defined() ? piece.flat.as_strided(tensor.sizes(), tensor.strides(), offset) : at::Tensor();
+      params.push_back({tensor, place, i, false});
       offset += tensor.numel();
       set_post_acc_grad_hooks(tensor, std::make_unique<Hook>(weak_from_this(), p));
     }
@@ -138,7 +140,10 @@ void Sums::set(std::vector<at::Tensor> tensors, const size_t *lengths, size_t co
 void Sums::reset() {
   armed = false;
   sent = 0;
-  for (auto &param : params) param.ready = false;
+  for (auto &param : params) {
+    param.ready = false;
+    if (!pieces[param.piece].flat.defined()) param.place.reset();
+  }
   for (auto &piece : pieces) {
     piece.missing = piece.end - piece.first;
     piece.work.reset();
@@ -154,22 +159,30 @@ void Sums::ready(size_t index) {
   while (sent < pieces.size() && pieces[sent].missing == 0) send(pieces[sent]);
 }
 
-// The gradients move into the piece's memory, and stay there.
+// The gradients move into the piece's memory, if it has one, and stay there.
 void Sums::send(Piece &piece) {
   at::NoGradGuard no_grad;
   TORCH_CHECK(group, "the group is closed");
   for (size_t p = piece.first; p < piece.end; p++) {
     auto &param = params[p];
     const auto grad = param.tensor.grad();
+    TORCH_CHECK(!grad.defined() || !grad.is_sparse(),
+                "a sparse gradient cannot be summed: build the embedding with `sparse: false`");
+    if (!param.place.defined() && grad.defined() && grad.strides() == param.tensor.strides()) {
+      param.place = grad;
+      continue;
+    }
+    if (!param.place.defined()) param.place = at::empty_like(param.tensor);
     if (!grad.defined()) {
       param.place.fill_(NOTHING);
       continue;
     }
-    TORCH_CHECK(!grad.is_sparse(), "a sparse gradient cannot be summed: build the embedding with `sparse: false`");
     param.place.copy_(grad);
     param.tensor.mutable_grad() = param.place;
   }
-  std::vector<at::Tensor> tensors{piece.flat};
+  const auto &first = params[piece.first];
+  // c10d takes what is one after the other.
+  std::vector<at::Tensor> tensors{piece.flat.defined() ? piece.flat : first.place.as_strided({first.place.numel()}, {1})};
   piece.work = group->allreduce(tensors);
   sent++;
 }

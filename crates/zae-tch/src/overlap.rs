@@ -12,6 +12,9 @@ use crate::{process_group::C10dGroup, variables::Variable};
 /// `DistributedDataParallel`. The first one is on its way early.
 const BYTES: [usize; 2] = [1 << 20, 25 << 20];
 
+/// A gradient of so many bytes is a piece by itself, which takes no copy and no memory.
+const LARGE: usize = 4 << 20;
+
 /// The sums of a learner's gradients over a [`C10dGroup`].
 pub(crate) struct Overlap {
     group: Arc<dyn ProcessGroup>,
@@ -31,7 +34,8 @@ impl Overlap {
         }
         // A backward pass has those of the last layers first.
         let params: Vec<_> = places.iter().rev().map(|i| &variables[*i].tensor).collect();
-        c10d.sum_gradients_of(&params, &pieces(&params))?;
+        let pieces = pieces(&params);
+        c10d.sum_gradients_of(&pieces.concat(), &pieces.iter().map(Vec::len).collect::<Vec<_>>())?;
         Ok(Some(Self { group: group.clone(), places, device }))
     }
 
@@ -78,20 +82,25 @@ fn trainable(variables: &[Variable]) -> impl Iterator<Item = usize> {
     all.map(|(i, _)| i)
 }
 
-/// How many of these parameters make each piece.
-fn pieces(params: &[&Tensor]) -> Vec<usize> {
+/// These parameters in pieces, by when a piece is whole.
+fn pieces<'a>(params: &[&'a Tensor]) -> Vec<Vec<&'a Tensor>> {
     let mut pieces = Vec::new();
-    let (mut count, mut bytes) = (0, 0);
+    let (mut piece, mut bytes) = (Vec::new(), 0);
     for param in params {
-        count += 1;
-        bytes += param.numel() * size_of::<f32>();
+        let own = param.numel() * size_of::<f32>();
+        if own >= LARGE {
+            pieces.push(vec![*param]);
+            continue;
+        }
+        piece.push(*param);
+        bytes += own;
         if bytes >= BYTES[pieces.len().min(1)] {
-            pieces.push(count);
-            (count, bytes) = (0, 0);
+            pieces.push(std::mem::take(&mut piece));
+            bytes = 0;
         }
     }
-    if count > 0 {
-        pieces.push(count);
+    if !piece.is_empty() {
+        pieces.push(piece);
     }
     pieces
 }
@@ -101,15 +110,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_piece_is_a_small_one_and_none_is_empty() {
-        let of = |numbers: &[i64]| {
+    fn the_first_piece_is_a_small_one_large_gradients_go_alone_and_none_is_empty() {
+        let of = |numbers: &[i64]| -> Vec<Vec<usize>> {
             let all: Vec<_> = numbers.iter().map(|n| Tensor::zeros([*n], (Kind::Float, Device::Cpu))).collect();
-            pieces(&all.iter().collect::<Vec<_>>())
+            let pieces = pieces(&all.iter().collect::<Vec<_>>());
+            pieces.iter().map(|piece| piece.iter().map(|param| param.numel()).collect()).collect()
         };
         let mega = 1 << 20;
-        assert_eq!(of(&[]), Vec::<usize>::new());
-        assert_eq!(of(&[10]), [1]);
-        // A quarter of a million numbers make the first, some six million each other one.
-        assert_eq!(of(&[10, mega / 4, 10, 6 * mega, mega / 4, 10, 10]), [2, 3, 2]);
+        assert_eq!(of(&[]), Vec::<Vec<usize>>::new());
+        assert_eq!(of(&[10]), [[10]]);
+        // A quarter of a million numbers make the first, and some six million each other one.
+        let half = mega as usize / 2;
+        let many = [vec![10, 11, half], vec![half; 13], vec![half, 12]];
+        let flat: Vec<i64> = many.iter().flatten().map(|n| *n as i64).collect();
+        assert_eq!(of(&flat), many);
+        // What is there before a large one goes with what comes after it.
+        assert_eq!(of(&[10, mega, 11, 12]), [vec![mega as usize], vec![10, 11, 12]]);
     }
 }

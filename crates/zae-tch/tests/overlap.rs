@@ -27,8 +27,8 @@ use zae_tch::{AdamW, C10dGroup, Sgd, TchLearner};
 
 use ranks::on_ranks;
 
-/// The second weight alone is more than the first piece has.
-const WIDE: i64 = 600;
+/// The second weight is large enough to be a piece by itself.
+const WIDE: i64 = 1100;
 
 #[derive(Debug)]
 struct Net {

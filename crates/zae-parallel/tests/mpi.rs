@@ -7,7 +7,7 @@ mod ranks;
 
 use std::process::Command;
 
-use jobs::{Job, rank_command, run};
+use jobs::{Job, mpirun, rank_command, run};
 
 impl Job {
     /// What each of these ranks says of rank 1, wherever it was itself: the same.
@@ -23,10 +23,7 @@ impl Job {
 }
 
 fn job(world_size: usize, does: &str) -> Job {
-    let mut mpirun = Command::new("mpirun");
-    mpirun.args(["-n", &world_size.to_string()]).arg(std::env::current_exe().unwrap());
-    rank_command(&mut mpirun, does);
-    run(mpirun)
+    run(mpirun(world_size, does))
 }
 
 /// Each of these numbers of ranks does it.

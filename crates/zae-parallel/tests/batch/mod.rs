@@ -32,7 +32,7 @@ fn a_job_that_goes_back_into_the_queue_before_its_time_is_over_ends_as_the_undis
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let job = submit(folder.path(), "saves, held");
+    let job = submit(folder.path(), "saves, held train 13 all");
     job.wait_for_ranks();
     job.tell("scancel --batch --signal=USR1");
     job.wait_for_state(&["JobState=COMPLETED", "Restarts=1"]);
@@ -47,7 +47,7 @@ fn so_does_one_that_has_lost_a_rank() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let job = submit(folder.path(), "saves, killed");
+    let job = submit(folder.path(), "saves, killed train 13 1");
     job.wait_for_state(&["JobState=FAILED"]);
     job.tell("scontrol requeue");
     job.wait_for_state(&["JobState=COMPLETED", "Restarts=1"]);
@@ -62,7 +62,7 @@ fn so_does_one_whose_ranks_alone_were_told_to_stop_and_that_was_submitted_again(
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let first = submit(folder.path(), "saves, held");
+    let first = submit(folder.path(), "saves, held train 13 all");
     first.wait_for_ranks();
     first.tell("scancel --signal=TERM");
     first.wait_for_state(&["JobState=COMPLETED", "ExitCode=0:0", "Restarts=0"]);

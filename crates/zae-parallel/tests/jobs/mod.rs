@@ -1,22 +1,32 @@
 //! Jobs of ranks, whatever has started them.
 
+// Not every test uses everything.
+#![allow(dead_code)]
+
+pub(crate) mod saving;
+
 use std::{
-    fs,
+    env, fs,
     io::Write,
     os::unix::process::CommandExt,
+    path::Path,
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
+
 use crate::ranks;
 
 /// Far longer than any of these takes, also on a machine that is busy.
-const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A job that has ended.
 pub(crate) struct Job {
     pub(crate) status: ExitStatus,
     pub(crate) said: String,
+    /// What its ranks have left.
+    pub(crate) folder: TempDir,
 }
 
 impl Job {
@@ -43,8 +53,21 @@ pub(crate) fn rank_command(program: &mut Command, does: &str) {
     program.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
 }
 
-/// Never takes longer than the deadline, and leaves nothing behind.
-pub(crate) fn run(mut command: Command) -> Job {
+/// `mpirun` with so many of them.
+pub(crate) fn mpirun(world_size: usize, does: &str) -> Command {
+    let mut mpirun = Command::new("mpirun");
+    mpirun.args(["-n", &world_size.to_string()]).arg(env::current_exe().unwrap());
+    rank_command(&mut mpirun, does);
+    mpirun
+}
+
+/// Never takes longer than the deadline, and leaves no process behind.
+pub(crate) fn run(command: Command) -> Job {
+    run_and_look(command, |_| ())
+}
+
+/// The same, and looks at what its ranks leave in their folder: over and over, and at last when it has ended.
+pub(crate) fn run_and_look(mut command: Command, mut look: impl FnMut(&Path)) -> Job {
     let mut output = tempfile::tempfile().unwrap();
     let folder = tempfile::tempdir().unwrap();
     command.env(ranks::FOLDER, folder.path());
@@ -52,7 +75,9 @@ pub(crate) fn run(mut command: Command) -> Job {
     let mut child = command.spawn().unwrap();
     let since = Instant::now();
     let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
+        let ended = child.try_wait().unwrap();
+        look(folder.path());
+        if let Some(status) = ended {
             break status;
         }
         if since.elapsed() > DEADLINE {
@@ -61,7 +86,7 @@ pub(crate) fn run(mut command: Command) -> Job {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    Job { status, said: read(&mut output) }
+    Job { status, said: read(&mut output), folder }
 }
 
 /// The ranks end with it: see `ranks::a_rank`.

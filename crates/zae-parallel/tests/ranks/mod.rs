@@ -3,7 +3,7 @@
 #![allow(unsafe_code, clippy::exit)]
 
 mod places;
-mod saving;
+pub(crate) mod saving;
 mod sums;
 
 use std::{
@@ -58,11 +58,11 @@ fn a_rank() {
 }
 
 fn act(does: &str, world: &World) -> Fallible {
-    if let Some(then) = does.strip_prefix("saves") {
-        return saving::train(world.rank, then);
+    let told = |done: Fallible| done.inspect_err(|e| say(&format!("[{}] error: {e}", world.rank)));
+    if let Some(spec) = does.strip_prefix("saves") {
+        return told(saving::train(world.rank, spec));
     }
     let group = MpiGroup::new(world).inspect_err(|e| say(&format!("[{}] {e}", world.rank)))?;
-    let told = |done: Fallible| done.inspect_err(|e| say(&format!("[{}] error: {e}", world.rank)));
     let is_one = world.rank == 1;
     if let Some(spec) = does.strip_prefix("trains: ") {
         return told(places::train(group, spec));
@@ -212,7 +212,7 @@ fn large(group: &MpiGroup) -> Fallible {
 }
 
 fn raise(signal: i32) {
-    // SAFETY: no memory is involved, and no handler is called for these signals.
+    // SAFETY: no memory is involved, and what handlers there are set flags.
     unsafe { libc::raise(signal) };
 }
 

@@ -110,7 +110,9 @@ const char *zae_store_open(Bytes host, uint16_t port, bool server, uint64_t time
   });
 }
 
-Store *zae_store_clone(const Store *store) { return new Store{store->tcp}; }
+Store *zae_store_clone(const Store *store) { return new Store(*store); }
+
+void zae_store_give_up(const Store *store) { *store->given_up = true; }
 
 bool zae_store_same(const Store *store, const Store *other) { return store->tcp == other->tcp; }
 

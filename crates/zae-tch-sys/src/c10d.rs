@@ -21,6 +21,7 @@ use crate::{
 unsafe extern "C" {
     safe fn zae_store_open(host: Bytes<'_>, port: u16, server: bool, timeout: u64, store: &mut *mut c_void) -> Status;
     fn zae_store_clone(store: Handle) -> *mut c_void;
+    fn zae_store_give_up(store: Handle);
     fn zae_store_same(store: Handle, other: Handle) -> bool;
     fn zae_store_close(store: Handle);
     fn zae_store_set(store: Handle, key: Bytes<'_>, value: Bytes<'_>) -> Status;
@@ -105,12 +106,17 @@ impl TcpStore {
         self.0
     }
 
+    /// Who opens a group here, over this connection or a clone, does not wait for the other ranks any more: it fails.
+    pub fn give_up(&self) {
+        // SAFETY: here and below, the handle is open as long as `self` is there.
+        unsafe { zae_store_give_up(self.0) }
+    }
+
     /// Sets a key. The store answers nothing, so another connection may see it a moment later.
     ///
     /// # Errors
     /// When the server is gone.
     pub fn set(&self, key: &str, value: &[u8]) -> Result<()> {
-        // SAFETY: here and below, the handle is open as long as `self` is there.
         unsafe { zae_store_set(self.0, Bytes::new(key), Bytes::new(value)) }.ok()
     }
 

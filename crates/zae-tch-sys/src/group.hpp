@@ -1,8 +1,10 @@
 // What c10d's groups are opened with.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,8 @@ struct Bytes {
 
 struct Store {
   c10::intrusive_ptr<c10d::TCPStore> tcp;
+  // Groups that are being opened are not waited for any more.
+  std::shared_ptr<std::atomic<bool>> given_up = std::make_shared<std::atomic<bool>>(false);
 };
 
 struct GroupOptions {

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -17,40 +16,41 @@
 // others from the connection until the key is there, and so from saying that nobody will set it.
 class PatientStore : public c10d::Store {
  public:
-  PatientStore(c10::intrusive_ptr<c10d::TCPStore> tcp, Millis timeout) : c10d::Store(timeout), tcp(std::move(tcp)) {}
+  PatientStore(const ::Store &store, Millis timeout) : c10d::Store(timeout), store(store) {}
 
-  c10::intrusive_ptr<c10d::Store> clone() override { return c10::make_intrusive<PatientStore>(tcp, getTimeout()); }
+  c10::intrusive_ptr<c10d::Store> clone() override { return c10::make_intrusive<PatientStore>(store, getTimeout()); }
 
-  void set(const std::string &key, const std::vector<uint8_t> &value) override { tcp->set(key, value); }
+  void set(const std::string &key, const std::vector<uint8_t> &value) override { store.tcp->set(key, value); }
   std::vector<uint8_t> compareSet(const std::string &key, const std::vector<uint8_t> &expected,
                                   const std::vector<uint8_t> &value) override {
-    return tcp->compareSet(key, expected, value);
+    return store.tcp->compareSet(key, expected, value);
   }
   std::vector<uint8_t> get(const std::string &key) override {
     wait({key});
-    return tcp->get(key);
+    return store.tcp->get(key);
   }
-  int64_t add(const std::string &key, int64_t value) override { return tcp->add(key, value); }
-  bool deleteKey(const std::string &key) override { return tcp->deleteKey(key); }
-  bool check(const std::vector<std::string> &keys) override { return tcp->check(keys); }
-  int64_t getNumKeys() override { return tcp->getNumKeys(); }
+  int64_t add(const std::string &key, int64_t value) override { return store.tcp->add(key, value); }
+  bool deleteKey(const std::string &key) override { return store.tcp->deleteKey(key); }
+  bool check(const std::vector<std::string> &keys) override { return store.tcp->check(keys); }
+  int64_t getNumKeys() override { return store.tcp->getNumKeys(); }
 
   void wait(const std::vector<std::string> &keys) override { wait(keys, getTimeout()); }
   void wait(const std::vector<std::string> &keys, const std::chrono::milliseconds &timeout) override {
     const auto until = std::chrono::steady_clock::now() + timeout;
-    for (Millis pause{1}; !tcp->check(keys); pause = std::min(pause * 2, Millis(50))) {
+    for (Millis pause{1}; !store.tcp->check(keys); pause = std::min(pause * 2, Millis(50))) {
       if (std::chrono::steady_clock::now() >= until)
         C10_THROW_ERROR(DistStoreError, "timeout after " + std::to_string(timeout.count()) + "ms, nobody has set " + keys.front());
+      if (*store.given_up) C10_THROW_ERROR(DistStoreError, "the group that was being opened has been given up");
       std::this_thread::sleep_for(pause);
     }
   }
 
  private:
-  c10::intrusive_ptr<c10d::TCPStore> tcp;
+  ::Store store;
 };
 
 // What a group keeps there is its own.
 inline c10::intrusive_ptr<c10d::Store> store_of(const Store &store, const GroupOptions &how) {
   return c10::make_intrusive<c10d::PrefixStore>(how.prefix.text(),
-                                                c10::make_intrusive<PatientStore>(store.tcp, Millis(how.timeout)));
+                                                c10::make_intrusive<PatientStore>(store, Millis(how.timeout)));
 }

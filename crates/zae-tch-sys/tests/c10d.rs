@@ -59,6 +59,19 @@ fn a_store_keeps_values_and_who_is_first() {
 }
 
 #[test]
+fn who_waits_for_a_group_that_is_given_up_waits_no_longer() {
+    let (server, _client) = stores();
+    let (opening, since) = (server.clone(), Instant::now());
+    let waits = thread::spawn(move || join(&opening, 0, GlooAddress::Host("127.0.0.1"), TIMEOUT));
+    server.give_up();
+    let error = waits.join().unwrap().unwrap_err().to_string();
+    assert!(error.contains("has been given up") && since.elapsed() < TIMEOUT / 2, "{error}");
+    // The store itself is as before.
+    server.set("key", b"value").unwrap();
+    assert_eq!(server.get("key", TIMEOUT).unwrap(), b"value");
+}
+
+#[test]
 fn two_ranks_sum_gather_and_broadcast() {
     let found = both(|rank, mut gloo| {
         let mut values = vec![rank as f32 + 1.0; 1001];

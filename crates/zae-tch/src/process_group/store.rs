@@ -81,6 +81,7 @@ fn wait_for_server((host, port): &(String, u16), timeout: Duration) -> Fallible 
 
 /// After a failure the ranks' groups are no longer counted alike: the next one takes a new store.
 pub(super) fn forget(notes: &Notes) {
+    notes.store.give_up();
     let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
     stores.retain(|kept| !(kept.rank == notes.rank && kept.store == notes.store));
 }

@@ -112,6 +112,9 @@ const char *zae_store_open(Bytes host, uint16_t port, bool server, uint64_t time
 
 Store *zae_store_clone(const Store *store) { return new Store(*store); }
 
+// The same connection, and groups that are opened by it are given up by themselves.
+Store *zae_store_again(const Store *store) { return new Store{store->tcp}; }
+
 void zae_store_give_up(const Store *store) { *store->given_up = true; }
 
 bool zae_store_same(const Store *store, const Store *other) { return store->tcp == other->tcp; }

@@ -21,6 +21,7 @@ use crate::{
 unsafe extern "C" {
     safe fn zae_store_open(host: Bytes<'_>, port: u16, server: bool, timeout: u64, store: &mut *mut c_void) -> Status;
     fn zae_store_clone(store: Handle) -> *mut c_void;
+    fn zae_store_again(store: Handle) -> *mut c_void;
     fn zae_store_give_up(store: Handle);
     fn zae_store_same(store: Handle, other: Handle) -> bool;
     fn zae_store_close(store: Handle);
@@ -106,9 +107,15 @@ impl TcpStore {
         self.0
     }
 
-    /// Who opens a group here, over this connection or a clone, does not wait for the other ranks any more: it fails.
+    /// The same connection for something else: [`TcpStore::give_up`] of the one does not concern the other.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        // SAFETY: here and below, the handle is open as long as `self` is there. A new one comes back, never null.
+        Self(unsafe { NonNull::new_unchecked(zae_store_again(self.0)) })
+    }
+
+    /// Who opens a group with this one or a clone of it does not wait for the other ranks any more: it fails.
     pub fn give_up(&self) {
-        // SAFETY: here and below, the handle is open as long as `self` is there.
         unsafe { zae_store_give_up(self.0) }
     }
 

@@ -39,6 +39,7 @@ unsafe extern "C" {
     /// `grads` is as long as `params`.
     fn zae_grads(params: List<'_>, grads: *mut Out) -> Status;
     pub(crate) safe fn zae_set_grad(param: &C_tensor, grad: &C_tensor) -> Status;
+    pub(crate) safe fn zae_own_grads(params: List<'_>) -> Status;
     pub(crate) safe fn zae_clear_grads(params: List<'_>) -> Status;
     pub(crate) safe fn zae_host_like(tensor: &C_tensor, pinned: bool, host: &mut Out) -> Status;
     pub(crate) safe fn zae_copy(to: &C_tensor, from: &C_tensor) -> Status;

@@ -23,6 +23,16 @@ pub fn set_grad(param: &Tensor, grad: &Tensor) -> Result<()> {
     ffi::zae_set_grad(raw(param), raw(grad)).ok()
 }
 
+/// Has each gradient have memory of its own. After a backward pass two of them may be views of the same: those of `a` and `b` after
+/// `a.view(..) + b.view(..)`. What is added to one of them in its place, or multiplies it, is then done to both, and twice
+/// (PyTorch's issue 34082).
+///
+/// # Errors
+/// When one of the parameters is an undefined tensor, and when there is no memory.
+pub fn own_grads(params: &[&Tensor]) -> Result<()> {
+    ffi::zae_own_grads(Tensors::new(params).list()).ok()
+}
+
 /// Takes the gradients from the parameters, as `zero_grad` of `torch.optim` does (`set_to_none`): a parameter that takes no
 /// part in the next backward pass has none then. (`Tensor::zero_grad` leaves zeros behind, and an optimizer moves what has
 /// zeros.)

@@ -1,8 +1,8 @@
 // Gradients that are summed over processes while the backward pass computes others. How functions fail: `guarded.hpp`.
 //
 // The parameters come in pieces. When the backward pass has the last gradient of a piece, and all pieces before are on their way,
-// this one goes too: c10d sums it on a thread of its own. A piece of one parameter is its gradient itself; several are copied
-// together. c10d's own `Reducer` does this for PyTorch, but it divides by the
+// this one goes too: c10d sums it on a thread of its own. A piece of one parameter is its gradient itself, if nobody else has its
+// memory; several are copied together. c10d's own `Reducer` does this for PyTorch, but it divides by the
 // number of processes, and every one of them has to have a backward pass in every window.
 
 #include <algorithm>
@@ -33,6 +33,8 @@ struct Param {
   // Its place in the piece's memory, laid out as the parameter is. Of one that is a piece by itself, there is one while it travels.
   at::Tensor place;
   size_t piece = 0;
+  // Whether it had a gradient before the window's last backward pass.
+  bool had = false;
   // Whether the gradient of this window is whole.
   bool ready = false;
 };
@@ -59,6 +61,7 @@ class Sums : public std::enable_shared_from_this<Sums> {
   void begin() {
     std::lock_guard<std::mutex> lock(mutex);
     armed = true;
+    for (auto &param : params) param.had = param.tensor.grad().defined();
   }
 
   size_t begun() {
@@ -81,7 +84,7 @@ class Sums : public std::enable_shared_from_this<Sums> {
   }
 
  private:
-  void send(Piece &piece);
+  void send(Piece &piece, size_t just_ready);
   void reset();
 
   std::mutex mutex;
@@ -93,6 +96,9 @@ class Sums : public std::enable_shared_from_this<Sums> {
 };
 
 namespace {
+
+// No parameter.
+constexpr size_t NONE = std::numeric_limits<size_t>::max();
 
 // LibTorch calls it when the gradient of a parameter has got what one backward pass gives.
 struct Hook : torch::autograd::PostAccumulateGradHook {
@@ -127,7 +133,7 @@ void Sums::set(std::vector<at::Tensor> tensors, const size_t *lengths, size_t co
     for (size_t p = piece.first; p < piece.end; p++) {
       const auto &tensor = tensors[p];
       const auto place = piece.flat.defined() ? piece.flat.as_strided(tensor.sizes(), tensor.strides(), offset) : at::Tensor();
-      params.push_back({tensor, place, i, false});
+      params.push_back({tensor, place, i});
       offset += tensor.numel();
       set_post_acc_grad_hooks(tensor, std::make_unique<Hook>(weak_from_this(), p));
     }
@@ -156,11 +162,11 @@ void Sums::ready(size_t index) {
   params[index].ready = true;
   pieces[params[index].piece].missing--;
   // In the same order everywhere, whatever is whole first here.
-  while (sent < pieces.size() && pieces[sent].missing == 0) send(pieces[sent]);
+  while (sent < pieces.size() && pieces[sent].missing == 0) send(pieces[sent], index);
 }
 
-// The gradients move into the piece's memory, if it has one, and stay there.
-void Sums::send(Piece &piece) {
+// The gradients move into the piece's memory, and stay there. Without one, a gradient is where it is.
+void Sums::send(Piece &piece, size_t just_ready) {
   at::NoGradGuard no_grad;
   TORCH_CHECK(group, "the group is closed");
   for (size_t p = piece.first; p < piece.end; p++) {
@@ -168,11 +174,16 @@ void Sums::send(Piece &piece) {
     const auto grad = param.tensor.grad();
     TORCH_CHECK(!grad.defined() || !grad.is_sparse(),
                 "a sparse gradient cannot be summed: build the embedding with `sparse: false`");
-    if (!param.place.defined() && grad.defined() && grad.strides() == param.tensor.strides()) {
-      param.place = grad;
-      continue;
+    if (!param.place.defined()) {
+      // Autograd may have moved a view here, of memory that the backward pass still reads or that is another parameter's gradient
+      // too. From within the parameter's own hook, what was moved here has one owner more: who has moved it.
+      const size_t owners = p == just_ready && !param.had ? 2 : 1;
+      if (grad.defined() && grad.strides() == param.tensor.strides() && grad.storage().use_count() <= owners) {
+        param.place = grad;
+        continue;
+      }
+      param.place = at::empty_like(param.tensor);
     }
-    if (!param.place.defined()) param.place = at::empty_like(param.tensor);
     if (!grad.defined()) {
       param.place.fill_(NOTHING);
       continue;
@@ -190,7 +201,7 @@ void Sums::send(Piece &piece) {
 void Sums::finish(size_t count) {
   std::unique_lock<std::mutex> lock(mutex);
   armed = false;
-  while (sent < std::min(count, pieces.size())) send(pieces[sent]);
+  while (sent < std::min(count, pieces.size())) send(pieces[sent], NONE);
   for (auto &piece : pieces)
     if (piece.work) piece.work->wait();
   at::NoGradGuard no_grad;

@@ -14,7 +14,7 @@
 //!
 //! - [`adam_step`] and [`sgd_step`]: one pass over all parameters. The state is the caller's, named as in `torch.optim`.
 //! - [`norm`], [`scale_`], [`scale_by_`], [`unscale_`]: what clipping and a gradient scaler need, without a copy.
-//! - [`grads`], [`set_grad`], [`clear_grads`]: what `backward` leaves at the parameters. [`with_f32s`]: a tensor's memory.
+//! - [`grads`], [`set_grad`], [`own_grads`], [`clear_grads`]: what `backward` leaves at the parameters. [`with_f32s`]: a tensor's memory.
 //! - [`HostTensor`]: a copy of a tensor as bytes, from a GPU without waiting for each.
 //! - [`manual_seed`], [`rng_state`], [`set_rng_state`]: the generator of one device.
 //! - [`Autocast`]: mixed precision, until the guard is dropped.
@@ -66,7 +66,7 @@ pub use c10d::{Gloo, GlooAddress, GroupOptions, TcpStore};
 pub use cuda::open_cuda;
 pub use error::{Error, Result, short_errors};
 pub use foreach::{norm, scale_, scale_by_, unscale_};
-pub use grad::{clear_grads, grads, set_grad};
+pub use grad::{clear_grads, grads, own_grads, set_grad};
 pub use gradient_sums::GradientSums;
 pub use host::HostTensor;
 pub use lend::with_f32s;

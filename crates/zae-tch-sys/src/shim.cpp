@@ -234,6 +234,17 @@ const char *zae_set_grad(const at::Tensor *param, const at::Tensor *grad) {
   });
 }
 
+// A gradient whose memory is another tensor's too gets memory of its own.
+const char *zae_own_grads(List params) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    for (const auto &param : params.tensors("params")) {
+      auto &grad = param.mutable_grad();
+      if (grad.defined() && grad.layout() == at::kStrided && grad.storage().use_count() > 1) grad = grad.clone();
+    }
+  });
+}
+
 const char *zae_clear_grads(List params) {
   return guarded([&] {
     for (const auto &param : params.tensors("params"))

@@ -60,15 +60,26 @@ fn a_store_keeps_values_and_who_is_first() {
 
 #[test]
 fn who_waits_for_a_group_that_is_given_up_waits_no_longer() {
-    let (server, _client) = stores();
+    let (server, client) = stores();
     let (opening, since) = (server.clone(), Instant::now());
     let waits = thread::spawn(move || join(&opening, 0, GlooAddress::Host("127.0.0.1"), TIMEOUT));
     server.give_up();
     let error = waits.join().unwrap().unwrap_err().to_string();
     assert!(error.contains("has been given up") && since.elapsed() < TIMEOUT / 2, "{error}");
-    // The store itself is as before.
+    // The store itself is as before, and other groups at it are.
     server.set("key", b"value").unwrap();
-    assert_eq!(server.get("key", TIMEOUT).unwrap(), b"value");
+    assert_eq!(client.get("key", TIMEOUT).unwrap(), b"value");
+    let other = server.again();
+    assert!(other == server);
+    let open = |store: &TcpStore, rank| {
+        let at = GlooAddress::Host("127.0.0.1");
+        Gloo::open(store, &GroupOptions { prefix: "other", rank, world_size: 2, timeout: TIMEOUT, at }).map(drop)
+    };
+    thread::scope(|scope| {
+        let first = scope.spawn(|| open(&other, 0));
+        open(&client, 1).unwrap();
+        first.join().unwrap().unwrap();
+    });
 }
 
 #[test]

@@ -237,8 +237,13 @@ impl<M: 'static> Learner for TchLearner<M> {
             self.together.begin(&there(&self.built)?.variables)?;
         }
         weighted.f_backward().map_err(short)?;
-        if !self.window.has_gradients(&there(&self.built)?.variables) {
+        let variables = &there(&self.built)?.variables;
+        if !self.window.has_gradients(variables) {
             return Err(UNTRACKED.into());
+        }
+        // What travels has seen to that, and has more owners.
+        if self.together.begun() == 0 {
+            Window::own(variables)?;
         }
         Ok(value)
     }

@@ -49,7 +49,8 @@ impl Together {
 
     pub(crate) fn finish(&self, pieces: u64) -> Fallible {
         let pieces = usize::try_from(pieces).unwrap_or(usize::MAX);
-        self.overlap.as_ref().filter(|_| pieces > 0).map_or(Ok(()), |overlap| overlap.finish(pieces))
+        // Of none too: what a backward pass that has failed has noted is forgotten.
+        self.overlap.as_ref().map_or(Ok(()), |overlap| overlap.finish(pieces))
     }
 
     pub(crate) fn connect_layers(&mut self, group: &Arc<dyn ProcessGroup>) -> Fallible<bool> {

@@ -24,6 +24,11 @@ impl Window {
         self.begun
     }
 
+    /// After a backward pass: what comes next changes each of them in its place.
+    pub(crate) fn own(variables: &[Variable]) -> Fallible {
+        Ok(zae_tch_sys::own_grads(&tensors(variables))?)
+    }
+
     /// There are gradients, be they none so far.
     pub(crate) fn begin(&mut self) {
         self.changed();

@@ -9,7 +9,7 @@ use tch::{
     nn::{self, Module, VarStore},
 };
 use zae_core::{
-    engine::{Engine, Shadow},
+    engine::{Engine, ParamInfo, Shadow},
     learner::{Clip, Learner, Readout, Update},
     testing::{Architecture, Fixture, FixtureTask, Samples},
     trainer::Trainer,
@@ -148,6 +148,28 @@ fn a_visitor_can_give_an_unused_parameter_its_gradient() {
         let moved = if name == "unused.weight" { 0.5 } else { 0.0 };
         assert!(before.iter().zip(after).all(|(before, after)| (before - after - moved).abs() < 1e-6), "{name}");
     }
+}
+
+/// LibTorch leaves them views of one tensor.
+#[test]
+fn gradients_that_share_their_memory_are_added_and_clipped_once() {
+    let build = |path: &nn::Path<'_>| [path.ones("a", &[6]), path.ones("b", &[6])];
+    let mut learner = TchLearner::new(build, Sgd::new(), Device::Cpu);
+    learner.init(1).unwrap();
+    let x = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]);
+    for last in [false, true] {
+        let loss = |[a, b]: &[Tensor; 2]| ((a.view([2, 3]) + b.view([2, 3])) * &x).sum(Kind::Float);
+        let loss = learner.train(loss).unwrap();
+        let _ = learner.backward(loss, 1.0, last).unwrap();
+    }
+    learner.clip(0.25, &Clip::Norm(f64::INFINITY)).unwrap();
+    let mut all = Vec::new();
+    let mut take = |_: &ParamInfo<'_>, values: &mut [f32]| {
+        all.push(values.to_vec());
+        Ok(())
+    };
+    learner.gradients(&mut take).unwrap();
+    assert_eq!(all, [[0.0, 0.5, 1.0, 1.5, 2.0, 2.5]; 2]);
 }
 
 #[test]

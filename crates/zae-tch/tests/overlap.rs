@@ -14,7 +14,7 @@ use tch::{
 };
 use zae_core::{
     data::{Loader, from_fn},
-    engine::Engine,
+    engine::{Engine, ParamInfo},
     error::Fallible,
     learner::{Clip, Learner, Update},
     process_group::{ProcessGroup, Reduction},
@@ -138,10 +138,93 @@ fn pieces_are_on_their_way_after_the_last_backward_pass_and_become_sums() {
     }
 }
 
+/// Two parameters that are large enough to go by themselves, and a view of each other's gradient; and one whose gradient is read
+/// after it was given on.
+struct Views {
+    tokens: Tensor,
+    places: Tensor,
+    halves: [Tensor; 2],
+}
+
+const ROWS: i64 = 1100;
+
+fn views(path: &nn::Path<'_>) -> Views {
+    let number = |name: &str, shape: &[i64], by: f64| {
+        let tensor = path.zeros(name, shape);
+        let numbers = (Tensor::arange(tensor.numel() as i64, (Kind::Float, Device::Cpu)) * by).sin();
+        tch::no_grad(|| tensor.shallow_clone().copy_(&numbers.reshape(shape)));
+        tensor
+    };
+    Views {
+        tokens: number("tokens", &[16, ROWS], 0.7),
+        places: number("places", &[ROWS, ROWS], 0.3),
+        halves: [number("a", &[ROWS * ROWS], 0.2), number("b", &[ROWS * ROWS], 0.1)],
+    }
+}
+
+impl Views {
+    fn loss(&self, seed: i64) -> Tensor {
+        let ids = (Tensor::arange(ROWS, (Kind::Int64, Device::Cpu)) * (seed + 3)).remainder(16);
+        let x = self.tokens.index_select(0, &ids).unsqueeze(0) + self.places.unsqueeze(0);
+        let [a, b] = [0, 1].map(|i| self.halves[i].view([ROWS, ROWS]));
+        (x * (a + b)).square().sum(Kind::Float)
+    }
+}
+
+#[test]
+fn gradients_that_share_their_memory_are_summed_each_by_itself() {
+    let gradients = |learner: &mut TchLearner<Views>| {
+        let mut all = Vec::new();
+        let mut take = |_: &ParamInfo<'_>, values: &mut [f32]| {
+            all.push(values.to_vec());
+            Ok(())
+        };
+        learner.gradients(&mut take).unwrap();
+        all
+    };
+    let learner = || {
+        let mut learner = TchLearner::new(views, Sgd::new(), Device::Cpu);
+        learner.init(5).unwrap();
+        learner
+    };
+    let backward = |learner: &mut TchLearner<Views>, seed: i64, last: bool| {
+        let loss = learner.train(|model| model.loss(seed)).unwrap();
+        let _ = learner.backward(loss, 1.0, last).unwrap();
+    };
+    // One micro-batch each, and two.
+    for count in [1, 2] {
+        let all = on_ranks(2, |group| {
+            let (rank, mut learner) = (group.rank() as i64, learner());
+            let seam: Arc<dyn ProcessGroup> = group;
+            assert!(learner.overlap(&seam).unwrap());
+            (0..count).for_each(|i| backward(&mut learner, 2 * i + rank, i + 1 == count));
+            learner.finish_sums(u64::MAX).unwrap();
+            gradients(&mut learner)
+        });
+        assert!(all[0] == all[1], "ranks part");
+        // Added up here.
+        let mut expected: Vec<Vec<f32>> = Vec::new();
+        for seed in 0..2 * count {
+            let mut alone = learner();
+            backward(&mut alone, seed, true);
+            let own = gradients(&mut alone);
+            let added = |(sum, own): (&Vec<f32>, &Vec<f32>)| sum.iter().zip(own).map(|(a, b)| a + b).collect();
+            expected = if seed == 0 { own } else { expected.iter().zip(&own).map(added).collect() };
+        }
+        for (i, (found, expected)) in all[0].iter().zip(expected).enumerate() {
+            let most = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+            let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 1e-5 * most, "parameter {i}, {count} micro-batches each: {apart} of {most}");
+        }
+    }
+}
+
 /// Trains, and fails where it is told to.
 struct Own {
     fail: Mutex<Option<(usize, u64)>>,
     rank: usize,
+    /// The micro-batches of a window whose backward passes fail, on all ranks.
+    stuck: Mutex<Vec<u64>>,
 }
 
 impl Task for Own {
@@ -156,6 +239,15 @@ impl Task for Own {
         }
         // All take part, so that pieces go early.
         let y = model.second.forward(&model.first.forward(&batch).tanh()) * &model.rare;
+        let mut stuck = self.stuck.lock().unwrap();
+        if let Some(place) = stuck.iter().position(|micro_batch| *micro_batch == at.cursor.micro_batch) {
+            stuck.remove(place);
+            let y = y.exp();
+            let loss = y.sum(Kind::Float);
+            // The backward pass misses what was there.
+            let _ = tch::no_grad(|| y.shallow_clone().zero_());
+            return Ok(Step::new(loss, 3));
+        }
         let loss = y.square().mean(Kind::Float) + model.unused.square().mean(Kind::Float);
         Ok(Step::new(loss, 3))
     }
@@ -166,7 +258,7 @@ impl Task for Own {
 }
 
 fn trainer(group: &Arc<C10dGroup>, overlap: bool, fail: Option<(usize, u64)>) -> Trainer<Own> {
-    let task = Own { fail: Mutex::new(fail), rank: group.rank() };
+    let task = Own { fail: Mutex::new(fail), rank: group.rank(), stuck: Mutex::default() };
     let group: Arc<dyn ProcessGroup> = if overlap { group.clone() } else { Arc::new(Unknown(group.clone())) };
     Trainer::new(task, TchLearner::new(net, AdamW::new(), Device::Cpu))
         .seed(3)
@@ -209,6 +301,27 @@ fn two_ranks_train_the_same_with_and_without_it_also_after_one_has_failed() {
     for fail in [(0, 0), (1, 3), (0, 5), (1, 7), (0, 9), (1, 10)] {
         assert!(run(true, Some(fail)) == run(false, Some(fail)), "other weights after {fail:?}");
     }
+}
+
+/// What the window had noted of its gradients is forgotten, also if none was on its way.
+#[test]
+fn a_backward_pass_that_fails_before_anything_has_gone_leaves_nothing() {
+    let run = |overlap: bool, stuck: &[u64]| {
+        let all = on_ranks(2, |group| {
+            let mut trainer = trainer(&group, overlap, None);
+            // Of a window of four, the second and the last are the ranks' own last ones.
+            trainer.task().stuck.lock().unwrap().extend(stuck);
+            if !stuck.is_empty() {
+                let error = trainer.run(2, data(), ()).unwrap_err().to_string();
+                assert!(error.contains("inplace"), "{error}");
+            }
+            trainer.run(2, data(), ()).unwrap();
+            weights(&mut trainer)
+        });
+        assert!(all[0] == all[1], "ranks part");
+        all[0].clone()
+    };
+    assert!(run(true, &[5, 7]) == run(false, &[5, 7]));
 }
 
 /// With a GPU it says nothing.

@@ -79,7 +79,7 @@ enum Wrong {
 struct Fit {
     rank: usize,
     wrong: Mutex<Option<(Wrong, usize, u64)>>,
-    weightless: Option<u64>,
+    weightless: &'static [u64],
     /// It hangs between its layers until the other rank comes here too.
     hangs: Option<Arc<Barrier>>,
 }
@@ -109,7 +109,7 @@ impl Task for Fit {
         if wrong == Some(Wrong::Loss) {
             return Ok(Step::new(loss.detach(), 1));
         }
-        let weight = if self.weightless == Some(at.cursor.micro_batch) { 0 } else { x.size()[0] as usize };
+        let weight = if self.weightless.contains(&at.cursor.micro_batch) { 0 } else { x.size()[0] as usize };
         Ok(Step::new(loss, weight))
     }
 
@@ -138,7 +138,7 @@ impl Loader<Tensor> for Data {
 }
 
 fn task(rank: usize) -> Fit {
-    Fit { rank, wrong: Mutex::default(), weightless: None, hangs: None }
+    Fit { rank, wrong: Mutex::default(), weightless: &[], hangs: None }
 }
 
 fn alone(task: Fit, sync: bool, accumulate: u64) -> Trainer<Fit> {
@@ -204,13 +204,17 @@ fn a_rank_without_a_batch_is_not_waited_for() {
 }
 
 #[test]
-fn a_batch_without_weight_takes_part() {
-    let found = on_ranks(2, |group| {
-        let task = Fit { weightless: Some(1), ..task(group.rank()) };
-        trained(&mut ranked(task, group, true, 1), &Data::apart(4))
-    });
-    assert!(found[0] == found[1], "ranks part");
-    assert!(found[0].iter().flat_map(|(_, values)| values).all(|value| value.is_finite()));
+fn batches_without_weight_take_part_and_without_any_weight_there_is_no_step() {
+    for (weightless, steps) in [(&[1][..], 6), (&[0, 1], 3), (&[2, 3], 3)] {
+        let found = on_ranks(2, |group| {
+            let mut trainer = ranked(Fit { weightless, ..task(group.rank()) }, group, true, 1);
+            let found = trained(&mut trainer, &Data::apart(4));
+            assert_eq!(trainer.progress().step() - trainer.progress().skipped(), steps);
+            found
+        });
+        assert!(found[0] == found[1], "ranks part without {weightless:?}");
+        assert!(found[0].iter().flat_map(|(_, values)| values).all(|value| value.is_finite()));
+    }
 }
 
 #[test]

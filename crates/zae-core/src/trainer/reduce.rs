@@ -58,6 +58,11 @@ impl<T: Task> Trainer<T> {
         let summed = Summed { weight, skips: bad > 0.0 };
         if weight == 0.0 {
             self.ranks.tree.clear();
+            if self.ranks.in_step {
+                // For their layers' sake, micro-batches have gone backward all the same.
+                self.together(|t| t.learner.finish_sums(u64::MAX))?;
+                self.learner.zero_grad();
+            }
             return Ok(summed);
         }
         // The gradients of one micro-batch alone are not divided, and nothing is added to them.

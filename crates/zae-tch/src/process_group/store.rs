@@ -35,7 +35,7 @@ pub(super) fn store(master: &(String, u16), rank: usize, timeout: Duration) -> F
     let kept = |stores: &mut Vec<Kept>| {
         let kept = stores.iter_mut().find(|kept| kept.master == *master && kept.rank == rank)?;
         kept.groups += 1;
-        Some((kept.store.clone(), kept.groups))
+        Some((kept.store.again(), kept.groups))
     };
     if let Some(kept) = kept(&mut STORES.lock().unwrap_or_else(PoisonError::into_inner)) {
         return Ok(kept);
@@ -50,7 +50,7 @@ pub(super) fn store(master: &(String, u16), rank: usize, timeout: Duration) -> F
         0 => format!("rank 0 cannot open the port {port}: if it is taken, set MASTER_PORT to another one ({e})"),
         _ => format!("rank 0 at {host}:{port} cannot be reached: {e}"),
     })?;
-    let new = Kept { master: master.clone(), rank, store: store.clone(), groups: 0 };
+    let new = Kept { master: master.clone(), rank, store: store.again(), groups: 0 };
     STORES.lock().unwrap_or_else(PoisonError::into_inner).push(new);
     Ok((store, 0))
 }

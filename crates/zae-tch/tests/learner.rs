@@ -9,7 +9,7 @@ use tch::{
     nn::{self, Module, VarStore},
 };
 use zae_core::{
-    engine::{Engine, ParamInfo, Shadow},
+    engine::{Engine, Shadow},
     learner::{Clip, Learner, Readout, Update},
     testing::{Architecture, Fixture, FixtureTask, Samples},
     trainer::Trainer,
@@ -163,13 +163,9 @@ fn gradients_that_share_their_memory_are_added_and_clipped_once() {
         let _ = learner.backward(loss, 1.0, last).unwrap();
     }
     learner.clip(0.25, &Clip::Norm(f64::INFINITY)).unwrap();
-    let mut all = Vec::new();
-    let mut take = |_: &ParamInfo<'_>, values: &mut [f32]| {
-        all.push(values.to_vec());
-        Ok(())
-    };
-    learner.gradients(&mut take).unwrap();
-    assert_eq!(all, [[0.0, 0.5, 1.0, 1.5, 2.0, 2.5]; 2]);
+    let expected = vec![0.0, 0.5, 1.0, 1.5, 2.0, 2.5];
+    let found = zae_core::testing::gradients(&mut learner).unwrap();
+    assert_eq!(found, [("a".to_owned(), expected.clone()), ("b".to_owned(), expected)]);
 }
 
 #[test]

@@ -14,13 +14,12 @@ use tch::{
 };
 use zae_core::{
     data::{Loader, from_fn},
-    engine::{Engine, ParamInfo},
     error::Fallible,
     learner::{Clip, Learner, Update},
     process_group::{ProcessGroup, Reduction},
     step::Step,
     task::{At, Task},
-    testing::{Connect, Unknown},
+    testing::{Connect, Unknown, gradients},
     trainer::{NonFinite, Trainer},
 };
 use zae_tch::{AdamW, C10dGroup, Sgd, TchLearner};
@@ -70,17 +69,6 @@ fn batch(i: u64, rare: bool) -> Batch {
     (Tensor::from_slice(&numbers).reshape([3, 8]), rare)
 }
 
-fn gradients(learner: &mut TchLearner<Net>) -> Vec<(String, Vec<f32>)> {
-    let mut all = Vec::new();
-    learner
-        .gradients(&mut |info, values| {
-            all.push((info.name.to_owned(), values.to_vec()));
-            Ok(())
-        })
-        .unwrap();
-    all
-}
-
 fn learner() -> TchLearner<Net> {
     let mut learner = TchLearner::new(net, Sgd::new(), Device::Cpu);
     learner.init(5).unwrap();
@@ -118,7 +106,7 @@ fn pieces_are_on_their_way_after_the_last_backward_pass_and_become_sums() {
                 learner.step(&Update::new(0.1)).unwrap();
             }
         }
-        gradients(&mut learner)
+        gradients(&mut learner).unwrap()
     });
     assert!(all.iter().all(|rank| *rank == all[0]), "ranks part");
 
@@ -130,7 +118,7 @@ fn pieces_are_on_their_way_after_the_last_backward_pass_and_become_sums() {
             alone.step(&Update::new(0.1)).unwrap();
         }
     }
-    for ((name, sum), (other, expected)) in all[0].iter().zip(gradients(&mut alone)) {
+    for ((name, sum), (other, expected)) in all[0].iter().zip(gradients(&mut alone).unwrap()) {
         assert_eq!(*name, other);
         assert!(sum.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{name}");
         let nothing = sum.iter().all(|value| value.to_bits() == (-0.0f32).to_bits());
@@ -173,15 +161,6 @@ impl Views {
 
 #[test]
 fn gradients_that_share_their_memory_are_summed_each_by_itself() {
-    let gradients = |learner: &mut TchLearner<Views>| {
-        let mut all = Vec::new();
-        let mut take = |_: &ParamInfo<'_>, values: &mut [f32]| {
-            all.push(values.to_vec());
-            Ok(())
-        };
-        learner.gradients(&mut take).unwrap();
-        all
-    };
     let learner = || {
         let mut learner = TchLearner::new(views, Sgd::new(), Device::Cpu);
         learner.init(5).unwrap();
@@ -199,22 +178,26 @@ fn gradients_that_share_their_memory_are_summed_each_by_itself() {
             assert!(learner.overlap(&seam).unwrap());
             (0..count).for_each(|i| backward(&mut learner, 2 * i + rank, i + 1 == count));
             learner.finish_sums(u64::MAX).unwrap();
-            gradients(&mut learner)
+            gradients(&mut learner).unwrap()
         });
         assert!(all[0] == all[1], "ranks part");
         // Added up here.
-        let mut expected: Vec<Vec<f32>> = Vec::new();
+        let mut expected: Vec<(String, Vec<f32>)> = Vec::new();
         for seed in 0..2 * count {
             let mut alone = learner();
             backward(&mut alone, seed, true);
-            let own = gradients(&mut alone);
-            let added = |(sum, own): (&Vec<f32>, &Vec<f32>)| sum.iter().zip(own).map(|(a, b)| a + b).collect();
-            expected = if seed == 0 { own } else { expected.iter().zip(&own).map(added).collect() };
+            let own = gradients(&mut alone).unwrap();
+            for ((_, sum), (_, own)) in expected.iter_mut().zip(&own) {
+                sum.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+            }
+            if seed == 0 {
+                expected = own;
+            }
         }
-        for (i, (found, expected)) in all[0].iter().zip(expected).enumerate() {
+        for ((name, found), (_, expected)) in all[0].iter().zip(expected) {
             let most = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
             let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(apart < 1e-5 * most, "parameter {i}, {count} micro-batches each: {apart} of {most}");
+            assert!(apart < 1e-5 * most, "`{name}`, {count} micro-batches each: {apart} of {most}");
         }
     }
 }

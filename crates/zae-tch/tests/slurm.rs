@@ -27,6 +27,7 @@ use zae_checkpoint::StateManager;
 use zae_core::{
     error::Fallible,
     task::{At, Mode},
+    testing::outcome,
     trainer::{Every, Outcome, Trainer, Until},
 };
 use zae_parallel::DataParallel;
@@ -90,13 +91,7 @@ fn a_rank() -> Fallible {
         say(&format!("[{rank}] ends with {:?} at step {}", run.outcome, trainer.progress().step()));
         return Ok(());
     }
-    let snapshot = trainer.snapshot()?;
-    let mut end = format!("{:?}", snapshot.run.history.without_clock()).into_bytes();
-    // Of running statistics, rank 0's alone are kept.
-    for (_, tensor) in snapshot.learner.tensors.iter().filter(|(name, _)| !name.contains("running")) {
-        end.extend(&*tensor.data.bytes()?);
-    }
-    Ok(fs::write(folder.join(format!("end-{rank}")), end)?)
+    Ok(fs::write(folder.join(format!("end-{rank}")), outcome(&*trainer.snapshot()?)?)?)
 }
 
 fn submit<'a>(folder: &'a Path, then: &str) -> Batch<'a> {

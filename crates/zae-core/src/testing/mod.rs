@@ -71,4 +71,4 @@ pub use fixture::{Architecture, Fixture, HandWritten, Samples, Sizes};
 pub use notices::Notices;
 pub use ranks::{Connect, ThreadRank, Unknown, check_group, overlapping_thread_ranks, thread_ranks};
 pub use recorder::{Recorded, Recorder};
-pub use run::{FixtureTask, gradients, parameters};
+pub use run::{FixtureTask, gradients, outcome, parameters};

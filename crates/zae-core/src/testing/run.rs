@@ -6,7 +6,7 @@ use super::{Architecture, Fixture, Samples};
 use crate::{
     error::Fallible,
     learner::{Learner, StateDict},
-    snapshot::RunState,
+    snapshot::{RunState, Snapshot},
     state::State,
     step::Step,
     task::{At, Mode, StepResult, Task},
@@ -115,6 +115,19 @@ pub fn parameters(learner: &mut impl Learner) -> Fallible<Vec<(String, bool, Vec
         all.push((info.name.to_owned(), info.trainable, values.to_vec()));
         Ok(())
     })?;
+    Ok(all)
+}
+
+/// What a run has come to on any of its ranks, as bytes: its history without the clock, weights, and the optimizer's state. Of
+/// running statistics rank 0's alone are kept, so they are not in it.
+///
+/// # Errors
+/// When a tensor cannot be read.
+pub fn outcome(snapshot: &Snapshot) -> Fallible<Vec<u8>> {
+    let mut all = format!("{:?}", snapshot.run.history.without_clock()).into_bytes();
+    for (_, tensor) in snapshot.learner.tensors.iter().filter(|(name, _)| !name.contains("running")) {
+        all.extend(&*tensor.data.bytes()?);
+    }
     Ok(all)
 }
 

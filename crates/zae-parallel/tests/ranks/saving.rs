@@ -16,7 +16,7 @@ use zae_core::{
     error::Fallible,
     task::{At, Mode},
     testing::{
-        Architecture, Fixture, FixtureTask, Samples,
+        Architecture, Fixture, FixtureTask, Samples, outcome,
         reference::{Batch, Reference},
     },
     trainer::{Every, Outcome, Trainer, Until},
@@ -95,10 +95,5 @@ pub(super) fn train(rank: usize, spec: &str) -> Fallible {
         say(&format!("[{rank}] ends with {:?} at step {}", run.outcome, trainer.progress().step()));
         return Ok(());
     }
-    let snapshot = trainer.snapshot()?;
-    let mut end = format!("{:?}", snapshot.run.history.without_clock()).into_bytes();
-    for (_, tensor) in snapshot.learner.tensors.iter().filter(|(name, _)| !name.contains("running")) {
-        end.extend(&*tensor.data.bytes()?);
-    }
-    Ok(fs::write(folder.join(format!("end-{rank}")), end)?)
+    Ok(fs::write(folder.join(format!("end-{rank}")), outcome(&*trainer.snapshot()?)?)?)
 }
